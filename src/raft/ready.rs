@@ -1,0 +1,126 @@
+//! What the core wants done, and in which order: the durability rules are in these types.
+//!
+//! [`Ready::messages`] may leave at once. [`Write::messages`] leave only when the write that carries them, and all
+//! writes before it, are on disk: votes, append replies, rejections too. There is no other way to send them, so
+//! no driver can acknowledge what it has not stored.
+
+use crate::types::{Index, NodeId, Term};
+
+use super::{Entry, Envelope, HardState};
+
+/// The number of a [`Write`]. A completion of n attests everything handed out up to n and not truncated since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteSeq(pub u64);
+
+/// A read that waits for its index; the caller of [`Raft::read`](super::Raft::read) chooses the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
+
+/// What the core hands out, all of it to be done, in the order of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Messages that may leave before the writes below are on disk.
+    pub messages: Vec<Envelope>,
+    /// Writes for the log, in order, without a gap between them and those of earlier `Ready`s.
+    pub writes: Vec<Write>,
+    /// Log entries to read back; the answers go to [`Raft::fetched`](super::Raft::fetched).
+    pub fetches: Vec<Fetch>,
+    /// Entries to apply: committed *and* on this node's disk, contiguous, each exactly once, in order.
+    pub apply: Vec<Entry>,
+    /// Reads that got their index, or not.
+    pub reads: Vec<(ReadId, ReadOutcome)>,
+    /// Changes of role, term or leader since the last `Ready`, oldest first; for log lines and redirection.
+    pub changes: Vec<RoleChange>,
+}
+
+/// One append to the log; empty but for its messages where only earlier writes must be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its number, one more than the last.
+    pub seq: WriteSeq,
+    /// The hard state, if term or vote changed; it stands before the entries.
+    pub hard_state: Option<HardState>,
+    /// Entries, contiguous. Whatever the log holds at the first one's index or beyond is void from here on.
+    pub entries: Vec<Entry>,
+    /// Messages that leave once this write and all before it are on disk.
+    pub messages: Vec<Envelope>,
+}
+
+impl Write {
+    /// Whether there is anything to store: if not, the write needs no fsync of its own.
+    pub fn is_empty(&self) -> bool {
+        self.hard_state.is_none() && self.entries.is_empty()
+    }
+}
+
+/// Why entries are read back from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FetchFor {
+    /// To replicate them to this member, whose log ends before what is kept in memory.
+    Peer(NodeId),
+    /// To apply them, after a restart.
+    Apply,
+}
+
+/// Entries to read back from the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Why. At most one fetch is under way for each.
+    pub purpose: FetchFor,
+    /// The first index.
+    pub first: Index,
+    /// The last index; the answer may end before it, but not before `first`.
+    pub last: Index,
+    /// Stop after the entry with which this is reached.
+    pub bytes_max: usize,
+}
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadOutcome {
+    /// Linearizable once this index is applied.
+    At(Index),
+    /// No leader could confirm it: ask again.
+    Lost,
+}
+
+/// The role a node plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleName {
+    /// Receives the log without a vote.
+    Learner,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether an election could succeed.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl RoleName {
+    /// The role's name in answers and log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            RoleName::Learner => "learner",
+            RoleName::Follower => "follower",
+            RoleName::PreCandidate => "pre-candidate",
+            RoleName::Candidate => "candidate",
+            RoleName::Leader => "leader",
+        }
+    }
+}
+
+/// A change of role, term or known leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleChange {
+    /// The role from now on.
+    pub role: RoleName,
+    /// The term from now on.
+    pub term: Term,
+    /// The leader, where known.
+    pub leader: Option<NodeId>,
+    /// Why, in a few words.
+    pub reason: &'static str,
+}

@@ -1,0 +1,3 @@
+//! Messages between peers.
+
+pub mod net;

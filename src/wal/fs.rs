@@ -1,0 +1,89 @@
+//! The file system seam: all that the log, the identity file and recovery ask of a disk.
+//!
+//! Production passes [`StdFs`]; the simulation passes a disk that forgets what was not synced, in whole, in part or
+//! by sector, and that fails on purpose. The contract is POSIX's at its weakest: written bytes survive a crash only
+//! after [`File::sync`], a created, renamed or removed name only after [`Fs::sync_dir`] of its directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file system, or the part of one that a node lives in.
+pub trait Fs: Send + Sync + 'static {
+    /// Creates a directory and its missing parents. It is no error if it exists.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names of the files in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Creates a file that must not exist, for reading and writing.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// Renames a file, replacing the target if it exists.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock file at `path`, creating it if need be; held until the guard is dropped.
+    /// Fails with [`io::ErrorKind::WouldBlock`] if another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// An open file. Positions are explicit, so one handle serves readers and the writer at once.
+pub trait File: Send + Sync {
+    /// Fills `buf` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `buf` at `offset`, growing the file if need be.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
+
+    /// Makes all written bytes, and the length, durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts or extends (with zeroes) the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A file system, shared by all parts of a node.
+pub type SharedFs = Arc<dyn Fs>;
+
+/// Reads a whole small file.
+pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open(path)?;
+    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Replaces a small file so that a crash leaves the old or the new content: a temporary file, synced, renamed over
+/// the old one, then the directory synced.
+pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
+    let mut temporary = PathBuf::from(path);
+    temporary.as_mut_os_string().push(".new");
+    match fs.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs.create(&temporary)?;
+    file.write_at(0, bytes)?;
+    file.sync()?;
+    fs.rename(&temporary, path)?;
+    fs.sync_dir(dir)
+}
