@@ -2,13 +2,18 @@
 //!
 //! A [`Lane`] runs its jobs one after another, in the order they were given. Production gives each lane a thread;
 //! the simulation runs each job at a seeded instant and delivers its completion later, or, after a crash, never.
+//! That is why a job hands its completion back instead of sending it itself: between the two lies the state "on disk,
+//! and nobody knows yet", which a crash must be able to meet.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-/// A unit of blocking work.
-pub type Job = Box<dyn FnOnce() + Send>;
+/// A unit of blocking work. It returns what tells its waiter the outcome.
+pub type Job = Box<dyn FnOnce() -> Completion + Send>;
+
+/// Tells a job's waiter what the job returned.
+pub type Completion = Box<dyn FnOnce() + Send>;
 
 /// Makes lanes.
 pub trait Executor: Send + Sync + 'static {
@@ -40,8 +45,9 @@ impl Lane {
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         self.0.submit(Box::new(move || {
+            let value = job();
             // The receiver may be gone: then nobody waits for the value any more.
-            let _ = sender.send(job());
+            Box::new(move || drop(sender.send(value)))
         }));
         receiver.await.ok()
     }
@@ -57,7 +63,7 @@ impl Executor for ThreadExecutor {
         // Unbounded on purpose: a lane's callers each bound what they have under way (see the module doc), and a
         // submit that blocked would block the driver.
         let (sender, receiver) = std::sync::mpsc::channel::<Job>();
-        let run = move || receiver.into_iter().for_each(|job| job());
+        let run = move || receiver.into_iter().for_each(|job| job()());
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
