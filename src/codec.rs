@@ -1,1 +1,515 @@
-//! (see ARCHITECTURE.md)
+//! How the replicated vocabulary becomes bytes. The only user of bincode.
+//!
+//! Every encoding begins with a version byte; what follows is bincode 2 with one pinned configuration (little endian,
+//! variable-length integers) over private mirror types. The mirrors, not the public types of [`crate::command`], are
+//! the format: a field or variant added there changes no byte until a new version is written here on purpose, and the
+//! golden bytes in the tests fail before a log does.
+//!
+//! ```text
+//! envelope   version 1 | term | group_time_ms | session? | principal | command
+//! session    client u128 | seq | done_below
+//! command    0 write: keyspace | [condition] | [op]      1 open: client   2 close: client   3 hash mark
+//! condition  0 mod_revision: key | revision
+//! op         0 put: key | value                          1 delete: key
+//! forward    version 1 | session? | command
+//! reply      version 1 | 0 written: revision | deleted   1 condition failed: revision   2 session opened
+//!                        3 session closed  4 session gone  5 session refused: reason  6 void  7 hash: u128
+//! forwarded  version 1 | 0 done: reply without version   1 failed: kind | outcome | message   2 not leader
+//! record     format 1 | flags 0 | create_revision | mod_revision | version | lease (u64, little endian) | value
+//! ```
+//!
+//! A record is not bincode: its header has a fixed size, so that the value is the rest of the row.
+//!
+//! Decoding trusts nothing. A length is compared with what is left of the input before anything is made of it, so a
+//! hostile one allocates nothing; bytes left over are an error; keys and values are slices of the input, not copies.
+
+use bincode::config::{Configuration, LittleEndian, NoLimit, Varint};
+use bincode::de::{BorrowDecode, BorrowDecoder, Decode};
+use bincode::enc::{Encode, Encoder, write::Writer};
+use bincode::error::{DecodeError, EncodeError};
+use bytes::Bytes;
+
+use crate::command::{
+    Command, Condition, Envelope, Forward, Forwarded, Op, Record, Reply, SessionSeq, Write,
+};
+use crate::error::{ErrorKind, Outcome};
+use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
+
+/// The version of every bincode encoding here that this binary writes and reads.
+const VERSION: u8 = 1;
+
+/// A record row's format byte.
+const RECORD_FORMAT: u8 = 1;
+
+/// The bytes of a record row before its value: format, flags, and four integers.
+pub const RECORD_HEADER_BYTES: usize = 2 + 4 * 8;
+
+/// The pinned configuration. Never change it: write a new version instead.
+const CONFIG: Configuration<LittleEndian, Varint, NoLimit> =
+    bincode::config::standard().with_little_endian().with_variable_int_encoding().with_no_limit();
+
+/// Why bytes could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is not even a version byte.
+    #[error("no bytes at all")]
+    Empty,
+    /// Another version than this binary knows.
+    #[error("version {found}, but this binary reads version {known}: was it written by a newer one?")]
+    Version {
+        /// The version byte found.
+        found: u8,
+        /// The one this binary reads.
+        known: u8,
+    },
+    /// The bytes are not what the version promises.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// The encoding ends before the bytes do.
+    #[error("{0} bytes too many")]
+    Trailing(usize),
+}
+
+/// Encodes the payload of a log entry.
+pub fn encode_envelope(envelope: &Envelope) -> Bytes {
+    let bytes_hint = 64 + envelope.principal.len() + command_bytes(&envelope.command);
+    encode(
+        bytes_hint,
+        &EnvelopeV1 {
+            term: envelope.term.0,
+            group_time_ms: envelope.group_time_ms,
+            session: envelope.session.map(SessionV1::from),
+            principal: &envelope.principal,
+            command: CommandV1::from(&envelope.command),
+        },
+    )
+}
+
+/// Decodes the payload of a log entry. Keys and values share the input's memory.
+pub fn decode_envelope(input: &Bytes) -> Result<Envelope, Error> {
+    let mirror: EnvelopeV1<'_> = decode(input)?;
+    Ok(Envelope {
+        term: Term(mirror.term),
+        group_time_ms: mirror.group_time_ms,
+        session: mirror.session.map(SessionSeq::from),
+        principal: mirror.principal.to_owned(),
+        command: mirror.command.into_command(input),
+    })
+}
+
+/// Encodes a command by itself: what a session compares when a sequence number comes again.
+pub fn encode_command(command: &Command) -> Bytes {
+    encode(16 + command_bytes(command), &CommandV1::from(command))
+}
+
+/// Encodes what a follower passes on to the leader.
+pub fn encode_forward(forward: &Forward) -> Bytes {
+    encode(
+        48 + command_bytes(&forward.command),
+        &ForwardV1 {
+            session: forward.session.map(SessionV1::from),
+            command: CommandV1::from(&forward.command),
+        },
+    )
+}
+
+/// Decodes what a follower passed on. Keys and values share the input's memory.
+pub fn decode_forward(input: &Bytes) -> Result<Forward, Error> {
+    let mirror: ForwardV1<'_> = decode(input)?;
+    Ok(Forward { session: mirror.session.map(SessionSeq::from), command: mirror.command.into_command(input) })
+}
+
+/// Encodes the leader's answer to a forward.
+pub fn encode_forwarded(forwarded: &Forwarded) -> Bytes {
+    let mirror = match forwarded {
+        Forwarded::Done { reply } => ForwardedV1::Done(ReplyV1::from(reply)),
+        Forwarded::Failed { kind, outcome, message } => {
+            ForwardedV1::Failed { kind: kind_code(*kind), outcome: outcome_code(*outcome), message }
+        }
+        Forwarded::NotLeader => ForwardedV1::NotLeader,
+    };
+    encode(64, &mirror)
+}
+
+/// Decodes the leader's answer to a forward.
+pub fn decode_forwarded(input: &[u8]) -> Result<Forwarded, Error> {
+    Ok(match decode(input)? {
+        ForwardedV1::Done(reply) => Forwarded::Done { reply: reply.into_reply() },
+        ForwardedV1::Failed { kind, outcome, message } => Forwarded::Failed {
+            kind: KINDS
+                .get(usize::from(kind))
+                .copied()
+                .ok_or_else(|| Error::Malformed(format!("error kind {kind}")))?,
+            outcome: OUTCOMES
+                .get(usize::from(outcome))
+                .copied()
+                .ok_or_else(|| Error::Malformed(format!("outcome {outcome}")))?,
+            message: message.to_owned(),
+        },
+        ForwardedV1::NotLeader => Forwarded::NotLeader,
+    })
+}
+
+/// Encodes a reply, as a session keeps it.
+pub fn encode_reply(reply: &Reply) -> Bytes {
+    encode(24, &ReplyV1::from(reply))
+}
+
+/// Decodes a reply.
+pub fn decode_reply(input: &[u8]) -> Result<Reply, Error> {
+    decode::<ReplyV1<'_>>(input).map(ReplyV1::into_reply)
+}
+
+/// Encodes a record row.
+pub fn encode_record(record: &Record) -> Bytes {
+    let mut row = Vec::with_capacity(RECORD_HEADER_BYTES + record.value.len());
+    row.extend_from_slice(&[RECORD_FORMAT, 0]);
+    for number in [record.create_revision.0, record.mod_revision.0, record.version, record.lease] {
+        row.extend_from_slice(&number.to_le_bytes());
+    }
+    row.extend_from_slice(&record.value);
+    Bytes::from(row)
+}
+
+/// Decodes a record row. The value shares the row's memory.
+pub fn decode_record(row: &Bytes) -> Result<Record, Error> {
+    let header = decode_record_header(row)?;
+    Ok(Record { value: row.slice(RECORD_HEADER_BYTES..), ..header })
+}
+
+/// Decodes a borrowed record row, copying the value.
+pub fn decode_record_slice(row: &[u8]) -> Result<Record, Error> {
+    let header = decode_record_header(row)?;
+    Ok(Record { value: Bytes::copy_from_slice(&row[RECORD_HEADER_BYTES..]), ..header })
+}
+
+/// Decodes all of a record but its value, which is left empty.
+pub fn decode_record_header(row: &[u8]) -> Result<Record, Error> {
+    let (&format, _) = row.split_first().ok_or(Error::Empty)?;
+    if format != RECORD_FORMAT {
+        return Err(Error::Version { found: format, known: RECORD_FORMAT });
+    }
+    if row.len() < RECORD_HEADER_BYTES {
+        return Err(Error::Malformed(format!("a record row of {} bytes", row.len())));
+    }
+    if row[1] != 0 {
+        return Err(Error::Malformed(format!("record flags {:#04x}, none is known", row[1])));
+    }
+    let number = |position: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&row[2 + 8 * position..2 + 8 * (position + 1)]);
+        u64::from_le_bytes(bytes)
+    };
+    Ok(Record {
+        create_revision: Revision(number(0)),
+        mod_revision: Revision(number(1)),
+        version: number(2),
+        lease: number(3),
+        value: Bytes::new(),
+    })
+}
+
+/// What a command takes at most, beyond a constant: a hint that saves the growing of the buffer.
+fn command_bytes(command: &Command) -> usize {
+    let Command::Write(write) = command else { return 24 };
+    let conditions: usize =
+        write.conditions.iter().map(|Condition::ModRevision { key, .. }| 24 + key.len()).sum();
+    let ops: usize = write
+        .ops
+        .iter()
+        .map(|op| match op {
+            Op::Put { key, value } => 24 + key.len() + value.len(),
+            Op::Delete { key } => 12 + key.len(),
+        })
+        .sum();
+    16 + conditions + ops
+}
+
+/// Appends to a vector: bincode's own writer measures first and so walks every value twice.
+struct VecWriter(Vec<u8>);
+
+impl Writer for VecWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn encode(bytes_hint: usize, mirror: &impl Encode) -> Bytes {
+    let mut writer = VecWriter(Vec::with_capacity(bytes_hint));
+    writer.0.push(VERSION);
+    // Neither the writer nor a mirror can refuse: the mirrors hold no lock, no path and no system time.
+    bincode::encode_into_writer(mirror, &mut writer, CONFIG).expect("encoding into memory cannot fail");
+    Bytes::from(writer.0)
+}
+
+fn decode<'de, T: BorrowDecode<'de, ()>>(input: &'de [u8]) -> Result<T, Error> {
+    let (&version, body) = input.split_first().ok_or(Error::Empty)?;
+    if version != VERSION {
+        return Err(Error::Version { found: version, known: VERSION });
+    }
+    let (mirror, read) = bincode::borrow_decode_from_slice(body, CONFIG)
+        .map_err(|error| Error::Malformed(error.to_string()))?;
+    match body.len() - read {
+        0 => Ok(mirror),
+        trailing => Err(Error::Trailing(trailing)),
+    }
+}
+
+/// A list that never reserves room for what a length prefix claims: it grows with what is really there, and every
+/// element takes at least a byte of the input.
+struct List<T>(Vec<T>);
+
+impl<T: Encode> Encode for List<T> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        (self.0.len() as u64).encode(encoder)?;
+        self.0.iter().try_for_each(|element| element.encode(encoder))
+    }
+}
+
+impl<'de, Context, T: BorrowDecode<'de, Context>> BorrowDecode<'de, Context> for List<T> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let count = u64::decode(decoder)?;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            list.push(T::borrow_decode(decoder)?);
+        }
+        Ok(List(list))
+    }
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct EnvelopeV1<'a> {
+    term: u64,
+    group_time_ms: u64,
+    session: Option<SessionV1>,
+    principal: &'a str,
+    command: CommandV1<'a>,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct ForwardV1<'a> {
+    session: Option<SessionV1>,
+    command: CommandV1<'a>,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct SessionV1 {
+    client: u128,
+    seq: u64,
+    done_below: u64,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+enum CommandV1<'a> {
+    Write(WriteV1<'a>),
+    OpenSession { client: u128 },
+    CloseSession { client: u128 },
+    HashMark,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct WriteV1<'a> {
+    keyspace: u32,
+    conditions: List<ConditionV1<'a>>,
+    ops: List<OpV1<'a>>,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+enum ConditionV1<'a> {
+    ModRevision { key: &'a [u8], revision: u64 },
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+enum OpV1<'a> {
+    Put { key: &'a [u8], value: &'a [u8] },
+    Delete { key: &'a [u8] },
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+enum ReplyV1<'a> {
+    Written { revision: u64, deleted: u64 },
+    ConditionFailed { revision: u64 },
+    SessionOpened,
+    SessionClosed,
+    SessionGone,
+    SessionRefused { reason: &'a str },
+    Void,
+    Hash(u128),
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+enum ForwardedV1<'a> {
+    Done(ReplyV1<'a>),
+    Failed { kind: u8, outcome: u8, message: &'a str },
+    NotLeader,
+}
+
+/// The kinds by their number on the wire. Append only.
+const KINDS: [ErrorKind; 9] = [
+    ErrorKind::Invalid,
+    ErrorKind::TooLarge,
+    ErrorKind::ConditionFailed,
+    ErrorKind::Unavailable,
+    ErrorKind::Overloaded,
+    ErrorKind::LogFull,
+    ErrorKind::SessionGone,
+    ErrorKind::Stopping,
+    ErrorKind::Internal,
+];
+
+/// The outcomes by their number on the wire. Append only.
+const OUTCOMES: [Outcome; 2] = [Outcome::NotApplied, Outcome::Unknown];
+
+/// The number of a kind: an exhaustive match, so that a new kind cannot be forgotten here.
+fn kind_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Invalid => 0,
+        ErrorKind::TooLarge => 1,
+        ErrorKind::ConditionFailed => 2,
+        ErrorKind::Unavailable => 3,
+        ErrorKind::Overloaded => 4,
+        ErrorKind::LogFull => 5,
+        ErrorKind::SessionGone => 6,
+        ErrorKind::Stopping => 7,
+        ErrorKind::Internal => 8,
+    }
+}
+
+fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::NotApplied => 0,
+        Outcome::Unknown => 1,
+    }
+}
+
+impl From<SessionSeq> for SessionV1 {
+    fn from(session: SessionSeq) -> SessionV1 {
+        SessionV1 { client: session.client.0, seq: session.seq.0, done_below: session.done_below.0 }
+    }
+}
+
+impl From<SessionV1> for SessionSeq {
+    fn from(mirror: SessionV1) -> SessionSeq {
+        SessionSeq {
+            client: ClientId(mirror.client),
+            seq: Seq(mirror.seq),
+            done_below: Seq(mirror.done_below),
+        }
+    }
+}
+
+impl<'a> From<&'a Command> for CommandV1<'a> {
+    fn from(command: &'a Command) -> CommandV1<'a> {
+        match command {
+            Command::Write(write) => CommandV1::Write(WriteV1::from(write)),
+            Command::OpenSession { client } => CommandV1::OpenSession { client: client.0 },
+            Command::CloseSession { client } => CommandV1::CloseSession { client: client.0 },
+            Command::HashMark => CommandV1::HashMark,
+        }
+    }
+}
+
+impl CommandV1<'_> {
+    fn into_command(self, input: &Bytes) -> Command {
+        match self {
+            CommandV1::Write(write) => Command::Write(write.into_write(input)),
+            CommandV1::OpenSession { client } => Command::OpenSession { client: ClientId(client) },
+            CommandV1::CloseSession { client } => Command::CloseSession { client: ClientId(client) },
+            CommandV1::HashMark => Command::HashMark,
+        }
+    }
+}
+
+impl<'a> From<&'a Write> for WriteV1<'a> {
+    fn from(write: &'a Write) -> WriteV1<'a> {
+        WriteV1 {
+            keyspace: write.keyspace.0,
+            conditions: List(
+                write
+                    .conditions
+                    .iter()
+                    .map(|Condition::ModRevision { key, revision }| ConditionV1::ModRevision {
+                        key,
+                        revision: revision.0,
+                    })
+                    .collect(),
+            ),
+            ops: List(
+                write
+                    .ops
+                    .iter()
+                    .map(|op| match op {
+                        Op::Put { key, value } => OpV1::Put { key, value },
+                        Op::Delete { key } => OpV1::Delete { key },
+                    })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+impl WriteV1<'_> {
+    fn into_write(self, input: &Bytes) -> Write {
+        Write {
+            keyspace: Keyspace(self.keyspace),
+            conditions: self
+                .conditions
+                .0
+                .into_iter()
+                .map(|ConditionV1::ModRevision { key, revision }| Condition::ModRevision {
+                    key: input.slice_ref(key),
+                    revision: Revision(revision),
+                })
+                .collect(),
+            ops: self
+                .ops
+                .0
+                .into_iter()
+                .map(|op| match op {
+                    OpV1::Put { key, value } => {
+                        Op::Put { key: input.slice_ref(key), value: input.slice_ref(value) }
+                    }
+                    OpV1::Delete { key } => Op::Delete { key: input.slice_ref(key) },
+                })
+                .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Reply> for ReplyV1<'a> {
+    fn from(reply: &'a Reply) -> ReplyV1<'a> {
+        match reply {
+            Reply::Written { revision, deleted } => {
+                ReplyV1::Written { revision: revision.0, deleted: *deleted }
+            }
+            Reply::ConditionFailed { revision } => ReplyV1::ConditionFailed { revision: revision.0 },
+            Reply::SessionOpened => ReplyV1::SessionOpened,
+            Reply::SessionClosed => ReplyV1::SessionClosed,
+            Reply::SessionGone => ReplyV1::SessionGone,
+            Reply::SessionRefused { reason } => ReplyV1::SessionRefused { reason },
+            Reply::Void => ReplyV1::Void,
+            Reply::Hash(hash) => ReplyV1::Hash(*hash),
+        }
+    }
+}
+
+impl ReplyV1<'_> {
+    fn into_reply(self) -> Reply {
+        match self {
+            ReplyV1::Written { revision, deleted } => {
+                Reply::Written { revision: Revision(revision), deleted }
+            }
+            ReplyV1::ConditionFailed { revision } => Reply::ConditionFailed { revision: Revision(revision) },
+            ReplyV1::SessionOpened => Reply::SessionOpened,
+            ReplyV1::SessionClosed => Reply::SessionClosed,
+            ReplyV1::SessionGone => Reply::SessionGone,
+            ReplyV1::SessionRefused { reason } => Reply::SessionRefused { reason: reason.to_owned() },
+            ReplyV1::Void => Reply::Void,
+            ReplyV1::Hash(hash) => Reply::Hash(hash),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
