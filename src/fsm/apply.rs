@@ -1,0 +1,257 @@
+//! Applying: committed entries become changes of the write set, and replies.
+//!
+//! A batch is worked out beside the view, on an overlay of the keys it touches, and becomes visible at once at its
+//! end. So readers are locked out only while finished changes are moved in, never while a key is looked up in redb,
+//! and they never see half a batch.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redb::{ReadOnlyTable, ReadableDatabase};
+
+use super::schema::{self, Head, Table};
+use super::sessions::{Admission, Changes};
+use super::store::{Applier, Shared};
+use super::write_set::Change;
+use super::{Body, Error, Input, Store, hash};
+use crate::codec;
+use crate::command::{Command, Condition, Envelope, Op, Record, Reply, Write};
+use crate::types::{Index, Keyspace, Revision, Term};
+
+impl Store {
+    /// Applies committed entries in order and returns the reply of each. One owner calls this.
+    ///
+    /// # Errors
+    /// [`Error::Undecodable`] if an entry's command cannot be decoded; then nothing of the batch is applied. Any
+    /// error of the file. The node stops on each of them.
+    ///
+    /// # Panics
+    /// If the first index is not the one after [`Store::applied`], an index is missing, or the term falls.
+    pub fn apply(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
+        let shared = &*self.shared;
+        let mut applier = shared.applier();
+        shared.latch.check()?;
+        let steps = decode(batch)?;
+        let head = shared.view().head.clone();
+        let mut run = Run::new(shared, &mut applier, head)?;
+        let mut replies = Vec::with_capacity(batch.len());
+        for (input, step) in batch.iter().zip(steps) {
+            // Half a batch may have changed the sessions: after an error nothing must be applied any more.
+            let reply = run.step(input.index, input.term, step);
+            replies.push(reply.map_err(|error| shared.latch.set(error))?);
+        }
+        run.finish();
+        Ok(replies)
+    }
+}
+
+/// An entry, decoded.
+enum Step {
+    Noop,
+    Command(Envelope),
+    Membership(Bytes),
+}
+
+/// Decodes the whole batch before anything of it is applied.
+fn decode(batch: &[Input]) -> Result<Vec<Step>, Error> {
+    batch
+        .iter()
+        .map(|input| match &input.body {
+            Body::Noop => Ok(Step::Noop),
+            Body::Membership(bytes) => Ok(Step::Membership(bytes.clone())),
+            Body::Command(payload) => codec::decode_envelope(payload)
+                .map(Step::Command)
+                .map_err(|error| Error::Undecodable { index: input.index, what: error.to_string() }),
+        })
+        .collect()
+}
+
+/// A batch while it is being worked out.
+struct Run<'a> {
+    shared: &'a Shared,
+    applier: &'a mut Applier,
+    head: Head,
+    /// Records that the batch read or changed, as they are now.
+    records: BTreeMap<Bytes, Touched>,
+    /// Changes of the other tables.
+    changes: Changes,
+    /// What redb holds. It was begun when the batch was, and the set that is being folded at that time, if any, is
+    /// looked at first; so it does not matter whether it shows that fold.
+    folded: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    frozen: Option<std::sync::Arc<super::store::Frozen>>,
+}
+
+struct Touched {
+    row: Change,
+    changed: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(shared: &'a Shared, applier: &'a mut Applier, head: Head) -> Result<Run<'a>, Error> {
+        let (frozen, txn) = {
+            let view = shared.view();
+            let txn = shared.db.begin_read().map_err(|error| shared.fault(error))?;
+            (view.frozen.clone(), txn)
+        };
+        let folded = txn.open_table(Table::Records.definition()).map_err(|error| shared.fault(error))?;
+        let (records, changes) = (BTreeMap::new(), Changes::new());
+        Ok(Run { shared, applier, head, records, changes, folded, frozen })
+    }
+
+    /// Makes the batch visible.
+    fn finish(self) {
+        let mut view = self.shared.view_mut();
+        for (key, touched) in self.records {
+            if touched.changed {
+                view.active.insert(Table::Records, key, touched.row);
+            }
+        }
+        for (table, key, change) in self.changes {
+            view.active.insert(table, key, change);
+        }
+        view.head = self.head;
+    }
+
+    fn step(&mut self, index: Index, term: Term, step: Step) -> Result<Reply, Error> {
+        let (last_index, last_term) = self.head.applied;
+        assert_eq!(index, last_index.next(), "entries are applied without a gap");
+        assert!(term >= last_term, "the entry at {index} has term {term}, the one before it {last_term}");
+        self.head.applied = (index, term);
+        match step {
+            Step::Noop => Ok(Reply::Void),
+            Step::Membership(bytes) => {
+                // A copy: the slice would keep the whole frame it came in.
+                self.head.membership = Some(Bytes::copy_from_slice(&bytes));
+                Ok(Reply::Void)
+            }
+            Step::Command(envelope) => self.on_command(index, term, envelope),
+        }
+    }
+
+    fn on_command(&mut self, index: Index, term: Term, envelope: Envelope) -> Result<Reply, Error> {
+        // A deposed leader's own command must not take effect in its successor's term (H23), nor may its clock.
+        if envelope.command.is_leader_made() && envelope.term != term {
+            return Ok(Reply::Void);
+        }
+        self.head.group_time_ms = self.head.group_time_ms.max(envelope.group_time_ms);
+        let sessions = &mut self.applier.sessions;
+        match (envelope.command, envelope.session) {
+            (Command::Write(write), None) => self.on_write(write),
+            (command @ Command::Write(_), Some(at)) => {
+                let digest = hash::digest(&codec::encode_command(&command));
+                let Command::Write(write) = command else { unreachable!("matched as a write") };
+                let inflight_max = self.shared.options.session_inflight_max;
+                match sessions.admit(at, digest, index, inflight_max, &mut self.changes) {
+                    Admission::Answer(reply) => Ok(reply),
+                    Admission::Execute => {
+                        let reply = self.on_write(write)?;
+                        self.applier.sessions.record(at, digest, reply.clone(), &mut self.changes);
+                        Ok(reply)
+                    }
+                }
+            }
+            // To open, to close and to report the hash are harmless when repeated: they take no place in a session.
+            (Command::OpenSession { client }, _) => {
+                let sessions_max = self.shared.options.sessions_max;
+                Ok(sessions.open(client, index, sessions_max, &mut self.changes))
+            }
+            (Command::CloseSession { client }, _) => Ok(sessions.close(client, &mut self.changes)),
+            (Command::HashMark, _) => Ok(Reply::Hash(self.head.hash)),
+        }
+    }
+
+    fn on_write(&mut self, write: Write) -> Result<Reply, Error> {
+        let keyspace = write.keyspace;
+        for Condition::ModRevision { key, revision } in &write.conditions {
+            let found = self.find(keyspace, key)?.1;
+            let found = found.map_or(Revision(0), |record| record.mod_revision);
+            if found != *revision {
+                return Ok(Reply::ConditionFailed { revision: self.head.revision });
+            }
+        }
+        let revision = self.head.revision.next();
+        let mut changed = false;
+        let mut deleted = 0;
+        for op in write.ops {
+            match op {
+                Op::Put { key, value } => {
+                    self.put(keyspace, &key, value, revision)?;
+                    changed = true;
+                }
+                Op::Delete { key } => {
+                    let existed = self.delete(keyspace, &key)?;
+                    deleted += u64::from(existed);
+                    changed |= existed;
+                }
+            }
+        }
+        if changed {
+            self.head.revision = revision;
+        }
+        Ok(Reply::Written { revision: self.head.revision, deleted })
+    }
+
+    fn put(&mut self, keyspace: Keyspace, key: &[u8], value: Bytes, revision: Revision) -> Result<(), Error> {
+        let (key, old) = self.find(keyspace, key)?;
+        let (create_revision, version) =
+            old.as_ref().map_or((revision, 1), |old| (old.create_revision, old.version + 1));
+        if old.is_none() {
+            self.head.keys += 1;
+        }
+        let record = Record { create_revision, mod_revision: revision, version, lease: 0, value };
+        self.replace(key, Some(codec::encode_record(&record)));
+        Ok(())
+    }
+
+    /// Says whether the key was there.
+    fn delete(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<bool, Error> {
+        let (key, old) = self.find(keyspace, key)?;
+        if old.is_none() {
+            return Ok(false);
+        }
+        self.head.keys -= 1;
+        self.replace(key, None);
+        Ok(true)
+    }
+
+    /// Changes a record that was found before, and the state hash with it.
+    fn replace(&mut self, key: Bytes, row: Change) {
+        let touched = self.records.get_mut(&key).expect("a record is found before it is changed");
+        if let Some(old) = &touched.row {
+            self.head.hash = self.head.hash.wrapping_sub(hash::pair(&key, old));
+        }
+        if let Some(new) = &row {
+            self.head.hash = self.head.hash.wrapping_add(hash::pair(&key, new));
+        }
+        *touched = Touched { row, changed: true };
+    }
+
+    /// The table key, and the record as the batch left it so far, without its value.
+    fn find(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<(Bytes, Option<Record>), Error> {
+        let key = schema::record_key(keyspace, key);
+        if !self.records.contains_key(&key) {
+            let row = self.look_up(&key)?;
+            self.records.insert(key.clone(), Touched { row, changed: false });
+        }
+        let record = match &self.records[&key].row {
+            None => None,
+            Some(row) => Some(
+                codec::decode_record_header(row)
+                    .map_err(|error| schema::broken("record", &error.to_string()))?,
+            ),
+        };
+        Ok((key, record))
+    }
+
+    /// A record's row before the batch.
+    fn look_up(&self, key: &[u8]) -> Result<Change, Error> {
+        if let Some(change) = self.shared.view().active.get(Table::Records, key) {
+            return Ok(change.clone());
+        }
+        if let Some(change) = self.frozen.as_ref().and_then(|frozen| frozen.set.get(Table::Records, key)) {
+            return Ok(change.clone());
+        }
+        let row = self.folded.get(key).map_err(|error| self.shared.fault(error))?;
+        Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
+    }
+}

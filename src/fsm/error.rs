@@ -1,0 +1,51 @@
+//! What can go wrong in the state machine. Every one of these stops the node: none is a caller's fault, since what a
+//! caller gets wrong is part of the deterministic reply.
+
+use crate::types::Index;
+
+/// An error of the state machine. Once one about the file has been returned, the store answers nothing but it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Bytes of the state file are not what was written there. The node must not serve from it.
+    #[error("the state file is damaged{}: {what}", at(.offset))]
+    Damaged {
+        /// Where in the file, if it is known.
+        offset: Option<u64>,
+        /// What was found.
+        what: String,
+    },
+    /// The state file was made by another version of this program, or is no state file.
+    #[error(
+        "the state file has format version {found}, but this binary reads {known}: use the binary that wrote it"
+    )]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The version this binary reads.
+        known: u32,
+    },
+    /// Another process has the state file open.
+    #[error("the state file {path} is in use by another process")]
+    Locked {
+        /// Its path.
+        path: String,
+    },
+    /// The disk failed. Nothing is retried: after a failed write or sync nobody knows what is on it.
+    #[error("the state file cannot be used: {what}")]
+    Io {
+        /// The call that failed and how.
+        what: String,
+    },
+    /// A committed command cannot be decoded. To skip it would make this node's state differ from the others'.
+    #[error("the committed command at index {index} cannot be decoded: {what}")]
+    Undecodable {
+        /// Its index.
+        index: Index,
+        /// What was wrong with it.
+        what: String,
+    },
+}
+
+fn at(offset: &Option<u64>) -> String {
+    offset.map(|offset| format!(" at offset {offset}")).unwrap_or_default()
+}

@@ -1,0 +1,190 @@
+//! Client sessions: a write that carries a session and a number takes effect once, however often it arrives (H24).
+//!
+//! A session is opened by a logged command under an id the client drew at random, and only so: a write that names a
+//! session not held is refused, or a session that was evicted would forget what it had done. For each session the
+//! replies of a *window* of numbers are kept, since a client pipelines its calls and they may be applied out of order:
+//!
+//! ```text
+//!      forgotten           window: session_inflight_max numbers          not yet
+//! 1 ............... done_below .................................. + max ...........
+//!      refused             applied once, or its first reply again        refused
+//! ```
+//!
+//! `done_below` is the client's: all replies below it have reached it. It only moves forward. A number that comes
+//! again with another command is a client's error and refused, whatever that command is.
+//!
+//! A session goes when a logged command says so: its own close, or the opening of another when `sessions_max` are
+//! held, which evicts the one whose last use lies furthest back. (To refuse the opening instead would let abandoned
+//! sessions lock every new client out for good; an evicted client learns it by `SessionGone` and opens another.) Use
+//! is any command that names a session held, be it refused. Indexes tell the order of use, and no two are equal.
+//!
+//! The table lives in memory whole, in the tables `sessions` and `replies` durably; every change goes through the
+//! write set like any other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::Error;
+use super::schema::{self, ReplyRow, SessionRow, Table};
+use super::write_set::Change;
+use crate::command::{Reply, SessionSeq};
+use crate::types::{ClientId, Index, Seq};
+
+/// Changes on their way into the write set.
+pub(super) type Changes = Vec<(Table, Bytes, Change)>;
+
+/// The sessions held.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    held: BTreeMap<ClientId, Session>,
+    /// The same sessions by their last use.
+    by_use: BTreeSet<(Index, ClientId)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    row: SessionRow,
+    replies: BTreeMap<Seq, ReplyRow>,
+}
+
+/// What becomes of a command that names a session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is new: execute it and [`Sessions::record`] its reply.
+    Execute,
+    /// It is not executed, and this is the reply: the first one again, or a refusal.
+    Answer(Reply),
+}
+
+impl Sessions {
+    /// How many are held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Opens a session, or finds it open.
+    pub(super) fn open(
+        &mut self,
+        client: ClientId,
+        index: Index,
+        sessions_max: usize,
+        changes: &mut Changes,
+    ) -> Reply {
+        if self.touch(client, index, changes) {
+            return Reply::SessionOpened;
+        }
+        while self.held.len() >= sessions_max {
+            let Some(&(_, oldest)) = self.by_use.first() else { break };
+            self.remove(oldest, changes);
+        }
+        let row = SessionRow { last_used: index, done_below: Seq(1) };
+        changes.push((Table::Sessions, schema::session_key(client), Some(row.encode())));
+        self.load_session(client, row);
+        Reply::SessionOpened
+    }
+
+    /// Closes a session and forgets its replies.
+    pub(super) fn close(&mut self, client: ClientId, changes: &mut Changes) -> Reply {
+        self.remove(client, changes);
+        Reply::SessionClosed
+    }
+
+    /// Judges a command before it is executed, and moves the session's window.
+    pub(super) fn admit(
+        &mut self,
+        at: SessionSeq,
+        digest: u128,
+        index: Index,
+        session_inflight_max: usize,
+        changes: &mut Changes,
+    ) -> Admission {
+        let SessionSeq { client, seq, done_below } = at;
+        if !self.touch(client, index, changes) {
+            return Admission::Answer(Reply::SessionGone);
+        }
+        let session = self.held.get_mut(&client).expect("a session that was just touched is held");
+        if seq.0 == 0 || done_below > seq {
+            return refused(format!(
+                "seq {seq} with done_below {done_below}: a seq is 1 or more and not done"
+            ));
+        }
+        session.forget_below(client, done_below, changes);
+        let begins = session.row.done_below;
+        if seq < begins {
+            return refused(format!("seq {seq} is below {begins}, where the session's window begins"));
+        }
+        if seq.0 - begins.0 >= session_inflight_max as u64 {
+            return refused(format!(
+                "seq {seq} is beyond the window of {session_inflight_max} that begins at {begins}"
+            ));
+        }
+        match session.replies.get(&seq) {
+            None => Admission::Execute,
+            Some(known) if known.digest == digest => Admission::Answer(known.reply.clone()),
+            Some(_) => refused(format!("seq {seq} was another command before")),
+        }
+    }
+
+    /// Keeps the reply of a command that [`Sessions::admit`] let through.
+    pub(super) fn record(&mut self, at: SessionSeq, digest: u128, reply: Reply, changes: &mut Changes) {
+        let session = self.held.get_mut(&at.client).expect("a session that admitted a command is held");
+        let row = ReplyRow { digest, reply };
+        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(row.encode())));
+        let before = session.replies.insert(at.seq, row);
+        assert!(before.is_none(), "seq {} of session {} was executed twice", at.seq, at.client);
+    }
+
+    /// Takes over a row of the file.
+    pub(super) fn load_session(&mut self, client: ClientId, row: SessionRow) {
+        self.by_use.insert((row.last_used, client));
+        self.held.insert(client, Session { row, replies: BTreeMap::new() });
+    }
+
+    /// Takes over a row of the file; its session's row must have been.
+    pub(super) fn load_reply(&mut self, client: ClientId, seq: Seq, row: ReplyRow) -> Result<(), Error> {
+        let session = self.held.get_mut(&client);
+        let session = session.ok_or_else(|| schema::broken("reply", "its session is not there"))?;
+        session.replies.insert(seq, row);
+        Ok(())
+    }
+
+    /// Notes a use. Says whether the session is held.
+    fn touch(&mut self, client: ClientId, index: Index, changes: &mut Changes) -> bool {
+        let Some(session) = self.held.get_mut(&client) else { return false };
+        self.by_use.remove(&(session.row.last_used, client));
+        self.by_use.insert((index, client));
+        session.row.last_used = index;
+        changes.push((Table::Sessions, schema::session_key(client), Some(session.row.encode())));
+        true
+    }
+
+    fn remove(&mut self, client: ClientId, changes: &mut Changes) {
+        let Some(session) = self.held.remove(&client) else { return };
+        self.by_use.remove(&(session.row.last_used, client));
+        changes.push((Table::Sessions, schema::session_key(client), None));
+        for &seq in session.replies.keys() {
+            changes.push((Table::Replies, schema::reply_key(client, seq), None));
+        }
+    }
+}
+
+impl Session {
+    /// Moves the window's begin forward.
+    fn forget_below(&mut self, client: ClientId, done_below: Seq, changes: &mut Changes) {
+        if done_below <= self.row.done_below {
+            return;
+        }
+        self.row.done_below = done_below;
+        changes.push((Table::Sessions, schema::session_key(client), Some(self.row.encode())));
+        let kept = self.replies.split_off(&done_below);
+        for &seq in self.replies.keys() {
+            changes.push((Table::Replies, schema::reply_key(client, seq), None));
+        }
+        self.replies = kept;
+    }
+}
+
+fn refused(reason: String) -> Admission {
+    Admission::Answer(Reply::SessionRefused { reason })
+}

@@ -1,0 +1,242 @@
+//! The store: what the state machine's parts share, and the way to open it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+
+use super::Error;
+use super::backend::{Checked, Latch};
+use super::schema::{self, Head, META, META_MEMBERSHIP, META_STATE, ReplyRow, SessionRow, Table};
+use super::sessions::Sessions;
+use super::write_set::WriteSet;
+use crate::types::{Index, Revision, Term};
+
+/// The limits of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The write set at which [`Store::is_full`]. There may be a second one, frozen, of the same size; both overshoot
+    /// by what one batch changes.
+    pub write_set_bytes_max: usize,
+    /// redb's page cache.
+    pub cache_bytes: usize,
+    /// The width of a session's window. It decides replies, so it must be equal on all nodes.
+    pub session_inflight_max: usize,
+    /// Sessions held; to open one more evicts the one unused for longest. Must be equal on all nodes.
+    pub sessions_max: usize,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the set that is being written to.
+    pub write_set_bytes: usize,
+    /// Bytes of the set that is being folded.
+    pub frozen_bytes: usize,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Keys, in all keyspaces.
+    pub keys: u64,
+    /// Sessions held.
+    pub sessions: usize,
+}
+
+/// A state machine on a file. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the handles share. Locks are taken in the order of the fields that hold them.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    /// Held while a fold is under way: there is one at a time.
+    pub(super) folding: Mutex<()>,
+    /// Held while a batch is applied, and for the instant in which the write set is frozen: a batch never finds the
+    /// set it is reading frozen under its hands.
+    pub(super) applier: Mutex<Applier>,
+    /// What readers see. Written for the instants in which a batch becomes visible, a set is frozen, or a fold ends.
+    pub(super) view: RwLock<View>,
+    pub(super) latch: Latch,
+    file: Checked,
+    pub(super) db: Database,
+}
+
+/// What only applying knows.
+pub(super) struct Applier {
+    pub(super) sessions: Sessions,
+}
+
+/// What readers see.
+pub(super) struct View {
+    /// Changes not folded and not being folded.
+    pub(super) active: WriteSet,
+    /// Changes being folded. They stay visible until the fold's transaction is durable *and* this is cleared, under
+    /// the lock under which readers begin their redb transaction: whatever a reader finds here, redb before or after
+    /// the fold gives the same merged content.
+    pub(super) frozen: Option<Arc<Frozen>>,
+    /// How far the active set is.
+    pub(super) head: Head,
+    /// How far redb is: the index from which the log would be replayed. Monotone, at most `head.applied`.
+    pub(super) folded: (Index, Term),
+}
+
+/// A write set that no longer changes, and how far it is.
+pub(super) struct Frozen {
+    pub(super) set: WriteSet,
+    pub(super) head: Head,
+}
+
+impl Store {
+    /// Opens the state machine on a raw file, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] and [`Error::Version`] if the file is not as this program left it, [`Error::Io`] if the disk
+    /// fails.
+    ///
+    /// # Panics
+    /// If a session limit is 0.
+    pub fn open(raw: Box<dyn StorageBackend>, options: Options) -> Result<Store, Error> {
+        assert!(options.sessions_max > 0, "sessions_max is 0");
+        assert!(options.session_inflight_max > 0, "session_inflight_max is 0");
+        let file = Checked::open(raw)?;
+        let latch = file.latch().clone();
+        let db = redb::Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .create_with_backend(file.clone())
+            .map_err(|error| fault(&latch, error))?;
+        if !file.is_formed() {
+            super::fold::form(&db).map_err(|error| fault(&latch, error))?;
+            file.set_formed()?;
+        }
+        let (head, sessions) = load(&db, &latch)?;
+        let folded = head.applied;
+        let view = View { active: WriteSet::default(), frozen: None, head, folded };
+        Ok(Store {
+            shared: Arc::new(Shared {
+                options,
+                folding: Mutex::new(()),
+                applier: Mutex::new(Applier { sessions }),
+                view: RwLock::new(view),
+                latch,
+                file,
+                db,
+            }),
+        })
+    }
+
+    /// The last applied entry. Monotone.
+    pub fn applied(&self) -> (Index, Term) {
+        self.shared.view().head.applied
+    }
+
+    /// The last entry whose effect is durable in the file: the log is needed from the one after it. Monotone, at most
+    /// [`Store::applied`].
+    pub fn folded(&self) -> (Index, Term) {
+        self.shared.view().folded
+    }
+
+    /// The revision of the last write transaction.
+    pub fn revision(&self) -> Revision {
+        self.shared.view().head.revision
+    }
+
+    /// Group time: the greatest of all applied envelopes, 0 if there was none.
+    pub fn group_time_ms(&self) -> u64 {
+        self.shared.view().head.group_time_ms
+    }
+
+    /// A number that two nodes at the same applied index share exactly if they hold the same keys and records.
+    pub fn state_hash(&self) -> u128 {
+        self.shared.view().head.hash
+    }
+
+    /// The last applied membership, as its entry carried it.
+    pub fn membership(&self) -> Option<Bytes> {
+        self.shared.view().head.membership.clone()
+    }
+
+    /// Whether it is time to fold: the write set is half full and no other is being folded.
+    pub fn fold_due(&self) -> bool {
+        let view = self.shared.view();
+        view.frozen.is_none() && view.active.bytes() >= self.shared.options.write_set_bytes_max / 2
+    }
+
+    /// Whether the write set is at its limit: nothing may be applied until a fold begins.
+    pub fn is_full(&self) -> bool {
+        self.shared.view().active.bytes() >= self.shared.options.write_set_bytes_max
+    }
+
+    /// What the store holds.
+    pub fn sizes(&self) -> Sizes {
+        let sessions = self.shared.applier().sessions.len();
+        let view = self.shared.view();
+        Sizes {
+            write_set_bytes: view.active.bytes(),
+            frozen_bytes: view.frozen.as_ref().map_or(0, |frozen| frozen.set.bytes()),
+            file_bytes: self.shared.file.raw_bytes(),
+            keys: view.head.keys,
+            sessions,
+        }
+    }
+}
+
+impl Shared {
+    // A lock is poisoned when an assertion failed while it was held, and then this node is stopping. Nothing is
+    // half done under these locks at a point that can panic, so the other threads may finish what they are at.
+
+    pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn applier(&self) -> MutexGuard<'_, Applier> {
+        self.applier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fault(&self, error: impl Into<redb::Error>) -> Error {
+        fault(&self.latch, error)
+    }
+}
+
+/// Turns redb's error into ours and latches it. The latch knows better than redb what happened below it.
+fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
+    latch.set(match error.into() {
+        redb::Error::Corrupted(what) => Error::Damaged { offset: None, what },
+        error => Error::Io { what: error.to_string() },
+    })
+}
+
+/// Reads what is kept in memory: the head and the sessions.
+fn load(db: &Database, latch: &Latch) -> Result<(Head, Sessions), Error> {
+    let txn = db.begin_read().map_err(|error| fault(latch, error))?;
+    let meta = txn.open_table(META).map_err(|error| fault(latch, error))?;
+    let state = meta.get(META_STATE).map_err(|error| fault(latch, error))?;
+    let membership = meta.get(META_MEMBERSHIP).map_err(|error| fault(latch, error))?;
+    let Some(state) = state else {
+        return Err(latch.set(schema::broken("state", "there is none")));
+    };
+    let head = Head::decode(state.value(), membership.as_ref().map(|row| row.value()))
+        .map_err(|error| latch.set(error))?;
+    let mut sessions = Sessions::default();
+    let each = |table: Table, row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>| {
+        let table = txn.open_table(table.definition()).map_err(|error| fault(latch, error))?;
+        for pair in table.iter().map_err(|error| fault(latch, error))? {
+            let (key, value) = pair.map_err(|error| fault(latch, error))?;
+            row(key.value(), value.value()).map_err(|error| latch.set(error))?;
+        }
+        Ok(())
+    };
+    each(Table::Sessions, &mut |key, row| {
+        sessions.load_session(schema::session_of_key(key)?, SessionRow::decode(row)?);
+        Ok(())
+    })?;
+    each(Table::Replies, &mut |key, row| {
+        let (client, seq) = schema::reply_of_key(key)?;
+        sessions.load_reply(client, seq, ReplyRow::decode(row)?)
+    })?;
+    Ok((head, sessions))
+}

@@ -1,0 +1,4 @@
+//! Tests of the state machine as a whole.
+
+mod basics;
+mod support;

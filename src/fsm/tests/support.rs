@@ -1,0 +1,97 @@
+//! What the tests share: entries in short, and a log to replay.
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::command::{
+    Answer, Command, Condition, Envelope, Found, Op, Query, Record, Reply, SessionSeq, Write,
+};
+use crate::fsm::testing::CrashFile;
+use crate::fsm::{Body, Error, Input, Options, Store};
+use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
+
+pub(super) fn options() -> Options {
+    Options { write_set_bytes_max: 1 << 20, cache_bytes: 1 << 20, session_inflight_max: 4, sessions_max: 3 }
+}
+
+pub(super) fn open(file: &CrashFile) -> Result<Store, Error> {
+    Store::open(Box::new(file.clone()), options())
+}
+
+pub(super) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+pub(super) fn put(key: &str, value: &str) -> Op {
+    Op::Put { key: bytes(key), value: bytes(value) }
+}
+
+pub(super) fn delete(key: &str) -> Op {
+    Op::Delete { key: bytes(key) }
+}
+
+pub(super) fn write(ops: Vec<Op>) -> Command {
+    Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops })
+}
+
+pub(super) fn write_if(key: &str, revision: u64, ops: Vec<Op>) -> Command {
+    let conditions = vec![Condition::ModRevision { key: bytes(key), revision: Revision(revision) }];
+    Command::Write(Write { keyspace: Keyspace(0), conditions, ops })
+}
+
+pub(super) fn at(client: u128, seq: u64, done_below: u64) -> SessionSeq {
+    SessionSeq { client: ClientId(client), seq: Seq(seq), done_below: Seq(done_below) }
+}
+
+pub(super) fn envelope(session: Option<SessionSeq>, command: Command) -> Envelope {
+    Envelope { term: Term(1), group_time_ms: 0, session, principal: String::new(), command }
+}
+
+pub(super) fn input(index: u64, command: Command) -> Input {
+    input_of(index, &envelope(None, command))
+}
+
+pub(super) fn input_of(index: u64, envelope: &Envelope) -> Input {
+    let body = Body::Command(codec::encode_envelope(envelope));
+    Input { index: Index(index), term: Term(1), body }
+}
+
+/// Applies one command at the next index.
+pub(super) fn apply(store: &Store, command: Command) -> Reply {
+    apply_envelope(store, &envelope(None, command))
+}
+
+pub(super) fn apply_envelope(store: &Store, envelope: &Envelope) -> Reply {
+    let index = store.applied().0.next().0;
+    let mut replies = store.apply(&[input_of(index, envelope)]).expect("apply");
+    assert_eq!(replies.len(), 1, "one reply per entry");
+    replies.remove(0)
+}
+
+pub(super) fn get(store: &Store, key: &str) -> Option<Record> {
+    let query = Query::Get { keyspace: Keyspace(0), key: bytes(key) };
+    match store.query(&query).expect("get").found {
+        Found::Record(record) => record,
+        found => panic!("a get found {found:?}"),
+    }
+}
+
+pub(super) fn list_query(prefix: &str, after: Option<&str>, limit: usize, bytes_max: usize) -> Query {
+    let (prefix, after) = (bytes(prefix), after.map(bytes));
+    Query::List { keyspace: Keyspace(0), prefix, after, limit, bytes_max }
+}
+
+pub(super) fn page(answer: Answer) -> (Vec<(Bytes, Record)>, bool) {
+    match answer.found {
+        Found::Page { pairs, more } => (pairs, more),
+        found => panic!("a list found {found:?}"),
+    }
+}
+
+/// All keys with their values.
+pub(super) fn dump(store: &Store) -> Result<Vec<(Bytes, Record)>, Error> {
+    let answer = store.query(&list_query("", None, usize::MAX, usize::MAX))?;
+    let (pairs, more) = page(answer);
+    assert!(!more, "there is nothing after everything");
+    Ok(pairs)
+}
