@@ -1,3 +1,217 @@
-//! Messages between peers.
+//! Messages between peers: gRPC streams of frames, two connections a direction.
+//!
+//! ```text
+//! node A                                                              node B
+//! send / forward -> [lane: bounded queue] -> frame -> HTTP/2 request half -> decode, verify -> Inbox
+//!        reply  <-  slot by id            <- frame <- HTTP/2 response half <- reply of B's node
+//! ```
+//!
+//! Every node dials every peer, and a message from A to B travels on a call that A made. Per peer there are two lanes,
+//! each a connection of its own: *control* (heartbeats, votes, append replies, read indexes: small, and late ones
+//! cost an election) and *bulk* (appends, forwards), so that no value, however large, delays a heartbeat. A later
+//! snapshot stream gets a third one for the same reason ([`LaneKind`](lane::LaneKind) is the place).
+//!
+//! Invariants:
+//! - [`Transport::send`] never blocks and never fails: what cannot be queued is dropped and counted. Raft expects loss.
+//! - Within one lane and one connection messages arrive in the order they were sent, each at most once. Between lanes,
+//!   and across connections, there is no order.
+//! - A message that reaches the [`Inbox`] came from the node its envelope names (that node passed the handshake), is
+//!   for this node, and every payload in it matches the checksum its leader made. Bad input closes at most the
+//!   connection that it came by.
+//! - A forward has three outcomes: answered, certainly never looked at ([`ForwardError::NotSent`]), and unknown
+//!   ([`ForwardError::Lost`]). It is never sent twice.
+//! - All queues are bounded, in both directions ([`Limits`]).
+//!
+//! It deliberately does not retry, does not deduplicate and does not know what a message means, beyond the lane it
+//! belongs on. The parts, in reading order: `handshake` (who talks to whom), `codec` (core messages to protobuf and
+//! back), `frame` (several in one), `lane` (the queue to a peer), `peers` (connecting), `grpc` (being connected to),
+//! `inbox`, [`net`] (the seam to the network).
 
+mod codec;
+mod counters;
+mod frame;
+mod grpc;
+mod handshake;
+mod inbox;
+mod lane;
 pub mod net;
+mod peers;
+mod proto;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::SharedClock;
+use crate::config;
+use crate::raft::Envelope;
+use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
+
+use self::net::SharedNet;
+use self::shared::Shared;
+
+pub use self::inbox::Inbox;
+
+/// Who this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its id.
+    pub node: NodeId,
+    /// Its data directory.
+    pub incarnation: Incarnation,
+}
+
+/// Decides whether a peer with this data directory may talk to this node. Asked at every handshake, on both ends,
+/// after cluster and ids were found right. Durable inside: the first incarnation met under an id is the only one.
+pub trait Admission: Send + Sync + 'static {
+    /// Admits the peer, or says for a log line why not.
+    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), String>;
+}
+
+/// The limits of one transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// One frame, on both ends. A message that alone is larger cannot be sent.
+    pub frame_bytes_max: usize,
+    /// Messages that wait for one peer's control lane.
+    pub control_frames_queued_max: usize,
+    /// Bytes that wait for one peer's bulk lane.
+    pub bulk_bytes_queued_max: usize,
+    /// Forwards to one peer that are not answered, and of one peer that this node has not answered.
+    pub forwards_inflight_max: usize,
+    /// Messages of each lane that wait in the inbox, from all peers together.
+    pub inbox_messages_max: usize,
+    /// Bytes of the bulk lanes that wait in the inbox, from all peers together.
+    pub inbox_bytes_max: usize,
+}
+
+impl From<&config::Limits> for Limits {
+    fn from(limits: &config::Limits) -> Limits {
+        Limits {
+            frame_bytes_max: limits.frame_bytes_max,
+            control_frames_queued_max: limits.control_frames_queued_max,
+            bulk_bytes_queued_max: limits.bulk_bytes_queued_max,
+            forwards_inflight_max: limits.proposals_inflight_max,
+            inbox_messages_max: limits.inbox_messages_max,
+            inbox_bytes_max: limits.bulk_bytes_queued_max,
+        }
+    }
+}
+
+/// Why a forward has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// It certainly never reached the peer's node: it may be tried again.
+    #[error("the request was not sent")]
+    NotSent,
+    /// It may have been carried out, now or later.
+    #[error("the connection was lost before the reply came")]
+    Lost,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A message for a group's core.
+    Message {
+        /// The group.
+        group: GroupId,
+        /// The message; its sender is who the handshake said.
+        envelope: Envelope,
+    },
+    /// A request that a peer's client made.
+    Forward {
+        /// The peer.
+        from: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The request, opaque here.
+        request: Bytes,
+        /// Takes the answer. Dropping it tells the peer that the outcome is unknown.
+        reply: oneshot::Sender<Bytes>,
+    },
+    /// This node is the wrong one: it must not take part under its id.
+    Refused {
+        /// The peer that says so.
+        by: NodeId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The handle of a transport. The transport closes when the last handle is dropped, or by [`Transport::close`].
+#[derive(Clone)]
+pub struct Transport {
+    shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Transport {
+    /// Starts a transport without peers. Needs a tokio runtime around it and around [`Transport::set_peers`].
+    pub fn start(
+        net: SharedNet,
+        clock: SharedClock,
+        identity: Identity,
+        admission: Arc<dyn Admission>,
+        limits: Limits,
+    ) -> (Transport, Inbox) {
+        assert!(identity.node.0 > 0, "node ids begin at 1");
+        assert!(limits.inbox_messages_max > 0, "an inbox without room would never deliver");
+        let (shared, inbox) = Shared::new(net, clock, identity, admission, limits);
+        let shared = Arc::new(shared);
+        (Transport { _closer: Arc::new(Closer(Arc::clone(&shared))), shared }, inbox)
+    }
+
+    /// The peers and their addresses, `host:port`, from now on. This node itself is left out. A peer whose address
+    /// changed is dialed anew.
+    pub fn set_peers(&self, peers: BTreeMap<NodeId, String>) {
+        self.shared.set_peers(peers);
+    }
+
+    /// Sends a message to the node it names, or drops it. Never blocks.
+    pub fn send(&self, group: GroupId, envelope: Envelope) {
+        self.shared.send(group, envelope);
+    }
+
+    /// Sends a request to a peer and waits for its reply, for as long as the connection lives: the caller brings its
+    /// own deadline, and may drop the future at any time.
+    pub async fn forward(&self, to: NodeId, group: GroupId, request: Bytes) -> Result<Bytes, ForwardError> {
+        self.shared.forward(to, group, request)?.outcome().await
+    }
+
+    /// The service for peers to connect to; to be served on the peer address.
+    pub fn routes(&self) -> tonic::service::Routes {
+        grpc::routes(&self.shared)
+    }
+
+    /// The peers to which both lanes are up.
+    pub fn connections(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.shared.connections()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.counters.snapshot()
+    }
+
+    /// Ends all connections, both those made and those accepted, and the inbox. A stopping node calls it before it
+    /// drains its peer listener: the lanes would otherwise stay open until the drain's limit.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}

@@ -1,0 +1,6 @@
+//! The composition root.
+
+pub mod grpc;
+pub mod serve;
+#[cfg(test)]
+mod tests;
