@@ -4,9 +4,14 @@
 //! by sector, and that fails on purpose. The contract is POSIX's at its weakest: written bytes survive a crash only
 //! after [`File::sync`], a created, renamed or removed name only after [`Fs::sync_dir`] of its directory.
 
+use std::fs::{self as disk, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 /// A file system, or the part of one that a node lives in.
 pub trait Fs: Send + Sync + 'static {
@@ -86,4 +91,88 @@ pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync()?;
     fs.rename(&temporary, path)?;
     fs.sync_dir(dir)
+}
+
+/// The real disk. The only place in the log's code that touches it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StdFs;
+
+impl Fs for StdFs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        // Each directory that is made is a name in its parent, and durable only once that is synced (H14).
+        let mut missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+        missing.retain(|dir| !dir.as_os_str().is_empty());
+        disk::create_dir_all(dir)?;
+        for made in missing.iter().rev() {
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in disk::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(StdFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(StdFile(OpenOptions::new().read(true).write(true).create_new(true).open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        disk::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        disk::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        disk::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A file of the real disk.
+struct StdFile(disk::File);
+
+impl File for StdFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
 }

@@ -1,3 +1,85 @@
 //! The write-ahead log: one segmented file sequence a node, shared by all its groups.
+//!
+//! It stands at step 4a of the write path: what the core hands out as [`Write`](crate::raft::Write)s becomes durable
+//! here, and only then may the messages leave that promise it. There is one writer, [`Wal`]; what queued up during
+//! one fsync is one batch and goes out with the next. Hard states and entries go through the same file in order
+//! (H9: a term that reaches the disk after the entries of a later one is a committed entry overwritten). Readers
+//! read back old entries from any thread through a [`Reader`].
+//!
+//! ```text
+//! DIR/lock                      held by the one process that has the log open
+//! DIR/spare                     the next segment, being prepared; worthless after a crash
+//! DIR/0000000000000007.wal      segments: a first sector, a preamble, batches, zeroes      -> segment
+//!   sectors of 512 bytes        each with a checksum, its batch, its place in the batch     -> sector
+//!     records                   header with its own checksum, chained; payload              -> record
+//!       group, hard state, entry, purge                                                    -> group, hard_state
+//! ```
+//!
+//! # Invariants
+//!
+//! * At most one batch is not synced: batch n + 1 is written only after the fsync of batch n returned. A batch begins
+//!   on a fresh sector, is padded to one and never leaves its segment: synced bytes are not rewritten. (Recovery
+//!   writes the last batch again with the same bytes, see [`recover`].)
+//! * A segment is zero-filled and synced before it is used, and complete up to the end of its preamble before it has
+//!   its name. The preamble repeats the state of every group, hard state first of all: freeing older segments can
+//!   never lose a vote.
+//! * A segment is freed when every entry in it is at or below its group's purge point, oldest first, one durable
+//!   removal after the other. A purge point moves only after its record is durable.
+//! * An entry at or below the last index makes what stood there and beyond void, logically; no byte is touched.
+//! * The checksum of an entry's payload is the one its leader made: stored, verified on append and on each read,
+//!   never made anew.
+//! * A full log ([`Error::Full`]) refuses entries before anything is written and is otherwise as good as before.
+//!   Any disk error, and any damage met, poisons the log: nothing is tried again (H15).
+//!
+//! # Torn or damaged
+//!
+//! After a crash the last batch may have reached the disk in any part, since its sectors are written in any order.
+//! The end of the log is *torn*, and is cut, if no sector of a later batch exists *and* every sector that fails its
+//! check is wholly zero, the state it had before the batch. Everything before the first failing sector is kept as
+//! far as its records are whole, and hard states also from beyond it, by either of their two copies; of their commit
+//! indexes see [`hard_state`]. Everything else is *damage*, and damage is never shortened: [`Error::Damaged`].
+//!
+//! The cut itself is a new segment whose first sector names the place where the one before it ends. What is behind
+//! that place is never read again; what is before it has to be whole from then on.
+//!
+//! # Fault model
+//!
+//! Inside, each alone and at any place: a crash with any subset of the un-synced sectors lost, any of the un-synced
+//! names lost; a second crash during recovery; any bit or byte changed in what was synced; a sector written to the
+//! wrong place, or not written, if a later batch was written; a file cut short or missing between others; an I/O
+//! error at any call, the process started again after a failed fsync included.
+//!
+//! Outside:
+//!
+//! * A disk that acknowledges an fsync and loses its bytes, and a wholly zeroed sector of the *last* batch after it
+//!   was synced: both look like a crash before the fsync. The hard state survives one such sector, the entries do not.
+//!   (From the next batch on such a sector is damage like any other.)
+//! * A sector that is written in part. Disks with 512-byte or 4 KiB atomic writes do not do that; if one does, the
+//!   sector is neither whole nor zero, and the log is refused as damaged although a crash would explain it.
+//! * The newest segments missing, or all of them: nothing in the rest tells of them. Whoever deletes log files makes
+//!   the node forget its vote; the node's identity file notices only that all are gone.
+//! * Someone who changes bytes and mends all checksums.
 
 pub mod fs;
+pub mod inspect;
+
+mod error;
+mod group;
+mod hard_state;
+mod index;
+mod reader;
+mod record;
+mod recover;
+mod scan;
+mod sector;
+mod segment;
+#[allow(clippy::module_inception)]
+mod wal;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use reader::Reader;
+pub use recover::{Recovered, RecoveredGroup};
+pub use wal::{GroupWrite, Options, Wal};

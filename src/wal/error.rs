@@ -1,0 +1,70 @@
+//! What can go wrong with the log, sorted by what the node does next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that were on disk are not what was written. The node must not start (exit code 3): it may have
+    /// acknowledged what is missing, so it may neither vote nor answer for it.
+    #[error(
+        "{}: damaged at byte {offset}: {what}. The node does not start, since it may have acknowledged what is \
+         lost here. Keep the directory as it is (`quorate wal inspect` shows what can be read) and replace this \
+         node by a new member; never delete log files or cut them to make it start", file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The file is whole, but of a format that this binary does not know (exit code 3).
+    #[error(
+        "{}: log format {found}, this binary knows {known}: start the version of quorate that wrote it, or a newer one",
+        file.display()
+    )]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// The format it is in.
+        found: u32,
+        /// The format of this binary.
+        known: u32,
+    },
+    /// The disk failed (exit code 4). The log is poisoned from here on.
+    #[error("{}: {doing} failed: {source}", file.display())]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// Which call it was.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier call failed. Nothing is tried again: after a failed fsync the kernel may call pages clean that
+    /// never reached the disk (H15).
+    #[error("the log is poisoned: an earlier disk error was reported, and nothing is tried again after one")]
+    Poisoned,
+    /// The log has reached its size limit. Nothing was written, and the log is as good as before.
+    #[error("the log has reached its size limit; entries are taken again once older ones have been purged")]
+    Full,
+    /// Another process has this log open (exit code 2).
+    #[error("another process has this log open")]
+    Locked,
+}
+
+impl Error {
+    /// Damage at a place.
+    pub(super) fn damaged(file: &Path, offset: u64, what: impl Into<String>) -> Error {
+        Error::Damaged { file: file.to_path_buf(), offset, what: what.into() }
+    }
+
+    /// Names the file and the call of a system error.
+    pub(super) fn io(file: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { file: file.to_path_buf(), doing, source }
+    }
+}

@@ -1,0 +1,223 @@
+//! What the log knows of one group: enough to write a preamble, to check what is appended, and to tell a restarted
+//! core where it stands. The writer and recovery move it by the same three methods, so that a preamble written from
+//! it must equal what recovery arrives at by itself; recovery checks that.
+//!
+//! ```text
+//! payload of a group record; the purge point stands in the record's header as index and term
+//!                      0  24  hard state
+//!                     24   8  index of the last entry, the purge point's if there is none
+//!                     32   8  its term
+//!                     40   4  number of configuration entries after the purge point
+//!                     44   4  n, then n bytes: the membership in force at the purge point
+//!                             for each configuration entry, ascending: index (8), n (4), n bytes
+//! ```
+//!
+//! The committed membership is the last of these at or below the commit index, the effective one the last of all:
+//! the list holds both, and those between them that a truncation would bring back.
+
+use bytes::Bytes;
+
+use crate::raft::{Entry, EntryKind, HardState};
+use crate::types::{Index, Term};
+
+use super::hard_state::{self, HARD_STATE_BYTES};
+use super::sector::{u32_at, u64_at};
+
+/// The state of one group.
+///
+/// `purged.0 <= last.0`. All three move as the log does: `purged` only forward, `last` back on truncation, never
+/// below `purged`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// The purge point: the log begins after it.
+    pub purged: (Index, Term),
+    /// The membership in force at the purge point, encoded.
+    pub base: Bytes,
+    /// The configuration entries after it, encoded, ascending.
+    pub configs: Vec<(Index, Bytes)>,
+    /// The last entry; the purge point if there is none.
+    pub last: (Index, Term),
+    /// The runs of equal term after the purge point: first index and term. They cover `held..=last`.
+    pub terms: Vec<(Index, Term)>,
+    /// The first entry that recovery has seen itself. Entries between the purge point and this one stood in segments
+    /// that are gone; by the end of recovery there must be none.
+    pub held: Index,
+}
+
+impl Group {
+    /// A group without a log.
+    pub fn new(base: Bytes) -> Group {
+        Group {
+            hard_state: HardState::default(),
+            purged: (Index(0), Term(0)),
+            base,
+            configs: Vec::new(),
+            last: (Index(0), Term(0)),
+            terms: Vec::new(),
+            held: Index(1),
+        }
+    }
+
+    /// The term at an index, where known.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.purged.0 {
+            return Some(self.purged.1);
+        }
+        if index == self.last.0 {
+            return Some(self.last.1);
+        }
+        if index < self.held || index > self.last.0 {
+            return None;
+        }
+        let after = self.terms.partition_point(|(first, _)| *first <= index);
+        after.checked_sub(1).map(|run| self.terms[run].1)
+    }
+
+    /// A new hard state.
+    pub fn on_hard_state(&mut self, next: HardState) -> Result<(), String> {
+        hard_state::may_follow(&self.hard_state, &next)?;
+        self.hard_state = next;
+        Ok(())
+    }
+
+    /// A new entry. What stands at its index and beyond is void.
+    pub fn on_entry(&mut self, index: Index, term: Term, config: Option<&Bytes>) -> Result<(), String> {
+        if index <= self.purged.0 || index > self.last.0.next() {
+            return Err(format!("entry {index} in a log of {} to {}", self.purged.0.next(), self.last.0));
+        }
+        let before = self.term_at(index.prev());
+        if term == Term(0) || before.is_some_and(|before| term < before) {
+            return Err(format!("entry {index} of term {term} after one of term {before:?}"));
+        }
+        while self.terms.last().is_some_and(|(first, _)| *first >= index) {
+            self.terms.pop();
+        }
+        while self.configs.last().is_some_and(|(at, _)| *at >= index) {
+            self.configs.pop();
+        }
+        if self.terms.last().is_none_or(|(_, last)| *last != term) {
+            self.terms.push((index, term));
+        }
+        if let Some(config) = config {
+            self.configs.push((index, config.clone()));
+        }
+        self.last = (index, term);
+        self.held = self.held.min(index);
+        Ok(())
+    }
+
+    /// Whether the log can be purged to this point.
+    pub fn check_purge(&self, to: (Index, Term)) -> Result<(), String> {
+        if to.0 <= self.purged.0 || to.0 > self.last.0 {
+            return Err(format!("purge to {} of a log of {} to {}", to.0, self.purged.0.next(), self.last.0));
+        }
+        let term = self.term_at(to.0);
+        if term.is_some_and(|term| term != to.1) {
+            return Err(format!("purge to {} of term {}, there it is {term:?}", to.0, to.1));
+        }
+        Ok(())
+    }
+
+    /// A new purge point, and the membership in force there.
+    pub fn on_purge(&mut self, to: (Index, Term), base: Bytes) -> Result<(), String> {
+        self.check_purge(to)?;
+        self.purged = to;
+        self.base = base;
+        self.configs.retain(|(index, _)| *index > to.0);
+        let first = to.0.next();
+        if to.0 == self.last.0 {
+            self.terms.clear();
+        } else if self.held <= to.0 {
+            let after = self.terms.partition_point(|(start, _)| *start <= first);
+            self.terms.drain(..after.saturating_sub(1));
+            if let Some(run) = self.terms.first_mut() {
+                run.0 = run.0.max(first);
+            }
+        }
+        self.held = self.held.max(first);
+        Ok(())
+    }
+
+    /// Whether these writes can follow, without making them.
+    pub fn check(&self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), String> {
+        if let Some(next) = hard_state {
+            hard_state::may_follow(&self.hard_state, next)?;
+        }
+        let Some(first) = entries.first() else { return Ok(()) };
+        if first.index <= self.purged.0 || first.index > self.last.0.next() {
+            return Err(format!(
+                "entry {} in a log of {} to {}",
+                first.index,
+                self.purged.0.next(),
+                self.last.0
+            ));
+        }
+        let mut before = (first.index.prev(), self.term_at(first.index.prev()).unwrap_or_default());
+        for entry in entries {
+            if entry.index != before.0.next() || entry.term < before.1 || entry.term == Term(0) {
+                return Err(format!("entry {} of term {} after {before:?}", entry.index, entry.term));
+            }
+            before = (entry.index, entry.term);
+        }
+        Ok(())
+    }
+
+    /// The length of the payload of a group record.
+    pub fn encoded_len(&self) -> usize {
+        let configs: usize = self.configs.iter().map(|(_, config)| 12 + config.len()).sum();
+        HARD_STATE_BYTES + 24 + self.base.len() + configs
+    }
+
+    /// Encodes the payload of a group record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = hard_state::encode(&self.hard_state).to_vec();
+        bytes.extend_from_slice(&self.last.0.0.to_le_bytes());
+        bytes.extend_from_slice(&self.last.1.0.to_le_bytes());
+        bytes.extend_from_slice(&len(self.configs.len()));
+        bytes.extend_from_slice(&len(self.base.len()));
+        bytes.extend_from_slice(&self.base);
+        for (index, config) in &self.configs {
+            bytes.extend_from_slice(&index.0.to_le_bytes());
+            bytes.extend_from_slice(&len(config.len()));
+            bytes.extend_from_slice(config);
+        }
+        assert_eq!(bytes.len(), self.encoded_len(), "a group record was measured wrongly");
+        bytes
+    }
+
+    /// Decodes the payload of a group record with this purge point; `None` if it is not one.
+    pub fn decode(purged: (Index, Term), payload: &[u8]) -> Option<Group> {
+        let mut rest = Bytes::copy_from_slice(payload);
+        let mut take = |n: usize| (n <= rest.len()).then(|| rest.split_to(n));
+        let hard_state = hard_state::decode(&take(HARD_STATE_BYTES)?)?;
+        let fixed = take(16)?;
+        let last = (Index(u64_at(&fixed, 0)), Term(u64_at(&fixed, 8)));
+        let count = u32_at(&take(4)?, 0);
+        let base_len = u32_at(&take(4)?, 0);
+        let base = take(base_len as usize)?;
+        let mut configs: Vec<(Index, Bytes)> = Vec::new();
+        for _ in 0..count {
+            let index = Index(u64_at(&take(8)?, 0));
+            let config_len = u32_at(&take(4)?, 0);
+            let before = configs.last().map_or(purged.0, |(index, _)| *index);
+            if index <= before || index > last.0 {
+                return None;
+            }
+            configs.push((index, take(config_len as usize)?));
+        }
+        let held = last.0.next();
+        let ends_here = rest.is_empty() && purged.0 <= last.0 && last.0.0 < u64::MAX;
+        ends_here.then_some(Group { hard_state, purged, base, configs, last, terms: Vec::new(), held })
+    }
+}
+
+fn len(len: usize) -> [u8; 4] {
+    u32::try_from(len).unwrap_or_else(|_| panic!("a length of {len}")).to_le_bytes()
+}
+
+/// The configuration that an entry carries, if it carries one.
+pub fn config_of(kind: EntryKind, payload: &Bytes) -> Option<&Bytes> {
+    (kind == EntryKind::Membership).then_some(payload)
+}

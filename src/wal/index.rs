@@ -1,0 +1,114 @@
+//! Where entries stand: a sparse index in memory, shared by the writer and the readers.
+//!
+//! A point says where one entry begins. There is one for the first entry of a group in each segment, one after each
+//! [`POINT_BYTES`] of its records, and one for each entry that replaced another (a truncation). From a point
+//! on, the entries of its group stand in the file in order and without a hole up to the index of the next point:
+//! reading goes from the point to there and never meets a void entry. So 8 GiB of log cost about 3 MiB of memory.
+
+use std::collections::BTreeMap;
+
+use crate::types::{GroupId, Index};
+
+use super::segment::SharedFile;
+
+/// About how much of a group's records stand between two points.
+pub const POINT_BYTES: u64 = 64 << 10;
+
+/// Where an entry begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The entry.
+    pub index: Index,
+    /// The segment it is in.
+    pub segment: u64,
+    /// The offset of its record.
+    pub offset: u64,
+}
+
+/// A stretch of the log to read: up to `limit`, not included, all stands behind one another.
+#[derive(Clone)]
+pub struct Stretch {
+    /// Where to begin.
+    pub point: Point,
+    /// The first index that is not part of the stretch.
+    pub limit: Index,
+    /// The file to read.
+    pub file: SharedFile,
+}
+
+#[derive(Default)]
+struct GroupPoints {
+    points: Vec<Point>,
+    /// The first entry that can be read, and the last. Readable entries are durable ones: the writer notes them
+    /// after its fsync.
+    first: Index,
+    last: Index,
+    since: u64,
+}
+
+/// The index.
+#[derive(Default)]
+pub struct Points {
+    groups: BTreeMap<GroupId, GroupPoints>,
+    files: BTreeMap<u64, SharedFile>,
+}
+
+impl Points {
+    /// A new segment.
+    pub fn add_file(&mut self, segment: u64, file: SharedFile) {
+        self.files.insert(segment, file);
+    }
+
+    /// A segment that was freed.
+    pub fn remove_file(&mut self, segment: u64) {
+        self.files.remove(&segment);
+    }
+
+    /// A group whose log begins after `purged`.
+    pub fn purge(&mut self, group: GroupId, purged: Index) {
+        let found = self.groups.entry(group).or_default();
+        found.first = purged.next();
+        if found.last <= purged {
+            found.last = purged;
+            found.points.clear();
+            return;
+        }
+        let after = found.points.partition_point(|point| point.index <= found.first);
+        found.points.drain(..after.saturating_sub(1));
+    }
+
+    /// An entry, durable, of `bytes` on disk.
+    pub fn note(&mut self, group: GroupId, point: Point, bytes: u64) {
+        let found = self.groups.entry(group).or_default();
+        let replaces = point.index <= found.last;
+        while found.points.last().is_some_and(|last| last.index >= point.index) {
+            found.points.pop();
+        }
+        let elsewhere = found.points.last().is_none_or(|last| last.segment != point.segment);
+        if replaces || elsewhere || found.since >= POINT_BYTES {
+            found.points.push(point);
+            found.since = 0;
+        }
+        found.since += bytes;
+        found.last = point.index;
+    }
+
+    /// Where to read the entry at `index`; `None` if it is not held.
+    pub fn find(&self, group: GroupId, index: Index) -> Option<Stretch> {
+        let found = self.groups.get(&group)?;
+        if index < found.first || index > found.last {
+            return None;
+        }
+        let after = found.points.partition_point(|point| point.index <= index);
+        let point = *found.points.get(after.checked_sub(1)?)?;
+        let limit = found.points.get(after).map_or(found.last.next(), |next| next.index);
+        let file = self.files.get(&point.segment)?.clone();
+        Some(Stretch { point, limit, file })
+    }
+
+    /// How many points there are, for tests of the bound.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.groups.values().map(|group| group.points.len()).sum()
+    }
+}

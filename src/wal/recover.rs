@@ -1,0 +1,471 @@
+//! Recovery: from the files of a directory to the state of every group, or to a refusal.
+//!
+//! All segments are walked, oldest first. In every segment but the newest, each sector up to the end that its
+//! successor's first sector names must be whole, of the batch and the place that come next, and every record in
+//! it must parse, verify and chain. In the newest the same holds up to the last batch, and there the
+//! torn-or-damaged rule decides (see the module doc of [`super`]). Damage ends recovery; nothing was changed then.
+//!
+//! If the log ends cleanly, the last batch is written once more, byte for byte, and synced. Its fsync may have
+//! failed in the process before this one: its pages can then be in memory, marked clean, and never reach the disk
+//! (H15). Writing them again makes the kernel's mark true before anything is built on them.
+//!
+//! If it ends torn, what was kept is made durable the same way, and then the log goes on in a *new segment*, whose
+//! first sector names the place of the cut. That segment appears by one rename, complete; until then the next
+//! recovery finds the same torn tail and cuts it at the same place. So nothing behind the cut needs to be zeroed
+//! where it stands, nothing synced is ever rewritten with other bytes, and two crashes in a row converge.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::raft::{Entry, HardState, Membership};
+use crate::types::{GroupId, Index, Term};
+
+use super::error::Error;
+use super::fs::Fs;
+use super::group::{Group, config_of};
+use super::hard_state;
+use super::index::{Point, Points};
+use super::record::{Fault, Header, Kind, Record, Records};
+use super::scan::{Batch, Span, Stop, Straggler, stragglers, walk};
+use super::sector::{DATA_BYTES, SECTOR_BYTES, offset_of};
+use super::segment::{self, SegmentHeader, SharedFile};
+
+/// What recovery found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Every group the log knows.
+    pub groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// Whether the end of the log was torn by a crash, and what was cut; for a log line.
+    pub torn: Option<String>,
+}
+
+/// What recovery found of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredGroup {
+    /// The newest hard state. Its commit index may lie beyond what is known to be applied, never beyond what a
+    /// quorum has committed.
+    pub hard_state: HardState,
+    /// The purge point: the log begins after it.
+    pub purged: (Index, Term),
+    /// The membership in force there.
+    pub base: Membership,
+    /// The configuration entries after it, ascending.
+    pub memberships: Vec<(Index, Membership)>,
+    /// The first index of each run of equal term after it, ascending.
+    pub terms: Vec<(Index, Term)>,
+    /// The last entry; the purge point if there is none.
+    pub last: Index,
+    /// The last entries, contiguous, as many as `tail_bytes_max` allows.
+    pub tail: Vec<Entry>,
+}
+
+/// A segment that is on disk.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The file's length.
+    pub bytes: u64,
+    /// The largest index of each group's entries in it: when all are purged, it can be freed.
+    pub last: BTreeMap<GroupId, Index>,
+}
+
+/// The state of the log after all segments were read.
+pub struct Replay {
+    /// The directory.
+    dir: PathBuf,
+    tail_bytes_max: usize,
+    /// All groups.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// All segments.
+    pub segments: BTreeMap<u64, Held>,
+    /// Where entries stand.
+    pub points: Points,
+    /// The header CRC of the last record.
+    pub chain: u32,
+    /// The number of the next batch.
+    pub batch: u64,
+    /// The newest segment.
+    pub newest: u64,
+    /// Where its records end.
+    pub end: u64,
+    /// What was cut, if its end is torn.
+    pub torn: Option<String>,
+    /// Whether the segment that is being read begins after a cut.
+    after_cut: bool,
+    tails: BTreeMap<GroupId, Tail>,
+    /// The last batch, or what is kept of it: where it begins and the sector after it.
+    last_batch: (u64, u64),
+    file: Option<SharedFile>,
+}
+
+/// The last entries of a group, bounded in bytes.
+#[derive(Default)]
+struct Tail {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, entry: Entry, bytes_max: usize) {
+        while self.entries.back().is_some_and(|last| last.index >= entry.index) {
+            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.bytes());
+        }
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+        while self.bytes > bytes_max {
+            self.bytes -= self.entries.pop_front().map_or(0, |entry| entry.bytes());
+        }
+    }
+}
+
+/// Reads all segments of a directory; `None` if there are none. Changes nothing.
+pub fn replay(fs: &dyn Fs, dir: &Path, tail_bytes_max: usize) -> Result<Option<Replay>, Error> {
+    let numbers = segment::list(fs, dir)?;
+    let Some(newest) = numbers.last().copied() else { return Ok(None) };
+    for pair in numbers.windows(2) {
+        if pair[1] != pair[0] + 1 {
+            return Err(Error::damaged(&segment::path(dir, pair[0] + 1), 0, "the segment is missing"));
+        }
+    }
+    let mut opened = Vec::new();
+    for number in numbers {
+        opened.push(segment::open(fs, dir, number)?);
+    }
+    let mut replay = Replay::new(dir, tail_bytes_max, &opened[0].1, newest);
+    for at in 0..opened.len() {
+        let (file, header) = &opened[at];
+        let end = opened.get(at + 1).map(|(_, next)| next.previous_end);
+        replay.segment(file, header, end)?;
+    }
+    replay.finish(&segment::path(dir, opened[0].1.number))?;
+    Ok(Some(replay))
+}
+
+impl Replay {
+    fn new(dir: &Path, tail_bytes_max: usize, first: &SegmentHeader, newest: u64) -> Replay {
+        Replay {
+            dir: dir.to_path_buf(),
+            tail_bytes_max,
+            groups: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            points: Points::default(),
+            chain: first.chain,
+            batch: first.batch,
+            newest,
+            end: 0,
+            torn: None,
+            after_cut: false,
+            tails: BTreeMap::new(),
+            last_batch: (0, 0),
+            file: None,
+        }
+    }
+
+    /// Reads a segment: up to `end` if it has a successor, else up to where the log ends.
+    fn segment(&mut self, file: &SharedFile, header: &SegmentHeader, end: Option<u64>) -> Result<(), Error> {
+        let path = segment::path(&self.dir, header.number);
+        if header.chain != self.chain {
+            return Err(Error::damaged(&path, 0, "the segment does not continue the one before it"));
+        }
+        // A batch that was cut leaves its number used up.
+        self.after_cut = header.batch == self.batch + 1;
+        if header.batch != self.batch && !self.after_cut {
+            return Err(Error::damaged(&path, 0, "the segment's batch does not follow the one before it"));
+        }
+        self.batch = header.batch;
+        self.segments.insert(header.number, Held { bytes: header.bytes, last: BTreeMap::new() });
+        self.points.add_file(header.number, file.clone());
+        let end_sector = end.map_or(header.bytes, |end| end.min(header.bytes)).div_ceil(SECTOR_BYTES as u64);
+        let span =
+            Span { path: &path, file: &**file, segment: header.number, sectors: (1, end_sector.max(1)) };
+        let stop = walk(&span, header.batch, &mut |batch| {
+            self.whole_batch(&path, header, batch)?;
+            self.batch = batch.number + 1;
+            self.last_batch = (batch.first_sector, batch.end_sector());
+            Ok(())
+        })?;
+        if stop.partial.number == header.batch {
+            return Err(Error::damaged(&path, offset_of(stop.sector), "the preamble is not whole"));
+        }
+        match end {
+            Some(end) => self.sealed_end(&span, header, &stop, end),
+            None => self.newest_end(&span, header, &stop, file),
+        }
+    }
+
+    /// Checks that a segment with a successor ends where that says.
+    fn sealed_end(
+        &mut self,
+        span: &Span<'_>,
+        header: &SegmentHeader,
+        stop: &Stop,
+        end: u64,
+    ) -> Result<(), Error> {
+        if stop.sector != span.sectors.1 {
+            return Err(Error::damaged(
+                span.path,
+                offset_of(stop.sector),
+                "a sector is not what was written, though the log goes on after it",
+            ));
+        }
+        let kept = self.partial_batch(span.path, header, &stop.partial, Some(end))?;
+        if kept != end {
+            return Err(Error::damaged(span.path, kept, format!("the records end here, not at {end}")));
+        }
+        Ok(())
+    }
+
+    /// Finds where the log ends: the torn-or-damaged rule.
+    fn newest_end(
+        &mut self,
+        span: &Span<'_>,
+        header: &SegmentHeader,
+        stop: &Stop,
+        file: &SharedFile,
+    ) -> Result<(), Error> {
+        let beyond = stragglers(span, stop)?;
+        self.end = offset_of(stop.partial.first_sector);
+        self.file = Some(file.clone());
+        if stop.partial.data.is_empty() && beyond.is_empty() {
+            return Ok(());
+        }
+        let before: BTreeMap<GroupId, HardState> =
+            self.groups.iter().map(|(id, group)| (*id, group.hard_state)).collect();
+        self.end = self.partial_batch(span.path, header, &stop.partial, None)?;
+        self.stranded_copies(span.path, &stop.partial, &beyond)?;
+        for (id, group) in &mut self.groups {
+            // See hard_state: a hard state that outlives its batch does not vouch for entries of that batch.
+            let commit = before.get(id).map_or(Index(0), |before| before.commit);
+            group.hard_state.commit = commit;
+        }
+        self.last_batch = (stop.partial.first_sector, self.end.div_ceil(SECTOR_BYTES as u64));
+        self.batch = stop.partial.number + 1;
+        self.torn = Some(format!(
+            "batch {} reached the disk in part ({} sectors of it before the first lost one, {} after) and was never \
+             acknowledged; the log is cut at byte {} of {}",
+            stop.partial.number,
+            stop.partial.sectors(),
+            beyond.len(),
+            self.end,
+            span.path.display()
+        ));
+        Ok(())
+    }
+
+    fn whole_batch(&mut self, path: &Path, header: &SegmentHeader, batch: &Batch) -> Result<(), Error> {
+        let base = offset_of(batch.first_sector);
+        let mut records = Records::new(&batch.data, batch.number);
+        let mut count = 0;
+        while let Some(record) = records.next() {
+            let record = record.map_err(|fault| fault_error(path, base + records.offset(), fault))?;
+            self.record(path, header, base, &record)?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(Error::damaged(path, base, "a batch without a record"));
+        }
+        Ok(())
+    }
+
+    /// Reads the records of the beginning of a batch, up to the cut: `end` where that is known, otherwise the first
+    /// record that is not all there. Returns the place of the cut.
+    fn partial_batch(
+        &mut self,
+        path: &Path,
+        header: &SegmentHeader,
+        batch: &Batch,
+        end: Option<u64>,
+    ) -> Result<u64, Error> {
+        let base = offset_of(batch.first_sector);
+        let mut records = Records::new(&batch.data, batch.number);
+        let mut kept = base;
+        while end != Some(kept) {
+            match records.next() {
+                None | Some(Err(Fault::Short)) => break,
+                Some(Err(fault)) => return Err(fault_error(path, base + records.offset(), fault)),
+                Some(Ok(record)) => {
+                    self.record(path, header, base, &record)?;
+                    kept = base + record.end;
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Takes copies of hard states from sectors beyond a lost one.
+    fn stranded_copies(&mut self, path: &Path, partial: &Batch, beyond: &[Straggler]) -> Result<(), Error> {
+        let mut at = 0;
+        while at < beyond.len() {
+            let first = &beyond[at].frame;
+            let mut data = beyond[at].data.clone();
+            let mut place = first.place;
+            at += 1;
+            while beyond.get(at).is_some_and(|next| next.frame.place == place + 1) {
+                data.extend_from_slice(&beyond[at].data);
+                place += 1;
+                at += 1;
+            }
+            // Only where a record is known to begin; client bytes that look like a record are never taken for one.
+            let begins = (0..data.len() / DATA_BYTES)
+                .find(|sector| beyond[at - data.len() / DATA_BYTES + sector].frame.record_begins);
+            let Some(begins) = begins else { continue };
+            let mut records = Records::new(&data[begins * DATA_BYTES..], partial.number);
+            while let Some(Ok(record)) = records.next() {
+                if matches!(record.header.kind, Kind::HardState { .. }) {
+                    let offset = offset_of(partial.first_sector);
+                    self.hard_state(&record).map_err(|what| Error::damaged(path, offset, what))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        path: &Path,
+        header: &SegmentHeader,
+        base: u64,
+        record: &Record<'_>,
+    ) -> Result<(), Error> {
+        let offset = base + record.offset;
+        let damaged = |what: String| Error::damaged(path, offset, what);
+        if record.header.chain != self.chain {
+            return Err(damaged("the record does not follow the one before it".to_owned()));
+        }
+        self.chain = record.crc;
+        let Header { group: id, index, term, batch, .. } = record.header;
+        match record.header.kind {
+            Kind::Group => self.group(record).map_err(damaged),
+            Kind::HardState { .. } => self.hard_state(record).map_err(damaged),
+            Kind::Entry(kind) => {
+                let payload = Bytes::copy_from_slice(record.payload);
+                let group = self.known(id).map_err(damaged)?;
+                group.on_entry(index, term, config_of(kind, &payload)).map_err(damaged)?;
+                let point = Point { index, segment: header.number, offset };
+                self.points.note(id, point, record.end - record.offset);
+                if let Some(held) = self.segments.get_mut(&header.number) {
+                    let last = held.last.entry(id).or_default();
+                    *last = index.max(*last);
+                }
+                let crc = record.header.payload_crc;
+                let entry = Entry { index, term, kind, payload, crc };
+                self.tails.entry(id).or_default().push(entry, self.tail_bytes_max);
+                Ok(())
+            }
+            Kind::Purge if batch == header.batch => Err(damaged("a purge inside a preamble".to_owned())),
+            Kind::Purge => {
+                let base = Bytes::copy_from_slice(record.payload);
+                let group = self.known(id).map_err(damaged)?;
+                group.on_purge((index, term), base).map_err(damaged)?;
+                self.points.purge(id, index);
+                Ok(())
+            }
+        }
+    }
+
+    /// A group record: in the first segment, or for a new group, it is the state; later it must repeat it. After a
+    /// cut its hard state is the one that recovery chose then.
+    fn group(&mut self, record: &Record<'_>) -> Result<(), String> {
+        let (id, purged) = (record.header.group, (record.header.index, record.header.term));
+        let group = Group::decode(purged, record.payload).ok_or("the group record cannot be decoded")?;
+        if let Some(known) = self.groups.get_mut(&id) {
+            if self.after_cut {
+                known.on_hard_state(group.hard_state)?;
+            }
+            if known.purged != purged || known.encode() != record.payload {
+                return Err(format!("the preamble's state of group {id} is not what the log before it says"));
+            }
+            return Ok(());
+        }
+        self.points.purge(id, group.last.0);
+        self.groups.insert(id, group);
+        Ok(())
+    }
+
+    fn hard_state(&mut self, record: &Record<'_>) -> Result<(), String> {
+        let next = hard_state::decode(record.payload).ok_or("the hard state cannot be decoded")?;
+        self.known(record.header.group)?.on_hard_state(next)
+    }
+
+    fn known(&mut self, id: GroupId) -> Result<&mut Group, String> {
+        self.groups
+            .get_mut(&id)
+            .ok_or_else(|| format!("a record of group {id}, which the preamble does not name"))
+    }
+
+    /// Checks that no entry is missing, and makes the index say what can be read.
+    fn finish(&mut self, first: &Path) -> Result<(), Error> {
+        for (id, group) in &self.groups {
+            if group.held > group.purged.0.next() {
+                let what = format!(
+                    "entries {} to {} of group {id} stand in no segment: older files are missing",
+                    group.purged.0.next(),
+                    group.held.prev()
+                );
+                return Err(Error::damaged(first, 0, what));
+            }
+            self.points.purge(*id, group.purged.0);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what recovery has read and goes on to build upon: writes the last batch, or what is kept of
+    /// it, once more.
+    pub fn confirm(&self, fs: &dyn Fs) -> Result<(), Error> {
+        let path = segment::path(&self.dir, self.newest);
+        let file = self.file.as_ref().expect("replay ends with the newest segment");
+        let (from, to) = (offset_of(self.last_batch.0), offset_of(self.last_batch.1));
+        if from < to {
+            let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
+            file.read_at(from, &mut bytes).map_err(Error::io(&path, "reading"))?;
+            file.write_at(from, &bytes).map_err(Error::io(&path, "writing the last batch again"))?;
+        }
+        file.sync().map_err(Error::io(&path, "syncing"))?;
+        fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))
+    }
+
+    /// What the core and the driver need to know.
+    pub fn recovered(&mut self) -> Result<Recovered, Error> {
+        let mut groups = BTreeMap::new();
+        for (id, group) in &self.groups {
+            let decode = |index: Index, bytes: &Bytes| {
+                Membership::decode(bytes).map_err(|error| {
+                    let what = format!("the configuration at entry {index} of group {id}: {error}");
+                    Error::damaged(&segment::path(&self.dir, self.newest), 0, what)
+                })
+            };
+            let base = decode(group.purged.0, &group.base)?;
+            let mut memberships = Vec::new();
+            for (index, bytes) in &group.configs {
+                memberships.push((*index, decode(*index, bytes)?));
+            }
+            let mut tail: Vec<Entry> = self.tails.remove(id).unwrap_or_default().entries.into();
+            tail.retain(|entry| entry.index > group.purged.0);
+            let recovered = RecoveredGroup {
+                hard_state: group.hard_state,
+                purged: group.purged,
+                base,
+                memberships,
+                terms: group.terms.clone(),
+                last: group.last.0,
+                tail,
+            };
+            groups.insert(*id, recovered);
+        }
+        Ok(Recovered { groups, torn: self.torn.clone() })
+    }
+
+    /// The newest segment's file.
+    pub fn newest_file(&self) -> SharedFile {
+        self.file.clone().expect("replay ends with the newest segment")
+    }
+}
+
+fn fault_error(path: &Path, offset: u64, fault: Fault) -> Error {
+    let what = match fault {
+        Fault::Short => "a record goes on beyond the end of its batch",
+        Fault::Bad(what) => what,
+    };
+    Error::damaged(path, offset, what)
+}

@@ -1,0 +1,201 @@
+//! Tests of the log against a model of it, on a disk that loses what was not synced.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::raft::{Entry, EntryKind, HardState, Membership};
+use crate::types::{GroupId, Index, NodeId, Term};
+
+use super::fs::testing::MemFs;
+use super::{Error, GroupWrite, Options, Reader, Recovered, Wal};
+
+mod append;
+mod crash;
+mod damage;
+mod faults;
+mod format;
+mod random;
+mod script;
+
+pub const DIR: &str = "/wal";
+pub const GROUP: GroupId = GroupId(1);
+pub const OTHER: GroupId = GroupId(7);
+
+pub fn options() -> Options {
+    Options { segment_bytes: 4096, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
+}
+
+pub fn membership(nodes: u64) -> Membership {
+    Membership::bootstrap((1..=nodes).map(|id| (NodeId(id), format!("n{id}:7000"))))
+}
+
+pub fn bootstrap() -> BTreeMap<GroupId, Membership> {
+    BTreeMap::from([(GROUP, membership(3)), (OTHER, membership(1))])
+}
+
+pub fn open(fs: &MemFs) -> Result<(Wal, Reader, Recovered), Error> {
+    Wal::open(fs.shared(), Path::new(DIR), options(), &bootstrap())
+}
+
+pub fn segment(number: u64) -> PathBuf {
+    super::segment::path(Path::new(DIR), number)
+}
+
+/// A command of `len` bytes that differ from index to index and term to term.
+pub fn command(index: u64, term: u64, len: usize) -> Entry {
+    let payload: Vec<u8> = (0..len).map(|at| (at as u64 ^ index ^ (term << 3)) as u8).collect();
+    Entry::new(Index(index), Term(term), EntryKind::Command, Bytes::from(payload))
+}
+
+/// A command of `len` zeroes.
+pub fn zeroes(index: u64, term: u64, len: usize) -> Entry {
+    Entry::new(Index(index), Term(term), EntryKind::Command, Bytes::from(vec![0; len]))
+}
+
+pub fn config(index: u64, term: u64, nodes: u64) -> Entry {
+    Entry::new(Index(index), Term(term), EntryKind::Membership, membership(nodes).encode())
+}
+
+pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
+    HardState { term: Term(term), vote: (vote > 0).then_some(NodeId(vote)), commit: Index(commit) }
+}
+
+pub fn write(group: GroupId, hard_state: Option<HardState>, entries: Vec<Entry>) -> GroupWrite {
+    GroupWrite { group, hard_state, entries }
+}
+
+/// What a group's log should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelGroup {
+    pub hard_state: HardState,
+    pub purged: (Index, Term),
+    pub base: Membership,
+    pub entries: Vec<Entry>,
+}
+
+/// What the log should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    pub groups: BTreeMap<GroupId, ModelGroup>,
+}
+
+impl Model {
+    pub fn new() -> Model {
+        let group = |base: Membership| ModelGroup {
+            hard_state: HardState::default(),
+            purged: (Index(0), Term(0)),
+            base,
+            entries: Vec::new(),
+        };
+        Model { groups: bootstrap().into_iter().map(|(id, base)| (id, group(base))).collect() }
+    }
+
+    pub fn entry(&mut self, group: GroupId, entry: &Entry) {
+        let entries = &mut self.groups.get_mut(&group).unwrap().entries;
+        entries.retain(|held| held.index < entry.index);
+        entries.push(entry.clone());
+    }
+
+    pub fn apply(&mut self, batch: &[GroupWrite]) {
+        for write in batch {
+            if let Some(hard_state) = write.hard_state {
+                self.groups.get_mut(&write.group).unwrap().hard_state = hard_state;
+            }
+            write.entries.iter().for_each(|entry| self.entry(write.group, entry));
+        }
+    }
+
+    pub fn last(&self, group: GroupId) -> (Index, Term) {
+        let group = &self.groups[&group];
+        group.entries.last().map_or(group.purged, |entry| (entry.index, entry.term))
+    }
+
+    /// The membership in force at an index.
+    pub fn membership_at(&self, group: GroupId, index: Index) -> Membership {
+        let group = &self.groups[&group];
+        let configs = group.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+        let last = configs.filter(|entry| entry.index <= index).last();
+        last.map_or(group.base.clone(), |entry| Membership::decode(&entry.payload).unwrap())
+    }
+
+    /// Purges; returns what to pass to the log.
+    pub fn purge(&mut self, group: GroupId, to: u64) -> ((Index, Term), Membership) {
+        let base = self.membership_at(group, Index(to));
+        let model = self.groups.get_mut(&group).unwrap();
+        let term = model.entries.iter().find(|entry| entry.index == Index(to)).unwrap().term;
+        model.entries.retain(|entry| entry.index > Index(to));
+        model.purged = (Index(to), term);
+        model.base = base.clone();
+        (model.purged, base)
+    }
+
+    /// What a log was found to be, in the model's terms; checks on the way that all the ways to see it agree.
+    pub fn found(recovered: &Recovered, reader: &Reader) -> Model {
+        let mut groups = BTreeMap::new();
+        for (id, found) in &recovered.groups {
+            let first = found.purged.0.next();
+            let entries = reader.read(*id, first, Index(u64::MAX), usize::MAX).unwrap();
+            let last = entries.last().map_or(found.purged.0, |entry| entry.index);
+            assert_eq!(found.last, last, "group {id}: last");
+            for (at, entry) in entries.iter().enumerate() {
+                assert_eq!(entry.index, Index(first.0 + at as u64), "group {id}: entries are contiguous");
+                assert!(entry.is_intact(), "group {id}: {entry:?}");
+            }
+            assert!(entries.ends_with(&found.tail), "group {id}: the tail is the log's end");
+            let mut terms: Vec<(Index, Term)> = Vec::new();
+            for entry in &entries {
+                if terms.last().is_none_or(|(_, term)| *term != entry.term) {
+                    terms.push((entry.index, entry.term));
+                }
+            }
+            assert_eq!(found.terms, terms, "group {id}: runs of terms");
+            let configs = entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+            let configs: Vec<_> =
+                configs.map(|entry| (entry.index, Membership::decode(&entry.payload).unwrap())).collect();
+            assert_eq!(found.memberships, configs, "group {id}: memberships");
+            let group = ModelGroup {
+                hard_state: found.hard_state,
+                purged: found.purged,
+                base: found.base.clone(),
+                entries,
+            };
+            groups.insert(*id, group);
+        }
+        Model { groups }
+    }
+
+    /// Whether `found` is what may be left of this log after a crash while `batch` was written: all of it, or its
+    /// hard states, or not even those, and its entries up to some place.
+    pub fn may_become(&self, batch: &[GroupWrite], found: &Model) -> bool {
+        let mut whole = self.clone();
+        whole.apply(batch);
+        if *found == whole || found == self {
+            return true;
+        }
+        let entries: Vec<(GroupId, &Entry)> =
+            batch.iter().flat_map(|write| write.entries.iter().map(|entry| (write.group, entry))).collect();
+        (0..=entries.len()).any(|count| {
+            let mut part = self.clone();
+            entries[..count].iter().for_each(|(group, entry)| part.entry(*group, entry));
+            part.groups.iter_mut().all(|(id, part)| {
+                let found = &found.groups[id];
+                let new = whole.groups[id].hard_state;
+                let kept = HardState { commit: part.hard_state.commit, ..new };
+                let old_is_fine = count == 0 && found.hard_state == part.hard_state;
+                (old_is_fine || found.hard_state == kept)
+                    && found.entries == part.entries
+                    && found.purged == part.purged
+                    && found.base == part.base
+            })
+        })
+    }
+}
+
+/// Opens the log and says what is in it.
+pub fn reopen(fs: &MemFs) -> (Wal, Reader, Recovered, Model) {
+    let (wal, reader, recovered) = open(fs).unwrap_or_else(|error| panic!("{error}"));
+    let found = Model::found(&recovered, &reader);
+    (wal, reader, recovered, found)
+}
