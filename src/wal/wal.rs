@@ -480,3 +480,27 @@ fn advance(group: &mut Group, write: &GroupWrite) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+impl Wal {
+    /// The newest segment.
+    pub fn newest(&self) -> u64 {
+        self.number
+    }
+
+    /// The bytes of a hard state record as the next batch would carry it.
+    pub fn forge_hard_state(&mut self, group: GroupId, hard_state: HardState) -> Vec<u8> {
+        let payload = hard_state::encode(&hard_state);
+        let header = Header {
+            kind: Kind::HardState { copy: 2 },
+            group,
+            len: payload_len(&payload),
+            payload_crc: crc32fast::hash(&payload),
+            batch: self.batch,
+            index: hard_state.commit,
+            term: hard_state.term,
+            chain: self.chain,
+        };
+        [&header.encode().0[..], &payload].concat()
+    }
+}

@@ -433,7 +433,8 @@ impl File for MemFile {
         let mut state = self.fs.state();
         let what = format!("write {} at {offset}", buf.len());
         let fault = state.call(Some(self.life), || Some(what))?;
-        let done = if fault == Some(Fault::Error) { &buf[..buf.len() / 2] } else { buf };
+        let half = buf.len() / 2 / SECTOR_BYTES * SECTOR_BYTES;
+        let done = if fault == Some(Fault::Error) { &buf[..half] } else { buf };
         state.write(self.node, to_usize(offset)?, done)?;
         if fault.is_some() { Err(injected()) } else { Ok(()) }
     }

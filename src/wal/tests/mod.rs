@@ -14,7 +14,6 @@ use super::{Error, GroupWrite, Options, Reader, Recovered, Wal};
 mod append;
 mod crash;
 mod damage;
-mod faults;
 mod format;
 mod random;
 mod script;
