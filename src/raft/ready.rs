@@ -63,7 +63,7 @@ pub enum FetchFor {
 }
 
 /// Entries to read back from the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetch {
     /// Why. At most one fetch is under way for each.
     pub purpose: FetchFor,
@@ -113,7 +113,7 @@ impl RoleName {
 }
 
 /// A change of role, term or known leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoleChange {
     /// The role from now on.
     pub role: RoleName,

@@ -1,0 +1,147 @@
+//! Handing committed entries to the state machine: each exactly once, in order, no faster than it takes them.
+//!
+//! An entry is handed out once it is committed *and* on this node's disk: so a node never shows what it could forget
+//! in a crash, and replay after a restart meets every entry that was ever applied.
+
+use std::collections::VecDeque;
+
+use crate::types::Index;
+
+use super::log::Log;
+use super::{Entry, Fetch, FetchFor};
+
+/// Where a fetch stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Fetching {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// This one is.
+    Asked(Fetch),
+    /// The last one could not be answered: ask again when something else happens, not at once.
+    Failed,
+}
+
+/// The state machine's place in the log.
+///
+/// Invariant: `applied <= handed <= min(committed, persisted)`, both monotone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Applying {
+    applied: Index,
+    handed: Index,
+    /// Last index and bytes of each batch handed out and not yet applied, oldest first.
+    inflight: VecDeque<(Index, usize)>,
+    inflight_bytes: usize,
+    inflight_bytes_max: usize,
+    /// Entries read back and not yet handed out; they begin right after `handed`.
+    fetched: Vec<Entry>,
+    fetching: Fetching,
+}
+
+impl Applying {
+    pub(super) fn new(applied: Index, inflight_bytes_max: usize) -> Applying {
+        Applying {
+            applied,
+            handed: applied,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            inflight_bytes_max,
+            fetched: Vec::new(),
+            fetching: Fetching::Idle,
+        }
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The state machine holds everything up to `index`.
+    pub(super) fn applied_to(&mut self, index: Index) {
+        assert!(index <= self.handed, "applied {index}, but only {} was handed out", self.handed);
+        assert!(index >= self.applied, "applied falls from {} to {index}", self.applied);
+        self.applied = index;
+        while let Some((_, bytes)) = self.inflight.pop_front_if(|&mut (last, _)| last <= index) {
+            self.inflight_bytes -= bytes;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        !self.inflight.is_empty() && self.inflight_bytes >= self.inflight_bytes_max
+    }
+
+    fn end(log: &Log) -> Index {
+        log.committed().min(log.persisted())
+    }
+
+    /// Whether [`Applying::next`] or [`Applying::next_fetch`] has something.
+    pub(super) fn has_next(&self, log: &Log) -> bool {
+        if self.is_full() || self.handed >= Applying::end(log) {
+            return false;
+        }
+        !self.fetched.is_empty()
+            || self.handed.next() >= log.first_cached()
+            || self.fetching == Fetching::Idle
+    }
+
+    /// The next entries to apply, if any may and can be handed out.
+    pub(super) fn next(&mut self, log: &Log) -> Vec<Entry> {
+        if self.is_full() {
+            return Vec::new();
+        }
+        let mut entries = std::mem::take(&mut self.fetched);
+        if entries.is_empty() {
+            let room = self.inflight_bytes_max.saturating_sub(self.inflight_bytes).max(1);
+            entries = log.slice(self.handed.next(), Applying::end(log), room);
+        }
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            assert_eq!(first.index, self.handed.next(), "entries to apply leave a gap");
+            let bytes = entries.iter().map(Entry::bytes).sum();
+            self.handed = last.index;
+            self.inflight.push_back((last.index, bytes));
+            self.inflight_bytes += bytes;
+        }
+        entries
+    }
+
+    /// What must be read back before more can be applied, if anything. To be asked after [`Applying::next`].
+    pub(super) fn next_fetch(&mut self, log: &Log) -> Option<Fetch> {
+        let first = self.handed.next();
+        let last = Applying::end(log).min(log.first_cached().prev());
+        if self.is_full() || first > last || self.fetching != Fetching::Idle {
+            return None;
+        }
+        let bytes_max = self.inflight_bytes_max.saturating_sub(self.inflight_bytes).max(1);
+        let fetch = Fetch { purpose: FetchFor::Apply, first, last, bytes_max };
+        self.fetching = Fetching::Asked(fetch);
+        Some(fetch)
+    }
+
+    /// The answer to a fetch; empty if it could not be read.
+    pub(super) fn fetched(&mut self, fetch: Fetch, entries: Vec<Entry>, log: &Log) {
+        if self.fetching != Fetching::Asked(fetch) {
+            return;
+        }
+        self.fetching = if entries.is_empty() { Fetching::Failed } else { Fetching::Idle };
+        assert!(log.agrees(fetch.first, &entries), "the log on disk differs from {} on", fetch.first);
+        assert!(entries.last().is_none_or(|entry| entry.index <= fetch.last), "more was read than asked for");
+        self.fetched = entries;
+    }
+
+    /// A moment has passed: what could not be read may be tried again.
+    pub(super) fn retry(&mut self) {
+        if self.fetching == Fetching::Failed {
+            self.fetching = Fetching::Idle;
+        }
+    }
+
+    pub(super) fn check(&self, log: &Log) {
+        assert!(log.purged().0 <= self.applied, "purged {} beyond applied {}", log.purged().0, self.applied);
+        assert!(self.applied <= self.handed, "applied {} beyond handed {}", self.applied, self.handed);
+        let end = Applying::end(log);
+        assert!(
+            self.handed <= end,
+            "handed {} to be applied, committed and on disk is only {end}",
+            self.handed
+        );
+    }
+}

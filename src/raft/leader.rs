@@ -1,0 +1,329 @@
+//! The leader: replicates its log, decides what is committed, answers reads (sections 5.3, 5.4, 8).
+
+use std::collections::BTreeMap;
+
+use crate::types::{Index, Monotonic, NodeId};
+
+use super::applying::Fetching;
+use super::progress::{Digest, Plan, Progress};
+use super::raft::RoleState;
+use super::read_index::{Reader, Rounds};
+use super::timers::NEVER;
+use super::{
+    Append, AppendReply, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Round, SessionId,
+};
+
+/// What only a leader keeps: volatile, made anew in each election (Figure 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leader {
+    /// All other members, learners too.
+    pub(super) peers: BTreeMap<NodeId, Progress>,
+    pub(super) rounds: Rounds,
+    /// The index of this term's first entry, its no-op.
+    pub(super) first: Index,
+    /// The last session given out.
+    pub(super) sessions: SessionId,
+}
+
+impl Leader {
+    pub(super) fn new(first: Index) -> Leader {
+        Leader { peers: BTreeMap::new(), rounds: Rounds::default(), first, sessions: SessionId(0) }
+    }
+
+    /// Follows a change of the configuration: a progress for each other member, none for anyone else.
+    pub(super) fn set_peers(&mut self, members: impl Iterator<Item = NodeId>, next: Index) {
+        let mut peers = BTreeMap::new();
+        for id in members {
+            let progress = self.peers.remove(&id).unwrap_or_else(|| {
+                self.sessions = SessionId(self.sessions.0 + 1);
+                Progress::new(self.sessions, next)
+            });
+            peers.insert(id, progress);
+        }
+        self.peers = peers;
+    }
+}
+
+impl Raft {
+    pub(super) fn on_append_reply(&mut self, from: NodeId, reply: AppendReply) {
+        let RoleState::Leader(leader) = &mut self.role else {
+            self.counters.stale += 1;
+            return;
+        };
+        let current = leader.rounds.current();
+        let Some(progress) = leader.peers.get_mut(&from).filter(|progress| progress.session == reply.session)
+        else {
+            self.counters.stale += 1;
+            return;
+        };
+        if reply.round > current {
+            self.counters.invalid += 1;
+            return;
+        }
+        progress.active = true;
+        progress.acked = progress.acked.max(reply.round);
+        match progress.on_reply(&reply, &self.log) {
+            Digest::Advanced => self.maybe_commit(),
+            Digest::Known => {}
+            Digest::Stale => self.counters.stale += 1,
+            Digest::Invalid => self.counters.invalid += 1,
+        }
+        self.note_untold();
+        self.release_reads();
+    }
+
+    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, session: SessionId, round: Round) {
+        let RoleState::Leader(leader) = &mut self.role else {
+            self.counters.stale += 1;
+            return;
+        };
+        let current = leader.rounds.current();
+        let Some(progress) = leader.peers.get_mut(&from).filter(|progress| progress.session == session)
+        else {
+            self.counters.stale += 1;
+            return;
+        };
+        if round > current {
+            self.counters.invalid += 1;
+            return;
+        }
+        progress.acked = progress.acked.max(round);
+        progress.on_alive();
+        self.release_reads();
+    }
+
+    /// Figure 2, leaders, last rule: what a majority has on disk is committed, provided that it is of this term;
+    /// everything before it is committed with it. An entry of an earlier term is never committed by counting
+    /// (section 5.4.2, Figure 8). The leader counts itself like any other, by what is on its disk.
+    pub(super) fn maybe_commit(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        let own = self.log.persisted();
+        let index = Index(self.quorum.watermark(|id| {
+            if id == self.config.id {
+                own.0
+            } else {
+                leader.peers.get(&id).map_or(0, |peer| peer.matched().0)
+            }
+        }));
+        if index > self.log.committed() && self.log.term_at(index) == Some(self.term) {
+            self.commit_to(index);
+            self.note_untold();
+            self.release_reads();
+        }
+    }
+
+    /// Sets the deadline by which followers must be told of the commit index, if one of them needs to be.
+    fn note_untold(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        let committed = self.log.committed();
+        if self.timers.commit == NEVER && leader.peers.values().any(|peer| is_untold(peer, committed)) {
+            self.timers.commit = self.timers.now.plus(self.config.commit_lag());
+        }
+    }
+
+    pub(super) fn on_read_index(&mut self, from: NodeId, request: ReadRequest) {
+        self.lead_read(Reader::Remote(from, request));
+    }
+
+    /// Takes in a read as a leader; as another, or when too many wait, refuses it.
+    pub(super) fn lead_read(&mut self, reader: Reader) {
+        let committed = self.log.committed();
+        match &mut self.role {
+            RoleState::Leader(leader) if leader.rounds.waiting() < self.config.reads_waiting_max => {
+                leader.rounds.wait(reader, committed.max(leader.first));
+                self.release_reads();
+            }
+            _ => self.refuse_read(reader),
+        }
+    }
+
+    pub(super) fn refuse_read(&mut self, reader: Reader) {
+        match reader {
+            Reader::Local(id) => self.outbox.reads.push((id, ReadOutcome::Lost)),
+            Reader::Remote(to, request) => {
+                let reply = Message::ReadIndexReply { request, index: None };
+                self.outbox.now(self.config.id, to, self.term, reply);
+            }
+        }
+    }
+
+    /// Answers the reads whose round a quorum has answered.
+    pub(super) fn release_reads(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.rounds.waiting() == 0 {
+            return;
+        }
+        let peers = &leader.peers;
+        let current = leader.rounds.current();
+        let confirmed = self.quorum.watermark(|id| {
+            if id == self.config.id { current.0 } else { peers.get(&id).map_or(0, |peer| peer.acked.0) }
+        });
+        for (reader, index) in leader.rounds.release(Round(confirmed), self.log.committed()) {
+            match reader {
+                Reader::Local(id) => self.outbox.reads.push((id, ReadOutcome::At(index))),
+                Reader::Remote(to, request) => {
+                    if let Some(peer) = leader.peers.get_mut(&to) {
+                        peer.wanted = peer.wanted.max(index);
+                    }
+                    let reply = Message::ReadIndexReply { request, index: Some(index) };
+                    self.outbox.now(self.config.id, to, self.term, reply);
+                }
+            }
+        }
+    }
+
+    /// Judges the leader's deadlines.
+    pub(super) fn tick_leader(&mut self, now: Monotonic) {
+        if now >= self.timers.quorum {
+            self.check_quorum();
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if now >= self.timers.heartbeat {
+            let interval =
+                u64::try_from(self.config.heartbeat_interval.as_nanos()).expect("a short interval");
+            let missed = (now.0 - self.timers.heartbeat.0) / interval;
+            self.timers.heartbeat = Monotonic(self.timers.heartbeat.0 + (missed + 1) * interval);
+            self.timers.commit = NEVER;
+            for (&to, peer) in &mut leader.peers {
+                let heartbeat = heartbeat_to(peer, &mut leader.rounds, self.log.committed());
+                self.outbox.now(self.config.id, to, self.term, heartbeat);
+            }
+            leader.rounds.on_broadcast();
+        }
+        if now >= self.timers.commit {
+            self.timers.commit = NEVER;
+            for (&to, peer) in &mut leader.peers {
+                if is_untold(peer, self.log.committed()) {
+                    let heartbeat = heartbeat_to(peer, &mut leader.rounds, self.log.committed());
+                    self.outbox.now(self.config.id, to, self.term, heartbeat);
+                }
+            }
+        }
+    }
+
+    /// A leader that hears no quorum steps down: it could commit nothing, and those who ask it should look elsewhere
+    /// (thesis, section 6.2).
+    fn check_quorum(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        self.timers.quorum = self.timers.now.plus(self.config.election_timeout);
+        let (id, peers) = (self.config.id, &leader.peers);
+        let heard =
+            self.quorum.is_reached(|voter| voter == id || peers.get(&voter).is_some_and(|peer| peer.active));
+        for peer in leader.peers.values_mut() {
+            peer.active = false;
+        }
+        if !heard {
+            self.become_follower(self.term, None, "hears no quorum");
+        }
+    }
+
+    /// Whether [`Raft::replicate`] would send anything.
+    pub(super) fn is_replication_due(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.rounds.is_broadcast_due()
+            || leader.peers.values().any(|peer| {
+                is_wanting(peer, self.log.committed()) || peer.plan(&self.config, &self.log) != Plan::Nothing
+            })
+    }
+
+    /// Sends every follower what it lacks, as far as its window goes; then what reads wait for.
+    ///
+    /// This runs when the driver collects its work, not for each proposal: a batch of proposals becomes one message.
+    pub(super) fn replicate(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let peers: Vec<NodeId> = leader.peers.keys().copied().collect();
+        for id in peers {
+            while self.send_append(id) {}
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let reads_due = leader.rounds.is_broadcast_due();
+        let (committed, current) = (self.log.committed(), leader.rounds.current());
+        for (&to, peer) in &mut leader.peers {
+            let asked = reads_due && self.quorum.contains(to) && peer.stamped < current;
+            if asked || is_wanting(peer, committed) {
+                let heartbeat = heartbeat_to(peer, &mut leader.rounds, committed);
+                self.outbox.now(self.config.id, to, self.term, heartbeat);
+            }
+        }
+        if reads_due {
+            leader.rounds.on_broadcast();
+        }
+    }
+
+    /// Sends the next append to `to`, if one is due. Returns whether another may follow at once.
+    fn send_append(&mut self, to: NodeId) -> bool {
+        let RoleState::Leader(leader) = &mut self.role else { return false };
+        let Some(peer) = leader.peers.get_mut(&to) else { return false };
+        let (first, last) = (peer.next(), self.log.last());
+        let bytes_max = self.config.append_batch_bytes_max;
+        let entries = match peer.plan(&self.config, &self.log) {
+            Plan::Nothing => return false,
+            Plan::Empty => Vec::new(),
+            Plan::Entries => self.log.slice(first, last, bytes_max),
+            Plan::Fetch => {
+                let last = self.log.first_cached().prev();
+                let fetch = Fetch { purpose: FetchFor::Peer(to), first, last, bytes_max };
+                peer.fetching = Fetching::Asked(fetch);
+                self.outbox.fetches.push(fetch);
+                return false;
+            }
+        };
+        self.emit_append(to, entries);
+        true
+    }
+
+    /// Sends `entries`, which begin at the follower's next position.
+    fn emit_append(&mut self, to: NodeId, entries: Vec<Entry>) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        let prev_index = peer.next().prev();
+        let prev_term = self.log.term_at(prev_index).expect("the caller has looked");
+        let last = entries.last().map_or(prev_index, |entry| entry.index);
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        let inflight = peer.on_sent(last, bytes);
+        let (commit, round) = (self.log.committed(), leader.rounds.stamp());
+        peer.told = peer.told.max(commit.min(last));
+        peer.stamped = round;
+        let session = peer.session;
+        let append = Append { session, inflight, prev_index, prev_term, entries, commit, round };
+        self.outbox.now(self.config.id, to, self.term, Message::Append(append));
+    }
+
+    /// Entries were read back for a follower; none if that failed.
+    pub(super) fn fetched_for(&mut self, to: NodeId, fetch: Fetch, entries: Vec<Entry>) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&to).filter(|peer| peer.fetching == Fetching::Asked(fetch))
+        else {
+            return;
+        };
+        peer.fetching = Fetching::Idle;
+        if entries.is_empty() || !self.log.agrees(fetch.first, &entries) {
+            peer.fetching = Fetching::Failed;
+            return;
+        }
+        // While it was read, the follower may have been found to have more, or less.
+        if peer.accepts(fetch.first, &self.config) {
+            self.emit_append(to, entries);
+        }
+    }
+}
+
+/// A heartbeat, with the commit index as far as the follower is known to have the log: it must never be told of an
+/// entry that it may lack or have another version of.
+fn heartbeat_to(peer: &mut Progress, rounds: &mut Rounds, committed: Index) -> Message {
+    let commit = committed.min(peer.matched());
+    peer.told = peer.told.max(commit);
+    let round = rounds.stamp();
+    peer.stamped = round;
+    Message::Heartbeat { session: peer.session, commit, round }
+}
+
+/// Whether a follower has entries of which it does not know that they are committed.
+fn is_untold(peer: &Progress, committed: Index) -> bool {
+    peer.told < peer.matched().min(committed)
+}
+
+/// Whether it also waits for that to answer a read.
+fn is_wanting(peer: &Progress, committed: Index) -> bool {
+    is_untold(peer, committed) && peer.told < peer.wanted
+}

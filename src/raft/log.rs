@@ -1,0 +1,331 @@
+//! The log as the core sees it: the terms of all entries, the newest entries themselves, the configurations in it, and
+//! the watermarks. The entries' home is the disk; what is not kept here is read back through
+//! [`Fetch`](super::Fetch).
+//!
+//! ```text
+//!    purged        applied     committed                     last
+//!      |  on disk only  |          |                           |
+//!  ----+=========+=====================================+-------+
+//!                |<------------- cache ----------------------->|
+//!                                      persisted       handed
+//! ```
+//!
+//! Watermarks, each with its range:
+//!
+//! - `purged`: forgotten up to here. Monotone, at most `applied` (which [`Applying`](super::applying) keeps).
+//! - `committed`: stored by a quorum and never to change. Monotone, at most `last`; `persisted` may be below it, since
+//!   a quorum can do without this node.
+//! - `handed`: given to the driver to be written. At most `last`.
+//! - `persisted`: on this node's disk. At most `handed`.
+//! - `last`: the end. `last`, `handed` and `persisted` fall on truncation only, and never below `committed`.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::types::{Index, Term};
+
+use super::terms::Terms;
+use super::{Entry, EntryKind, Membership, Restored};
+
+/// See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Log {
+    terms: Terms,
+    /// A contiguous suffix of the log, ending at `last`. Holds at least all that is not on disk or not committed, but
+    /// for a restart, after which it holds what recovery gave.
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    cache_bytes_max: usize,
+    /// The configuration in force at `purged`.
+    base: Membership,
+    /// The configuration entries after `purged`, ascending: the last one is in force, and if it is truncated the one
+    /// before it is again (thesis, section 4.1).
+    memberships: Vec<(Index, Membership)>,
+    committed: Index,
+    persisted: Index,
+    handed: Index,
+    /// The bytes of the entries after `committed`.
+    uncommitted_bytes: usize,
+}
+
+impl Log {
+    /// The log that recovery found. All of it is on disk.
+    pub(super) fn new(restored: Restored, cache_bytes_max: usize) -> Log {
+        let Restored { hard_state, purged, base, memberships, terms, last, tail, applied } = restored;
+        assert!(applied <= last, "the state machine holds entry {applied}, the log ends at {last}");
+        assert!(purged.0 <= applied, "purged {} beyond applied {applied}", purged.0);
+        let committed = hard_state.commit.max(applied).min(last);
+        let mut log = Log {
+            terms: Terms::new(purged, terms, last),
+            cache_bytes: tail.iter().map(Entry::bytes).sum(),
+            uncommitted_bytes: tail.iter().filter(|entry| entry.index > committed).map(Entry::bytes).sum(),
+            cache: tail.into(),
+            cache_bytes_max,
+            base,
+            memberships,
+            committed,
+            persisted: last,
+            handed: last,
+        };
+        log.check();
+        log.evict();
+        log
+    }
+
+    pub(super) fn purged(&self) -> (Index, Term) {
+        self.terms.purged()
+    }
+
+    pub(super) fn last(&self) -> Index {
+        self.terms.last()
+    }
+
+    pub(super) fn last_term(&self) -> Term {
+        self.terms.last_term()
+    }
+
+    pub(super) fn committed(&self) -> Index {
+        self.committed
+    }
+
+    pub(super) fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
+    pub(super) fn term_at(&self, index: Index) -> Option<Term> {
+        self.terms.at(index)
+    }
+
+    pub(super) fn last_at_most(&self, index: Index, term: Term) -> (Index, Term) {
+        self.terms.last_at_most(index, term)
+    }
+
+    /// Whether a log that ends in (term, index) is at least as up-to-date as this one (section 5.4.1): the later last
+    /// term wins, the longer log among equal ones.
+    pub(super) fn is_up_to_date(&self, last_term: Term, last_index: Index) -> bool {
+        (last_term, last_index) >= (self.last_term(), self.last())
+    }
+
+    /// The configuration in force: the newest one in the log, committed or not.
+    pub(super) fn membership(&self) -> &Membership {
+        self.memberships.last().map_or(&self.base, |(_, membership)| membership)
+    }
+
+    /// The newest configuration that is committed.
+    pub(super) fn committed_membership(&self) -> &Membership {
+        let committed = self.memberships.iter().rev().find(|&&(index, _)| index <= self.committed);
+        committed.map_or(&self.base, |(_, membership)| membership)
+    }
+
+    /// Whether the configuration in force may still be rolled back.
+    pub(super) fn is_membership_pending(&self) -> bool {
+        self.memberships.last().is_some_and(|&(index, _)| index > self.committed)
+    }
+
+    /// Appends an entry of this node's own making and returns its index.
+    pub(super) fn append(&mut self, term: Term, kind: EntryKind, payload: Bytes) -> Index {
+        let index = self.last().next();
+        self.push(Entry::new(index, term, kind, payload));
+        index
+    }
+
+    /// Appends a configuration of this node's own making: in force at once.
+    pub(super) fn append_membership(&mut self, term: Term, membership: Membership) -> Index {
+        let index = self.append(term, EntryKind::Membership, membership.encode());
+        self.memberships.push((index, membership));
+        index
+    }
+
+    /// Stores a leader's entries, which follow a position at which both logs agree, and returns from where the log was
+    /// truncated, if it was. `memberships` are the decoded configurations among them.
+    ///
+    /// Entries that are here already are left alone: only a real conflict deletes anything, and then all that follows
+    /// it (section 5.3). Deleting whatever follows the agreed position instead would let a short, late message erase
+    /// entries that were acknowledged since.
+    pub(super) fn store(
+        &mut self,
+        entries: Vec<Entry>,
+        memberships: Vec<(Index, Membership)>,
+    ) -> Option<Index> {
+        let mut truncated = None;
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.peek() {
+            if entry.index > self.last() {
+                break;
+            }
+            let known = self.term_at(entry.index);
+            if entry.index > self.purged().0 && known != Some(entry.term) {
+                truncated = Some(entry.index);
+                self.truncate(entry.index, entry.term);
+                break;
+            }
+            entries.next();
+        }
+        for entry in entries {
+            self.push(entry);
+        }
+        let newest = self.memberships.last().map_or(self.purged().0, |&(index, _)| index);
+        self.memberships.extend(memberships.into_iter().filter(|&(index, _)| index > newest));
+        truncated
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.terms.push(entry.index, entry.term);
+        self.cache_bytes += entry.bytes();
+        self.uncommitted_bytes += entry.bytes();
+        self.cache.push_back(entry);
+    }
+
+    fn truncate(&mut self, from: Index, term: Term) {
+        assert!(
+            from > self.committed,
+            "a leader replaces entry {from} (term {:?}) by one of term {term}, but {} is committed",
+            self.term_at(from),
+            self.committed
+        );
+        while let Some(entry) = self.cache.pop_back_if(|entry| entry.index >= from) {
+            self.cache_bytes -= entry.bytes();
+            self.uncommitted_bytes -= entry.bytes();
+        }
+        self.terms.truncate(from);
+        self.memberships.retain(|&(index, _)| index < from);
+        self.persisted = self.persisted.min(from.prev());
+        self.handed = self.handed.min(from.prev());
+    }
+
+    /// Moves the commit index up to `index`; a lower one changes nothing. Returns whether it moved.
+    pub(super) fn commit_to(&mut self, index: Index) -> bool {
+        if index <= self.committed {
+            return false;
+        }
+        assert!(index <= self.last(), "commit {index} beyond last {}", self.last());
+        for position in self.committed.0 + 1..=index.0 {
+            self.uncommitted_bytes -= self.cached(Index(position)).map_or(0, Entry::bytes);
+        }
+        self.committed = index;
+        self.evict();
+        true
+    }
+
+    /// The log is on disk up to `index`; a lower one changes nothing.
+    pub(super) fn persisted_to(&mut self, index: Index) {
+        assert!(index <= self.handed, "persisted {index} beyond handed {}", self.handed);
+        self.persisted = self.persisted.max(index);
+        self.evict();
+    }
+
+    /// Whether there are entries that were not given to the driver yet.
+    pub(super) fn has_unhanded(&self) -> bool {
+        self.handed < self.last()
+    }
+
+    /// The entries that were not given to the driver yet: given with this.
+    pub(super) fn hand_out(&mut self) -> Vec<Entry> {
+        let entries = self.slice(self.handed.next(), self.last(), usize::MAX);
+        assert_eq!(
+            entries.len() as u64,
+            self.last().0 - self.handed.0,
+            "an entry not on disk left the cache"
+        );
+        self.handed = self.last();
+        entries
+    }
+
+    /// The first position that is in memory; one after the last if none is.
+    pub(super) fn first_cached(&self) -> Index {
+        Index(self.last().0 + 1 - self.cache.len() as u64)
+    }
+
+    fn cached(&self, index: Index) -> Option<&Entry> {
+        let offset = index.0.checked_sub(self.first_cached().0)?;
+        self.cache.get(usize::try_from(offset).ok()?)
+    }
+
+    /// The entries from `first` to `last`, cut after the one with which `bytes_max` is reached. Only what is in memory:
+    /// nothing if `first` is not.
+    pub(super) fn slice(&self, first: Index, last: Index, bytes_max: usize) -> Vec<Entry> {
+        if first > last || first < self.first_cached() {
+            return Vec::new();
+        }
+        let skip = usize::try_from(first.0 - self.first_cached().0).expect("an offset in the cache");
+        let count = usize::try_from(last.0 - first.0 + 1).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let within = |entry: &&Entry| {
+            let more = bytes < bytes_max;
+            bytes += entry.bytes();
+            more
+        };
+        self.cache.range(skip..).take(count).take_while(within).cloned().collect()
+    }
+
+    /// Whether `entries` are those that the log has from `first` on: an answer to a fetch can be older than a
+    /// truncation. By Log Matching (Figure 3) index and term are enough.
+    pub(super) fn agrees(&self, first: Index, entries: &[Entry]) -> bool {
+        let positions = (first.0..).map(Index);
+        entries
+            .iter()
+            .zip(positions)
+            .all(|(entry, index)| entry.index == index && self.term_at(index) == Some(entry.term))
+    }
+
+    /// Forgets everything up to `to`.
+    pub(super) fn purge_to(&mut self, to: Index) {
+        assert!(
+            to <= self.committed.min(self.persisted),
+            "purge to {to} beyond commit {} or disk",
+            self.committed
+        );
+        while let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= to) {
+            self.cache_bytes -= entry.bytes();
+        }
+        let kept =
+            self.memberships.iter().position(|&(index, _)| index > to).unwrap_or(self.memberships.len());
+        if let Some((_, base)) = self.memberships.drain(..kept).next_back() {
+            self.base = base;
+        }
+        self.terms.purge(to);
+    }
+
+    /// Lets go of the oldest entries while the cache is over its limit. What is not on disk cannot be read back, and
+    /// what is not committed is about to be needed: both stay.
+    fn evict(&mut self) {
+        let safe = self.committed.min(self.persisted);
+        while self.cache_bytes > self.cache_bytes_max {
+            let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= safe) else { break };
+            self.cache_bytes -= entry.bytes();
+        }
+    }
+
+    pub(super) fn check(&self) {
+        self.terms.check();
+        let last = self.last();
+        assert!(
+            self.purged().0 <= self.committed && self.committed <= last,
+            "committed {}: {self:?}",
+            self.committed
+        );
+        assert!(
+            self.persisted <= self.handed && self.handed <= last,
+            "persisted {}: {self:?}",
+            self.persisted
+        );
+        assert!(self.cache.len() as u64 <= last.0 - self.purged().0.0, "cache before the purge point");
+        assert!(self.first_cached() <= self.persisted.next(), "an entry not on disk is not in memory either");
+        let (front, back) = self.cache.as_slices();
+        let middle = Index(self.first_cached().0 + front.len() as u64);
+        assert!(
+            self.agrees(self.first_cached(), front) && self.agrees(middle, back),
+            "cache and terms differ"
+        );
+        let bytes: usize = self.cache.iter().map(Entry::bytes).sum();
+        assert_eq!(self.cache_bytes, bytes, "cache bytes");
+        let ascending = self.memberships.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let within = self.memberships.iter().all(|&(index, _)| index > self.purged().0 && index <= last);
+        assert!(ascending && within, "configurations out of the log: {:?}", self.memberships);
+    }
+}

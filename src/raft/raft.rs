@@ -1,0 +1,523 @@
+//! The node: its state, its inputs, and the changes of its role.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use crate::types::{Index, Monotonic, NodeId, Term};
+
+use super::applying::Applying;
+use super::candidate::Candidate;
+use super::follower::Follower;
+use super::leader::Leader;
+use super::log::Log;
+use super::outbox::Outbox;
+use super::quorum::Quorum;
+use super::read_index::Reader;
+use super::timers::{Counters, NEVER, Timers};
+use super::writes::{Ballot, Writes};
+use super::{
+    Config, Entry, EntryKind, Envelope, Fetch, FetchFor, MemberRecord, Membership, Message, ReadId,
+    ReadOutcome, Restored, RoleChange, RoleName, WriteSeq,
+};
+
+/// One member of one group: see the [module](super).
+///
+/// Time and randomness apart (they compare as equal), a clone that gets the same inputs does the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(super) config: Config,
+    /// `currentTerm` of Figure 2. Monotone.
+    pub(super) term: Term,
+    /// `votedFor`: changes at most once in a term.
+    pub(super) vote: Option<NodeId>,
+    /// The leader of this term, once known; this node itself if it leads.
+    pub(super) leader: Option<NodeId>,
+    pub(super) role: RoleState,
+    pub(super) log: Log,
+    /// The quorum of the configuration in force.
+    pub(super) quorum: Quorum,
+    pub(super) writes: Writes,
+    pub(super) applying: Applying,
+    /// The number of the last forwarded read. Never falls, so that no number is used twice.
+    pub(super) read_counter: u64,
+    pub(super) outbox: Outbox,
+    pub(super) timers: Timers,
+    pub(super) counters: Counters,
+}
+
+/// The role with what only that role keeps. Written by `become_*` alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum RoleState {
+    Follower(Follower),
+    PreCandidate(Candidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// Where a batch of proposals went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The term in which they were appended: an entry committed at one of these positions with another term is
+    /// somebody else's, and these are lost.
+    pub term: Term,
+    /// The first one's position.
+    pub first: Index,
+    /// The last one's.
+    pub last: Index,
+}
+
+/// Why a proposal was refused. It was not appended: it certainly has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// Another node leads, or none.
+    NotLeader {
+        /// The leader, where known.
+        leader: Option<NodeId>,
+    },
+    /// Too much is proposed and not committed.
+    Overloaded,
+    /// A change of the configuration is under way, or this leader has not committed an entry of its own term yet.
+    Pending,
+    /// The record's node is no member of the group.
+    NotMember,
+}
+
+/// No honest term or index comes near this; a peer that says so is not believed, so that sums cannot overflow.
+const TERM_MAX: Term = Term(u64::MAX / 2);
+
+impl Raft {
+    /// A member that continues from what recovery found. It begins as a follower (section 5.2).
+    ///
+    /// The commit index starts at what is known to be committed: the stored hint, or what was applied.
+    pub fn new(config: Config, restored: Restored, now: Monotonic) -> Raft {
+        config.check();
+        let (hard_state, applied) = (restored.hard_state, restored.applied);
+        let log = Log::new(restored, config.cache_bytes_max);
+        assert!(log.last_term() <= hard_state.term, "log of term {} under {hard_state:?}", log.last_term());
+        let mut raft = Raft {
+            term: hard_state.term,
+            vote: hard_state.vote,
+            leader: None,
+            role: RoleState::Follower(Follower::default()),
+            quorum: Quorum::of(log.membership()),
+            log,
+            writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            applying: Applying::new(applied, config.apply_inflight_bytes_max),
+            read_counter: 0,
+            outbox: Outbox::default(),
+            timers: Timers::new(config.seed, now),
+            counters: Counters::default(),
+            config,
+        };
+        raft.timers.arm_election(raft.config.election_timeout);
+        raft
+    }
+
+    /// Takes in a message. What no correct peer sends is dropped and counted.
+    pub fn step(&mut self, now: Monotonic, envelope: Envelope) {
+        self.timers.see(now);
+        let Envelope { from, to, term, message } = envelope;
+        if to != self.config.id || from == self.config.id || from.0 == 0 || term >= TERM_MAX {
+            self.counters.invalid += 1;
+            return;
+        }
+        match term.cmp(&self.term) {
+            Ordering::Less => self.on_past(from, message),
+            Ordering::Equal => self.on_message(now, from, message),
+            Ordering::Greater if self.is_disturbance(now, &message) => self.counters.ignored_votes += 1,
+            Ordering::Greater => {
+                // Figure 2, all servers: a higher term makes a follower of everyone. A rejected pre-vote teaches it
+                // too, or two nodes of which one has the higher term and the other the longer log elect nobody.
+                let is_leader = matches!(message, Message::Append(_) | Message::Heartbeat { .. });
+                self.adopt_term(term, is_leader.then_some(from));
+                self.on_message(now, from, message);
+            }
+        }
+    }
+
+    /// Whether this asks for votes while a leader is heard: such a candidate is partitioned from the leader or was
+    /// removed, and is not listened to, nor its term taken over (section 6; thesis, section 4.2.3). The old leader may
+    /// ask for an election itself, to hand over.
+    fn is_disturbance(&self, now: Monotonic, message: &Message) -> bool {
+        let asks = matches!(message, Message::PreVote { .. } | Message::Vote { transfer: false, .. });
+        // A leader hears a quorum, or check-quorum ends it.
+        let hears = self.leader == Some(self.config.id) || (self.leader.is_some() && now < self.timers.lease);
+        asks && hears
+    }
+
+    /// Takes in a message of the current term.
+    fn on_message(&mut self, now: Monotonic, from: NodeId, message: Message) {
+        match message {
+            Message::PreVote { .. } if self.is_disturbance(now, &message) => self.counters.ignored_votes += 1,
+            Message::PreVote { next_term, last_index, last_term } => {
+                self.on_pre_vote(from, next_term, (last_term, last_index));
+            }
+            Message::PreVoteReply { next_term, granted } => self.on_pre_vote_reply(from, next_term, granted),
+            Message::Vote { last_index, last_term, .. } => self.on_vote(from, (last_term, last_index)),
+            Message::VoteReply { granted } => self.on_vote_reply(from, granted),
+            Message::Append(append) => self.on_append(now, from, append),
+            Message::AppendReply(reply) => self.on_append_reply(from, reply),
+            Message::Heartbeat { session, commit, round } => {
+                self.on_heartbeat(now, from, session, commit, round)
+            }
+            Message::HeartbeatReply { session, round } => self.on_heartbeat_reply(from, session, round),
+            Message::ReadIndex { request } => self.on_read_index(from, request),
+            Message::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
+        }
+    }
+
+    /// Judges the deadlines. To be called at [`Raft::next_tick`], after the messages that wait were stepped.
+    pub fn tick(&mut self, now: Monotonic) {
+        self.timers.see(now);
+        self.applying.retry();
+        if now < self.timers.next() {
+            return;
+        }
+        self.timers.forgive_pause(self.config.heartbeat_interval);
+        if let RoleState::Leader(_) = self.role {
+            self.tick_leader(now);
+        }
+        if now >= self.timers.read {
+            self.timers.read = NEVER;
+            if let RoleState::Follower(follower) = &mut self.role {
+                let lost = follower.reads.give_up();
+                self.outbox.reads.extend(lost.into_iter().map(|id| (id, ReadOutcome::Lost)));
+            }
+        }
+        if now >= self.timers.election {
+            self.timers.arm_election(self.config.election_timeout);
+            if self.quorum.contains(self.config.id) {
+                self.become_pre_candidate("heard no leader");
+            } else if self.leader.is_some() {
+                self.become_follower(self.term, None, "heard no leader");
+            }
+        }
+    }
+
+    /// When [`Raft::tick`] has something to judge.
+    pub fn next_tick(&self) -> Monotonic {
+        self.timers.next()
+    }
+
+    /// Appends commands to the log, if this node leads. Replication and writing happen with the next
+    /// [`Raft::ready`], for all proposals at once.
+    pub fn propose(&mut self, now: Monotonic, batch: Vec<Bytes>) -> Result<Proposed, ProposeError> {
+        assert!(!batch.is_empty(), "an empty batch was proposed");
+        self.timers.see(now);
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return Err(ProposeError::NotLeader { leader: self.leader });
+        }
+        let bytes: usize = batch.iter().map(|payload| payload.len() + Entry::OVERHEAD_BYTES).sum();
+        self.check_load(bytes)?;
+        let first = self.log.last().next();
+        for payload in batch {
+            self.log.append(self.term, EntryKind::Command, payload);
+        }
+        Ok(Proposed { term: self.term, first, last: self.log.last() })
+    }
+
+    /// Refuses what would make too much uncommitted. One batch may always be under way, however large.
+    fn check_load(&mut self, bytes: usize) -> Result<(), ProposeError> {
+        let uncommitted = self.log.uncommitted_bytes();
+        if uncommitted > 0 && uncommitted.saturating_add(bytes) > self.config.uncommitted_bytes_max {
+            self.counters.overloaded += 1;
+            return Err(ProposeError::Overloaded);
+        }
+        Ok(())
+    }
+
+    /// Puts a member's record into the configuration, if this node leads. The member's role stays what it is: this
+    /// changes no quorum. One change of the configuration at a time (thesis, section 4.1), and none before the leader
+    /// has committed an entry of its own term (the bug in single-server changes that the author reported in 2015).
+    pub fn publish(&mut self, now: Monotonic, record: MemberRecord) -> Result<Proposed, ProposeError> {
+        self.timers.see(now);
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return Err(ProposeError::NotLeader { leader: self.leader });
+        }
+        let mut membership = self.log.membership().clone();
+        let Some(member) = membership.members.get_mut(&record.id) else {
+            return Err(ProposeError::NotMember);
+        };
+        *member = MemberRecord { role: member.role, ..record };
+        let is_settled = self.log.term_at(self.log.committed()) == Some(self.term);
+        if !is_settled || self.log.is_membership_pending() {
+            return Err(ProposeError::Pending);
+        }
+        self.check_load(Entry::OVERHEAD_BYTES)?;
+        let index = self.log.append_membership(self.term, membership);
+        self.refresh_quorum();
+        Ok(Proposed { term: self.term, first: index, last: index })
+    }
+
+    /// Asks for an index at which a linearizable read may be done; the outcome comes in a [`Ready`](super::Ready).
+    pub fn read(&mut self, now: Monotonic, id: ReadId) {
+        self.timers.see(now);
+        match &mut self.role {
+            RoleState::Leader(_) => self.lead_read(Reader::Local(id)),
+            RoleState::Follower(follower)
+                if self.leader.is_some() && follower.reads.waiting() < self.config.reads_waiting_max =>
+            {
+                follower.reads.gather(id);
+            }
+            _ => self.outbox.reads.push((id, ReadOutcome::Lost)),
+        }
+    }
+
+    /// Begins an election now, with a pre-vote. Nothing happens on a leader or on a node without a vote.
+    pub fn campaign(&mut self, now: Monotonic) {
+        self.timers.see(now);
+        let is_leader = matches!(self.role, RoleState::Leader(_));
+        if !is_leader && self.quorum.contains(self.config.id) {
+            self.timers.arm_election(self.config.election_timeout);
+            self.become_pre_candidate("asked to campaign");
+        }
+    }
+
+    /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
+    pub fn persisted(&mut self, seq: WriteSeq) {
+        if let Some(last) = self.writes.complete(seq) {
+            self.log.persisted_to(last);
+            self.count_own_vote();
+            self.maybe_commit();
+        }
+    }
+
+    /// The state machine holds everything up to `index`.
+    pub fn applied(&mut self, index: Index) {
+        self.applying.applied_to(index);
+    }
+
+    /// Entries were read back; none if that failed (they will be asked for again).
+    pub fn fetched(&mut self, fetch: Fetch, entries: Vec<Entry>) {
+        match fetch.purpose {
+            FetchFor::Apply => self.applying.fetched(fetch, entries, &self.log),
+            FetchFor::Peer(to) => self.fetched_for(to, fetch, entries),
+        }
+    }
+
+    /// Forgets the log up to `index`, which must be applied.
+    pub fn purge_to(&mut self, index: Index) {
+        let applied = self.applying.applied();
+        assert!(index <= applied, "purge to {index} beyond applied {applied}");
+        if index > self.log.purged().0 {
+            self.log.purge_to(index);
+        }
+    }
+
+    /// Moves the commit index, if `index` is above it.
+    pub(super) fn commit_to(&mut self, index: Index) {
+        self.log.commit_to(index);
+    }
+
+    /// Follows the configuration in force, which may have changed with the log.
+    pub(super) fn refresh_quorum(&mut self) {
+        let quorum = Quorum::of(self.log.membership());
+        if quorum != self.quorum {
+            self.quorum = quorum;
+        }
+        let (others, next) = (self.others(), self.log.last().next());
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.set_peers(others, next);
+        }
+    }
+
+    /// Figure 2, all servers: enters a later term as a follower.
+    fn adopt_term(&mut self, term: Term, leader: Option<NodeId>) {
+        let reason = if leader.is_some() { "heard a new leader" } else { "saw a higher term" };
+        self.become_follower(term, leader, reason);
+    }
+
+    /// Follows `leader`, or waits for one. The election deadline stays as it is: only a leader that is heard and a
+    /// vote that is given put it off (section 5.2).
+    pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, reason: &'static str) {
+        assert!(term >= self.term, "term falls from {} to {term}", self.term);
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+        }
+        if let RoleState::Leader(_) = self.role {
+            self.timers.arm_election(self.config.election_timeout);
+        }
+        self.leave_role();
+        self.leader = leader;
+        self.role = RoleState::Follower(Follower::default());
+        self.note_change(reason);
+    }
+
+    fn become_pre_candidate(&mut self, reason: &'static str) {
+        assert!(!matches!(self.role, RoleState::Leader(_)), "a leader campaigns");
+        self.counters.campaigns += 1;
+        self.leave_role();
+        self.leader = None;
+        self.role = RoleState::PreCandidate(Candidate::with_own(self.config.id));
+        self.note_change(reason);
+        let (last_index, last_term) = (self.log.last(), self.log.last_term());
+        self.ask_voters(&Message::PreVote { next_term: self.term.next(), last_index, last_term });
+        self.count_pre_votes();
+    }
+
+    /// Figure 2, candidates: a new term, the own vote, a new deadline, and the question to all others.
+    pub(super) fn become_candidate(&mut self) {
+        assert!(matches!(self.role, RoleState::PreCandidate(_)), "a candidate without a pre-vote");
+        self.term = self.term.next();
+        self.vote = Some(self.config.id);
+        self.role = RoleState::Candidate(Candidate::default());
+        self.timers.arm_election(self.config.election_timeout);
+        self.note_change("won the pre-vote");
+        let (last_index, last_term) = (self.log.last(), self.log.last_term());
+        self.ask_voters(&Message::Vote { last_index, last_term, transfer: false });
+    }
+
+    /// Leads: begins with an entry of its own term, without which nothing of earlier terms could be committed
+    /// (section 5.4.2) and no read answered (section 8).
+    pub(super) fn become_leader(&mut self) {
+        assert!(matches!(self.role, RoleState::Candidate(_)), "a leader without an election");
+        let mut leader = Leader::new(self.log.last().next());
+        leader.set_peers(self.others(), self.log.last().next());
+        self.leader = Some(self.config.id);
+        self.role = RoleState::Leader(leader);
+        let now = self.timers.now;
+        self.timers.election = NEVER;
+        self.timers.heartbeat = now.plus(self.config.heartbeat_interval);
+        self.timers.quorum = now.plus(self.config.election_timeout);
+        self.log.append(self.term, EntryKind::Noop, Bytes::new());
+        self.note_change("won the election");
+    }
+
+    /// Lets those who wait for this role know that it ends.
+    fn leave_role(&mut self) {
+        self.timers.heartbeat = NEVER;
+        self.timers.quorum = NEVER;
+        self.timers.commit = NEVER;
+        self.timers.read = NEVER;
+        let readers: Vec<Reader> = match &mut self.role {
+            RoleState::Leader(leader) => leader.rounds.abandon(),
+            RoleState::Follower(follower) => {
+                follower.reads.abandon().into_iter().map(Reader::Local).collect()
+            }
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => Vec::new(),
+        };
+        for reader in readers {
+            self.refuse_read(reader);
+        }
+    }
+
+    fn note_change(&mut self, reason: &'static str) {
+        let change = RoleChange { role: self.role(), term: self.term, leader: self.leader, reason };
+        self.outbox.changes.push(change);
+    }
+
+    /// All members but this one.
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let id = self.config.id;
+        let members: Vec<NodeId> = self.log.membership().members.keys().copied().collect();
+        members.into_iter().filter(move |&member| member != id)
+    }
+}
+
+/// What can be asked of a node.
+impl Raft {
+    /// The current term.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The leader of the current term, where known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The role it plays.
+    pub fn role(&self) -> RoleName {
+        match &self.role {
+            RoleState::Follower(_) if !self.quorum.contains(self.config.id) => RoleName::Learner,
+            RoleState::Follower(_) => RoleName::Follower,
+            RoleState::PreCandidate(_) => RoleName::PreCandidate,
+            RoleState::Candidate(_) => RoleName::Candidate,
+            RoleState::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// The last entry known to be committed.
+    pub fn commit(&self) -> Index {
+        self.log.committed()
+    }
+
+    /// The last entry that the state machine holds.
+    pub fn applied_index(&self) -> Index {
+        self.applying.applied()
+    }
+
+    /// The last entry of the log.
+    pub fn last_index(&self) -> Index {
+        self.log.last()
+    }
+
+    /// The last entry on this node's disk.
+    pub fn persisted_index(&self) -> Index {
+        self.log.persisted()
+    }
+
+    /// The last purged entry and its term.
+    pub fn purged(&self) -> (Index, Term) {
+        self.log.purged()
+    }
+
+    /// The configuration in force: the newest in the log, committed or not.
+    pub fn membership(&self) -> &Membership {
+        self.log.membership()
+    }
+
+    /// The newest committed configuration.
+    pub fn committed_membership(&self) -> &Membership {
+        self.log.committed_membership()
+    }
+
+    /// The term of an entry: none if it was purged or is not there.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// On a leader: the largest position that every member, learners too, has on disk.
+    pub fn min_match(&self) -> Option<Index> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let peers = leader.peers.values().map(super::progress::Progress::matched);
+        Some(peers.fold(self.log.persisted(), Index::min))
+    }
+
+    /// What was dropped or refused so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Asserts everything that must hold between two inputs.
+    pub fn check_invariants(&self) {
+        self.log.check();
+        self.applying.check(&self.log);
+        assert!(
+            self.log.last_term() <= self.term,
+            "entries of term {} in {}",
+            self.log.last_term(),
+            self.term
+        );
+        assert!(self.writes.durable().term <= self.term, "a later term is on disk");
+        assert_eq!(self.quorum, Quorum::of(self.log.membership()), "quorum of another configuration");
+        match &self.role {
+            RoleState::Leader(leader) => {
+                assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
+                assert_eq!(self.vote, Some(self.config.id), "a leader voted for itself");
+                assert!(leader.peers.keys().copied().eq(self.others()), "a progress for each other member");
+                leader.peers.values().for_each(|peer| peer.check(&self.log));
+            }
+            RoleState::Candidate(_) => {
+                assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
+                assert_eq!(self.leader, None, "a candidate knows no leader");
+            }
+            RoleState::PreCandidate(_) => assert_eq!(self.leader, None, "a pre-candidate knows no leader"),
+            RoleState::Follower(_) => {
+                assert_ne!(self.leader, Some(self.config.id), "a follower does not lead")
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What has been handed out to be written, and what its completion attests.
+//!
+//! Completions may come late, repeated and out of order, and entries may be truncated and written anew while an
+//! earlier write of the same position is still under way. The history that this module exists for (the "ABA race"):
+//!
+//! 1. Write 1 carries entry 5 of term 2.
+//! 2. A leader of term 3 has another entry 5: ours is truncated, write 2 carries entry 5 of term 3.
+//! 3. Write 1 completes. Entry 5 of term 2 was on disk, entry 5 of term 3 is not: nothing may be said of it.
+//!
+//! Hence every write has a number of its own, a truncation lowers what the writes under way attest, and completion of
+//! number n attests what is left of all writes up to n. A number that is complete already attests nothing again.
+
+use std::collections::VecDeque;
+
+use crate::types::{Index, NodeId, Term};
+
+use super::WriteSeq;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Outstanding {
+    seq: WriteSeq,
+    /// The log is on disk up to here once this write is; falls on truncation.
+    last: Index,
+    /// Term and vote once this write is on disk.
+    ballot: Ballot,
+}
+
+/// The part of the hard state that binds: whom the node voted for, in which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ballot {
+    pub(super) term: Term,
+    pub(super) vote: Option<NodeId>,
+}
+
+/// The writes under way, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Writes {
+    outstanding: VecDeque<Outstanding>,
+    /// The number of the newest write handed out.
+    newest: WriteSeq,
+    /// What the newest write handed out says of term and vote.
+    handed: Ballot,
+    /// What is known to be on disk of term and vote. Never ahead of `handed`.
+    durable: Ballot,
+}
+
+impl Writes {
+    pub(super) fn new(ballot: Ballot) -> Writes {
+        Writes { outstanding: VecDeque::new(), newest: WriteSeq(0), handed: ballot, durable: ballot }
+    }
+
+    /// Whether a write is under way.
+    pub(super) fn are_outstanding(&self) -> bool {
+        !self.outstanding.is_empty()
+    }
+
+    pub(super) fn handed(&self) -> Ballot {
+        self.handed
+    }
+
+    pub(super) fn durable(&self) -> Ballot {
+        self.durable
+    }
+
+    /// Numbers a write after which the log is on disk up to `last`, and `ballot` too.
+    pub(super) fn hand_out(&mut self, last: Index, ballot: Ballot) -> WriteSeq {
+        assert!(ballot.term >= self.handed.term, "term falls from {} to {}", self.handed.term, ballot.term);
+        self.newest = WriteSeq(self.newest.0 + 1);
+        self.handed = ballot;
+        self.outstanding.push_back(Outstanding { seq: self.newest, last, ballot });
+        self.newest
+    }
+
+    /// The entries at `from` and beyond were replaced: no write under way attests them any more.
+    pub(super) fn truncate(&mut self, from: Index) {
+        for write in &mut self.outstanding {
+            write.last = write.last.min(from.prev());
+        }
+    }
+
+    /// Write `seq` is on disk, and so are all before it. Returns up to where the log is on disk by them, if that is
+    /// news.
+    pub(super) fn complete(&mut self, seq: WriteSeq) -> Option<Index> {
+        assert!(
+            seq <= self.newest,
+            "completion of write {} which was never made, newest is {}",
+            seq.0,
+            self.newest.0
+        );
+        let mut attested = None;
+        while let Some(write) = self.outstanding.pop_front_if(|write| write.seq <= seq) {
+            attested = attested.max(Some(write.last));
+            self.durable = write.ballot;
+        }
+        attested
+    }
+}
