@@ -67,6 +67,7 @@ impl Raft {
         self.outbox.after(self.config.id, from, self.term, reply(AppendResult::Matched { index }));
     }
 
+    /// Takes in a heartbeat; false if it was not believed.
     pub(super) fn on_heartbeat(
         &mut self,
         now: Monotonic,
@@ -74,19 +75,20 @@ impl Raft {
         session: SessionId,
         commit: Index,
         round: Round,
-    ) {
+    ) -> bool {
         if !self.follow(now, from) {
-            return;
+            return false;
         }
         if commit > self.log.last() {
             // The leader sends what it knows this node to have on disk.
             self.counters.invalid += 1;
-            return;
+            return false;
         }
         self.applying.retry();
         self.commit_to(commit);
         // This says only that the sender leads now, which is true whatever is on disk: no need to wait for it.
         self.outbox.now(self.config.id, from, self.term, Message::HeartbeatReply { session, round });
+        true
     }
 
     /// A message of an earlier term. Its sender must learn that the term is over: a candidate gives up, and a leader

@@ -179,13 +179,16 @@ impl Raft {
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
         if now >= self.timers.heartbeat {
+            let stored = leader.peers.values().map(Progress::matched).fold(self.log.persisted(), Index::min);
+            self.stored_by_all = self.stored_by_all.max(stored.min(self.log.committed()));
             let interval =
                 u64::try_from(self.config.heartbeat_interval.as_nanos()).expect("a short interval");
             let missed = (now.0 - self.timers.heartbeat.0) / interval;
             self.timers.heartbeat = Monotonic(self.timers.heartbeat.0 + (missed + 1) * interval);
             self.timers.commit = NEVER;
             for (&to, peer) in &mut leader.peers {
-                let heartbeat = heartbeat_to(peer, &mut leader.rounds, self.log.committed());
+                let heartbeat =
+                    heartbeat_to(peer, &mut leader.rounds, self.log.committed(), self.stored_by_all);
                 self.outbox.now(self.config.id, to, self.term, heartbeat);
             }
             leader.rounds.on_broadcast();
@@ -194,7 +197,8 @@ impl Raft {
             self.timers.commit = NEVER;
             for (&to, peer) in &mut leader.peers {
                 if is_untold(peer, self.log.committed()) {
-                    let heartbeat = heartbeat_to(peer, &mut leader.rounds, self.log.committed());
+                    let heartbeat =
+                        heartbeat_to(peer, &mut leader.rounds, self.log.committed(), self.stored_by_all);
                     self.outbox.now(self.config.id, to, self.term, heartbeat);
                 }
             }
@@ -241,7 +245,7 @@ impl Raft {
         for (&to, peer) in &mut leader.peers {
             let asked = reads_due && self.quorum.contains(to) && peer.stamped < current;
             if asked || is_wanting(peer, committed) {
-                let heartbeat = heartbeat_to(peer, &mut leader.rounds, committed);
+                let heartbeat = heartbeat_to(peer, &mut leader.rounds, committed, self.stored_by_all);
                 self.outbox.now(self.config.id, to, self.term, heartbeat);
             }
         }
@@ -310,12 +314,12 @@ impl Raft {
 
 /// A heartbeat, with the commit index as far as the follower is known to have the log: it must never be told of an
 /// entry that it may lack or have another version of.
-fn heartbeat_to(peer: &mut Progress, rounds: &mut Rounds, committed: Index) -> Message {
+fn heartbeat_to(peer: &mut Progress, rounds: &mut Rounds, committed: Index, stored_by_all: Index) -> Message {
     let commit = committed.min(peer.matched());
     peer.told = peer.told.max(commit);
     let round = rounds.stamp();
     peer.stamped = round;
-    Message::Heartbeat { session: peer.session, commit, round }
+    Message::Heartbeat { session: peer.session, commit, round, stored_by_all }
 }
 
 /// Whether a follower has entries of which it does not know that they are committed.

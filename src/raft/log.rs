@@ -118,8 +118,14 @@ impl Log {
 
     /// The newest configuration that is committed.
     pub(super) fn committed_membership(&self) -> &Membership {
-        let committed = self.memberships.iter().rev().find(|&&(index, _)| index <= self.committed);
-        committed.map_or(&self.base, |(_, membership)| membership)
+        self.membership_at(self.committed)
+    }
+
+    /// The configuration in force at a position that is not before the purge point.
+    pub(super) fn membership_at(&self, index: Index) -> &Membership {
+        assert!(index >= self.purged().0, "the membership at {index} was purged with {}", self.purged().0);
+        let newest = self.memberships.iter().rev().find(|&&(at, _)| at <= index);
+        newest.map_or(&self.base, |(_, membership)| membership)
     }
 
     /// Whether the configuration in force may still be rolled back.

@@ -85,6 +85,8 @@ pub enum Message {
         commit: Index,
         /// The round this confirms when answered.
         round: Round,
+        /// Every member has the log up to here on disk, and it is committed: nobody needs to keep it for another.
+        stored_by_all: Index,
     },
     /// Answer to a heartbeat.
     HeartbeatReply {

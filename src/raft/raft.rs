@@ -35,6 +35,8 @@ pub struct Raft {
     pub(super) leader: Option<NodeId>,
     pub(super) role: RoleState,
     pub(super) log: Log,
+    /// Every member is known to have the log up to here on disk; at most the commit index. Monotone.
+    pub(super) stored_by_all: Index,
     /// The quorum of the configuration in force.
     pub(super) quorum: Quorum,
     pub(super) writes: Writes,
@@ -101,6 +103,7 @@ impl Raft {
             leader: None,
             role: RoleState::Follower(Follower::default()),
             quorum: Quorum::of(log.membership()),
+            stored_by_all: log.purged().0,
             log,
             writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
@@ -158,8 +161,10 @@ impl Raft {
             Message::VoteReply { granted } => self.on_vote_reply(from, granted),
             Message::Append(append) => self.on_append(now, from, append),
             Message::AppendReply(reply) => self.on_append_reply(from, reply),
-            Message::Heartbeat { session, commit, round } => {
-                self.on_heartbeat(now, from, session, commit, round)
+            Message::Heartbeat { session, commit, round, stored_by_all } => {
+                if self.on_heartbeat(now, from, session, commit, round) {
+                    self.stored_by_all = self.stored_by_all.max(stored_by_all.min(self.log.committed()));
+                }
             }
             Message::HeartbeatReply { session, round } => self.on_heartbeat_reply(from, session, round),
             Message::ReadIndex { request } => self.on_read_index(from, request),
@@ -479,11 +484,15 @@ impl Raft {
         self.log.term_at(index)
     }
 
-    /// On a leader: the largest position that every member, learners too, has on disk.
-    pub fn min_match(&self) -> Option<Index> {
-        let RoleState::Leader(leader) = &self.role else { return None };
-        let peers = leader.peers.values().map(super::progress::Progress::matched);
-        Some(peers.fold(self.log.persisted(), Index::min))
+    /// A position up to which every member, learners too, has the log on disk, as far as this node knows: no other
+    /// member will ask it for those entries. At most the commit index. Monotone.
+    pub fn stored_by_all(&self) -> Index {
+        self.stored_by_all
+    }
+
+    /// The configuration that is in force at `index`, which must not be before the purge point.
+    pub fn membership_at(&self, index: Index) -> &Membership {
+        self.log.membership_at(index)
     }
 
     /// What was dropped or refused so far.

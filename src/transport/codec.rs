@@ -74,9 +74,12 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
         Message::VoteReply { granted } => Proto::VoteReply(proto::VoteReply { granted }),
         Message::Append(append) => Proto::Append(encode_append(append)),
         Message::AppendReply(reply) => Proto::AppendReply(encode_append_reply(&reply)),
-        Message::Heartbeat { session, commit, round } => {
-            Proto::Heartbeat(proto::Heartbeat { session: session.0, commit: commit.0, round: round.0 })
-        }
+        Message::Heartbeat { session, commit, round, stored_by_all } => Proto::Heartbeat(proto::Heartbeat {
+            session: session.0,
+            commit: commit.0,
+            round: round.0,
+            stored_by_all: stored_by_all.0,
+        }),
         Message::HeartbeatReply { session, round } => {
             Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
         }
@@ -163,6 +166,7 @@ pub(super) fn decode(envelope: proto::Envelope, from: NodeId, to: NodeId) -> Res
             session: SessionId(m.session),
             commit: Index(m.commit),
             round: Round(m.round),
+            stored_by_all: Index(m.stored_by_all),
         },
         Proto::HeartbeatReply(m) => {
             Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
