@@ -4,10 +4,35 @@
 //! [`Config::validate`] judges it as a whole. There is no setting that turns fsync off.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::types::NodeId;
+
+/// Where REST listens unless told otherwise.
+pub const HTTP_DEFAULT: &str = "127.0.0.1:8081";
+/// Where peers connect unless told otherwise.
+pub const PEER_DEFAULT: &str = "127.0.0.1:7001";
+/// Where gRPC listens unless told otherwise.
+pub const GRPC_DEFAULT: &str = "127.0.0.1:9001";
+/// The token of a cluster that was given none.
+pub const CLUSTER_TOKEN_DEFAULT: &str = "quorate";
+/// How often a leader says that it is alive, unless told otherwise.
+pub const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
+/// The election timeout unless told otherwise.
+pub const ELECTION_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
+
+/// The largest cluster: beyond seven members every write waits for more disks and tolerates little more.
+pub const MEMBERS_MAX: usize = 7;
+
+/// The shortest heartbeat interval: below it nodes would mostly send heartbeats.
+const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// The longest election timeout: a cluster that waits longer for a new leader is not a cluster.
+const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// What frames and records add to a key and a value.
+const ENTRY_OVERHEAD_BYTES_MAX: usize = 64 * KIB;
 
 /// All that one node needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,5 +161,334 @@ impl Default for Limits {
             sessions_max: 100_000,
             drain_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+/// A configuration that cannot work: what is wrong and what to do, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid(String);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+fn invalid<T>(text: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid(text.into()))
+}
+
+impl Config {
+    /// Judges the configuration as a whole. Settings are named as the command line names them.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.id.0 == 0 {
+            return invalid("--id must be 1 or more");
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return invalid("--data-dir is empty: name the directory that holds this node's data");
+        }
+        self.validate_listeners()?;
+        self.validate_advertised()?;
+        self.validate_timing()?;
+        if !self.initial_cluster.is_empty() {
+            self.validate_initial_cluster()?;
+        }
+        self.limits.validate()
+    }
+
+    /// What must hold besides, where the data directory is new: this node is a voter of the cluster that it founds.
+    pub fn validate_bootstrap(&self) -> Result<(), Invalid> {
+        if self.initial_cluster.is_empty() {
+            return invalid(format!(
+                "{} is a new data directory: --initial-cluster must name the members, this node among them, \
+                 for example --initial-cluster {}={}",
+                self.data_dir.display(),
+                self.id,
+                self.advertise_peer
+            ));
+        }
+        if !self.initial_cluster.contains_key(&self.id) {
+            let ids: Vec<String> = self.initial_cluster.keys().map(NodeId::to_string).collect();
+            return invalid(format!(
+                "--initial-cluster names nodes {} but not this one: add {}=host:port, or mend --id",
+                ids.join(", "),
+                self.id
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_listeners(&self) -> Result<(), Invalid> {
+        let listeners = [("--http", &self.http), ("--peer", &self.peer), ("--grpc", &self.grpc)];
+        for (name, address) in listeners {
+            check_address(name, address)?;
+        }
+        for (at, (name, address)) in listeners.iter().enumerate() {
+            if let Some((other, _)) = listeners[..at].iter().find(|(_, earlier)| earlier == address) {
+                return invalid(format!("{other} and {name} are both {address}: give each its own port"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_advertised(&self) -> Result<(), Invalid> {
+        let advertised =
+            [("http", &self.advertise_http), ("peer", &self.advertise_peer), ("grpc", &self.advertise_grpc)];
+        for (name, address) in advertised {
+            check_address(&format!("--advertise-{name}"), address)?;
+            if is_wildcard(address) {
+                return invalid(format!(
+                    "others cannot connect to {address}: --advertise-{name} must say where --{name} is reached \
+                     from outside, for example --advertise-{name} node{}.example:{}",
+                    self.id,
+                    port_of(address).unwrap_or_default()
+                ));
+            }
+            if port_of(address) == Some(0) {
+                return invalid(format!("port 0 cannot be advertised: give --advertise-{name} a fixed port"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_timing(&self) -> Result<(), Invalid> {
+        let (heartbeat, election) = (self.heartbeat_interval, self.election_timeout);
+        if heartbeat < HEARTBEAT_INTERVAL_MIN {
+            return invalid(format!("--heartbeat-interval {heartbeat:?} is too short: use 1ms or more"));
+        }
+        if election > ELECTION_TIMEOUT_MAX {
+            return invalid(format!("--election-timeout {election:?} is too long: use 60s or less"));
+        }
+        // One lost heartbeat must not be enough for an election.
+        if election < heartbeat.saturating_mul(2) {
+            return invalid(format!(
+                "--election-timeout {election:?} must be at least twice --heartbeat-interval {heartbeat:?}; \
+                 five times is usual"
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_initial_cluster(&self) -> Result<(), Invalid> {
+        let members = self.initial_cluster.len();
+        if members > MEMBERS_MAX {
+            return invalid(format!(
+                "--initial-cluster names {members} members: {MEMBERS_MAX} at most; 3 or 5 are usual"
+            ));
+        }
+        let mut seen: BTreeMap<&str, NodeId> = BTreeMap::new();
+        for (id, address) in &self.initial_cluster {
+            if id.0 == 0 {
+                return invalid("--initial-cluster names node 0: ids are 1 or more");
+            }
+            check_address(&format!("--initial-cluster, node {id}"), address)?;
+            if is_wildcard(address) || port_of(address) == Some(0) {
+                return invalid(format!(
+                    "--initial-cluster, node {id}: others cannot connect to {address}: name a host and a port"
+                ));
+            }
+            if let Some(other) = seen.insert(address, *id) {
+                return invalid(format!(
+                    "--initial-cluster gives nodes {other} and {id} the same address {address}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// Judges the limits against each other.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let entry = self.key_bytes_max + self.value_bytes_max + ENTRY_OVERHEAD_BYTES_MAX;
+        if self.value_bytes_max == 0 {
+            return invalid("--value-bytes-max is 0: no value could be stored");
+        }
+        if entry > self.frame_bytes_max {
+            return invalid(format!(
+                "--value-bytes-max {} is too large: a value must fit one frame between peers, so use {} or less",
+                self.value_bytes_max,
+                self.frame_bytes_max - self.key_bytes_max - ENTRY_OVERHEAD_BYTES_MAX
+            ));
+        }
+        if self.wal_segment_bytes < 4 * self.frame_bytes_max as u64 {
+            return invalid(format!(
+                "--wal-segment-bytes {} is too small: use {} or more",
+                self.wal_segment_bytes,
+                4 * self.frame_bytes_max
+            ));
+        }
+        if self.wal_bytes_max < 4 * self.wal_segment_bytes {
+            return invalid(format!(
+                "--wal-bytes-max {} is too small: it must hold four log segments, so use {} or more, \
+                 or lower --wal-segment-bytes",
+                self.wal_bytes_max,
+                4 * self.wal_segment_bytes
+            ));
+        }
+        if self.write_set_bytes_max < 2 * self.frame_bytes_max {
+            return invalid(format!(
+                "--write-set-bytes-max {} is too small: use {} or more",
+                self.write_set_bytes_max,
+                2 * self.frame_bytes_max
+            ));
+        }
+        if self.connections_max == 0 {
+            return invalid("--connections-max is 0: nobody could connect");
+        }
+        if self.request_timeout_default.is_zero() || self.request_timeout_default > self.request_timeout_max {
+            return invalid(format!(
+                "--request-timeout {:?} must be above 0 and at most {:?}",
+                self.request_timeout_default, self.request_timeout_max
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody can connect to the address: it names every interface of its own host.
+pub fn is_wildcard(address: &str) -> bool {
+    host_of(address).is_some_and(|host| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()))
+}
+
+/// Checks that an address is `host:port`.
+fn check_address(name: &str, address: &str) -> Result<(), Invalid> {
+    if port_of(address).is_none() {
+        return invalid(format!("{name} '{address}' is not host:port, for example 127.0.0.1:8081"));
+    }
+    match host_of(address) {
+        None | Some("") => {
+            invalid(format!("{name} '{address}' names no host: for every interface use 0.0.0.0"))
+        }
+        Some(host) if host.chars().any(|c| c.is_whitespace() || c.is_control() || "/@?#".contains(c)) => {
+            invalid(format!("{name} '{address}' is not host:port: it takes no scheme and no path"))
+        }
+        Some(host) if host.contains(':') && !address.starts_with('[') => {
+            invalid(format!("{name} '{address}': write an IPv6 address in brackets, for example [::1]:8081"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host_of(address: &str) -> Option<&str> {
+    let (host, _) = address.rsplit_once(':')?;
+    Some(host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    let (_, port) = address.rsplit_once(':')?;
+    // u16's own parser takes a plus sign.
+    if port.starts_with('+') { None } else { port.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            id: NodeId(1),
+            data_dir: PathBuf::from("/var/lib/quorate"),
+            http: HTTP_DEFAULT.to_owned(),
+            peer: PEER_DEFAULT.to_owned(),
+            grpc: GRPC_DEFAULT.to_owned(),
+            advertise_http: HTTP_DEFAULT.to_owned(),
+            advertise_peer: PEER_DEFAULT.to_owned(),
+            advertise_grpc: GRPC_DEFAULT.to_owned(),
+            initial_cluster: cluster(&[(1, "127.0.0.1:7001"), (2, "127.0.0.1:7002"), (3, "n3.example:7003")]),
+            cluster_token: CLUSTER_TOKEN_DEFAULT.to_owned(),
+            heartbeat_interval: HEARTBEAT_INTERVAL_DEFAULT,
+            election_timeout: ELECTION_TIMEOUT_DEFAULT,
+            limits: Limits::default(),
+        }
+    }
+
+    fn cluster(members: &[(u64, &str)]) -> BTreeMap<NodeId, String> {
+        members.iter().map(|(id, address)| (NodeId(*id), (*address).to_owned())).collect()
+    }
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut Config), part: &str) {
+        let mut config = config();
+        change(&mut config);
+        let Invalid(text) = config.validate().expect_err("this configuration cannot work");
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+        assert!(!text.contains('\n') && !text.contains("  "), "not one clean line: {text:?}");
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(config().validate(), Ok(()));
+        assert_eq!(config().validate_bootstrap(), Ok(()));
+    }
+
+    #[test]
+    fn addresses_are_judged() {
+        refused(|c| c.http = "8081".to_owned(), "is not host:port");
+        refused(|c| c.http = "localhost:http".to_owned(), "is not host:port");
+        refused(|c| c.http = "localhost:+80".to_owned(), "is not host:port");
+        refused(|c| c.http = "localhost:70000".to_owned(), "is not host:port");
+        refused(|c| c.grpc = ":9001".to_owned(), "use 0.0.0.0");
+        refused(|c| c.peer = "::1:7001".to_owned(), "in brackets");
+        refused(|c| c.advertise_http = "http://localhost:8081".to_owned(), "no scheme");
+        refused(|c| c.peer = c.http.clone(), "--http and --peer are both");
+        let mut six = config();
+        six.http = "[::1]:8081".to_owned();
+        assert_eq!(six.validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_advertised_address_can_be_reached() {
+        refused(|c| c.advertise_http = "0.0.0.0:8081".to_owned(), "--advertise-http must say");
+        refused(|c| c.advertise_peer = "[::]:7001".to_owned(), "--advertise-peer must say");
+        refused(|c| c.advertise_grpc = "127.0.0.1:0".to_owned(), "port 0 cannot be advertised");
+    }
+
+    #[test]
+    fn the_timings_fit_each_other() {
+        refused(|c| c.heartbeat_interval = Duration::ZERO, "--heartbeat-interval 0ns is too short");
+        refused(|c| c.election_timeout = Duration::from_millis(199), "at least twice");
+        refused(|c| c.election_timeout = Duration::from_secs(61), "is too long");
+        let mut twice = config();
+        twice.election_timeout = Duration::from_millis(200);
+        assert_eq!(twice.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_initial_cluster_is_judged() {
+        let eight: Vec<(u64, String)> = (1..=8).map(|id| (id, format!("h{id}:1"))).collect();
+        let eight: Vec<(u64, &str)> = eight.iter().map(|(id, address)| (*id, address.as_str())).collect();
+        refused(|c| c.initial_cluster = cluster(&eight), "7 at most");
+        refused(|c| c.initial_cluster = cluster(&[(1, "a:1"), (2, "a:1")]), "the same address");
+        refused(|c| c.initial_cluster = cluster(&[(0, "a:1")]), "ids are 1 or more");
+        refused(|c| c.initial_cluster = cluster(&[(1, "a")]), "is not host:port");
+        refused(|c| c.initial_cluster = cluster(&[(1, "0.0.0.0:7001")]), "others cannot connect");
+    }
+
+    #[test]
+    fn a_new_directory_needs_its_own_member() {
+        let mut other = config();
+        other.id = NodeId(4);
+        assert_eq!(other.validate(), Ok(()), "an old directory may know better");
+        assert!(
+            other.validate_bootstrap().expect_err("4 is no member").to_string().contains("add 4=host:port")
+        );
+        other.initial_cluster.clear();
+        let text = other.validate_bootstrap().expect_err("no members at all").to_string();
+        assert!(text.contains("--initial-cluster 4=127.0.0.1:7001"), "{text}");
+    }
+
+    #[test]
+    fn the_limits_fit_each_other() {
+        refused(|c| c.limits.value_bytes_max = 4 * MIB, "--value-bytes-max");
+        refused(|c| c.limits.value_bytes_max = 0, "--value-bytes-max is 0");
+        refused(|c| c.limits.wal_segment_bytes = 1, "--wal-segment-bytes 1 is too small");
+        refused(|c| c.limits.wal_bytes_max = 64 << 20, "--wal-bytes-max");
+        refused(|c| c.limits.write_set_bytes_max = 1, "--write-set-bytes-max");
+        refused(|c| c.limits.connections_max = 0, "--connections-max");
+        refused(|c| c.limits.request_timeout_default = Duration::ZERO, "--request-timeout");
     }
 }

@@ -1,1 +1,98 @@
-//! (see ARCHITECTURE.md)
+//! What a node says about itself: the log lines' output, and the name of every counter.
+//!
+//! Log lines go to stderr, one event a line, for a person or as JSON objects. Nothing is logged per request at the
+//! level `info`: a line stands for a change (of role, of membership, of the process) or for something that an
+//! operator should look at. Answers and reports of commands go to stdout and never through here.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For a person: time, level, text, fields.
+    #[default]
+    Human,
+    /// For a collector: one JSON object a line.
+    Json,
+}
+
+/// What is logged unless told otherwise.
+pub const LOG_LEVEL_DEFAULT: &str = "info";
+
+/// Writes that clients of this node asked for.
+pub const PROPOSALS_TOTAL: &str = "proposals_total";
+/// Writes that wait for their outcome.
+pub const PROPOSALS_WAITING: &str = "proposals_waiting";
+/// Writes that this node passed on to the leader.
+pub const FORWARDS_TOTAL: &str = "forwards_total";
+/// Linearizable reads that clients of this node asked for.
+pub const READS_TOTAL: &str = "reads_total";
+/// Questions to the core that served them.
+pub const READ_ROUNDS_TOTAL: &str = "read_rounds_total";
+/// Leaders that this node has met, beyond the one before.
+pub const LEADER_CHANGES_TOTAL: &str = "leader_changes_total";
+/// The log on disk, in bytes.
+pub const WAL_BYTES: &str = "wal_bytes";
+/// The write set that is being written to, in bytes.
+pub const WRITE_SET_BYTES: &str = "write_set_bytes";
+/// The state file, in bytes.
+pub const STATE_FILE_BYTES: &str = "state_file_bytes";
+/// Keys held.
+pub const KEYS: &str = "keys";
+/// Client sessions held.
+pub const SESSIONS: &str = "sessions";
+
+/// Why log lines could not be set up.
+#[derive(Debug)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Sends the log lines of this process to stderr. `level` is a level (`error`, `warn`, `info`, `debug`, `trace`) or a
+/// list such as `info,quorate::raft=debug`.
+pub fn init(format: LogFormat, level: &str) -> Result<(), Error> {
+    let filter = filter(level)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match format {
+        LogFormat::Human => builder.with_ansi(colours()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    done.map_err(|error| Error(error.to_string()))
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(level).map_err(|error| {
+        let text = error.to_string();
+        Error(format!("'{level}' is no log level ({text}): use error, warn, info, debug, trace, or a list such as info,quorate::raft=debug"))
+    })
+}
+
+/// Colours are for a person at a terminal who did not decline them (<https://no-color.org>).
+fn colours() -> bool {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !declined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_lists_are_understood() {
+        for level in ["info", "debug", "off", "info,quorate::raft=debug"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        let error = filter("quorate=loud").expect_err("loud is no level");
+        assert!(error.to_string().contains("use error, warn"), "{error}");
+    }
+}

@@ -1,1 +1,92 @@
-//! (see ARCHITECTURE.md)
+//! Key -> group -> [`node::Handle`]. Today one group holds every key; the router is where that will change.
+//!
+//! Front doors know a [`Router`] and nothing below it.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
+
+use crate::command::{Answer, Command, Query, Reply, SessionSeq, Write};
+use crate::error::Error;
+use crate::node::Handle;
+use crate::types::Monotonic;
+
+pub use crate::node::{Consistency, MemberStatus, Status};
+
+/// The way to every group on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Router(Target);
+
+#[derive(Clone)]
+enum Target {
+    Node(Handle),
+    #[cfg(any(test, feature = "testing"))]
+    Fake(std::sync::Arc<dyn fake::Fake>),
+}
+
+impl Router {
+    /// A router over the one group.
+    pub fn new(group: Handle) -> Router {
+        Router(Target::Node(group))
+    }
+
+    /// A router over something that only looks like a node: for the front doors' own tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn fake(fake: std::sync::Arc<dyn fake::Fake>) -> Router {
+        Router(Target::Fake(fake))
+    }
+
+    /// Executes a write transaction; see [`Handle::write`](crate::node::Handle::write).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn write(
+        &self,
+        session: Option<SessionSeq>,
+        write: Write,
+        deadline: Monotonic,
+    ) -> Result<Reply, Error> {
+        match &self.0 {
+            Target::Node(group) => group.write(session, Command::Write(write), deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.write(session, write, deadline),
+        }
+    }
+
+    /// Reads; see [`Handle::read`](crate::node::Handle::read).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        deadline: Monotonic,
+    ) -> Result<Answer, Error> {
+        match &self.0 {
+            Target::Node(group) => group.read(query, consistency, deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.read(query, consistency, deadline),
+        }
+    }
+
+    /// Waits until a quorum has confirmed a read.
+    ///
+    /// # Errors
+    /// See [`Handle::confirm`](crate::node::Handle::confirm).
+    pub async fn confirm(&self, deadline: Monotonic) -> Result<(), Error> {
+        match &self.0 {
+            Target::Node(group) => group.confirm(deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.confirm(deadline),
+        }
+    }
+
+    /// What this node says about itself.
+    pub fn status(&self) -> Status {
+        match &self.0 {
+            Target::Node(group) => group.status(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.status(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The one owner of the state machine's writes: applies committed entries in order, and keeps folds going behind.
+//!
+//! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
+//! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
+//! backpressure, never a growing heap. A fold that fails, or a committed entry that cannot be decoded, stops the node:
+//! an entry is never skipped, or this node's state would differ from the others'.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::executor::Lane;
+use super::{Fatal, FatalSender};
+use crate::command::Reply;
+use crate::fsm::{self, Body, Input, Store};
+use crate::raft::{Entry, EntryKind};
+use crate::types::{Index, Term};
+
+/// What the applier tells the driver.
+#[derive(Debug)]
+pub(super) enum Applied {
+    /// These entries are applied; one reply for each, contiguous.
+    Entries(Vec<(Index, Term, Reply)>),
+    /// The state file now holds everything up to this entry.
+    Folded,
+}
+
+/// Entries applied in one go: keeps the store's write lock, and the task, for a bounded time.
+const ENTRIES_PER_STEP_MAX: usize = 256;
+
+pub(super) struct Applier {
+    pub store: Store,
+    pub fold_lane: Lane,
+    pub fatal: FatalSender,
+    pub applied: mpsc::UnboundedSender<Applied>,
+}
+
+impl Applier {
+    /// Applies what comes until the driver is gone.
+    pub async fn run(self, mut entries: mpsc::UnboundedReceiver<Vec<Entry>>) {
+        let folder = Arc::new(Folder::new());
+        while let Some(batch) = entries.recv().await {
+            for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
+                while self.store.is_full() {
+                    self.maybe_fold(&folder);
+                    folder.finished.notified().await;
+                }
+                if let Err(error) = self.apply(step) {
+                    self.fatal.report(Fatal::of_store(&error));
+                    return;
+                }
+                self.maybe_fold(&folder);
+            }
+        }
+    }
+
+    fn apply(&self, entries: &[Entry]) -> Result<(), fsm::Error> {
+        let inputs: Vec<Input> = entries.iter().map(input).collect();
+        let replies = self.store.apply(&inputs)?;
+        assert!(replies.len() == entries.len(), "{} entries had {} replies", entries.len(), replies.len());
+        let positions = entries.iter().map(|entry| (entry.index, entry.term));
+        let applied = positions.zip(replies).map(|((index, term), reply)| (index, term, reply)).collect();
+        // The driver is gone only when the node is stopping.
+        let _ = self.applied.send(Applied::Entries(applied));
+        Ok(())
+    }
+
+    /// Starts a fold if one is due and none runs.
+    fn maybe_fold(&self, folder: &Arc<Folder>) {
+        if !self.store.fold_due() || !folder.begin() {
+            return;
+        }
+        let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
+        let (applied, folder) = (self.applied.clone(), folder.clone());
+        tokio::spawn(async move {
+            match lane.run(move || store.fold()).await {
+                Some(Ok(_)) => {
+                    let _ = applied.send(Applied::Folded);
+                    folder.end();
+                }
+                Some(Err(error)) => fatal.report(Fatal::of_store(&error)),
+                None => fatal.report(Fatal::Broken("the state machine's thread stopped".into())),
+            }
+        });
+    }
+}
+
+/// At most one fold at a time.
+struct Folder {
+    running: std::sync::atomic::AtomicBool,
+    finished: Notify,
+}
+
+impl Folder {
+    fn new() -> Folder {
+        Folder { running: std::sync::atomic::AtomicBool::new(false), finished: Notify::new() }
+    }
+
+    fn begin(&self) -> bool {
+        !self.running.swap(true, std::sync::atomic::Ordering::AcqRel)
+    }
+
+    fn end(&self) {
+        self.running.store(false, std::sync::atomic::Ordering::Release);
+        // Stores a permit if the applier does not wait yet, so no wake-up is lost.
+        self.finished.notify_one();
+    }
+}
+
+fn input(entry: &Entry) -> Input {
+    let body = match entry.kind {
+        EntryKind::Noop => Body::Noop,
+        EntryKind::Command => Body::Command(entry.payload.clone()),
+        EntryKind::Membership => Body::Membership(entry.payload.clone()),
+    };
+    Input { index: entry.index, term: entry.term, body }
+}
+
+impl Fatal {
+    /// What a failure of the state machine means for the node.
+    pub fn of_store(error: &fsm::Error) -> Fatal {
+        match error {
+            fsm::Error::Damaged { .. } | fsm::Error::Version { .. } => Fatal::Damaged(error.to_string()),
+            fsm::Error::Undecodable { .. } => Fatal::Broken(error.to_string()),
+            _ => Fatal::Disk(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,687 @@
+//! One task a group: feeds the core, performs its [`Ready`]s, and keeps everyone who waits.
+//!
+//! A turn: wait for any input; take in all that is queued, up to a bound; step the clock; perform what the core hands
+//! out. Inputs are taken in the order completions, peers, clients, so that a busy node finishes what it has begun
+//! before it begins more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+use super::applier::{Applied, Applier};
+use super::executor::{Executor, Lane};
+use super::forward;
+use super::handle::{Handle, Request, Shared};
+use super::log_writer::LogWriter;
+use super::proposals::{Origin, Pending, Proposals};
+use super::reads::Reads;
+use super::status::{Board, Gauges};
+use super::{Fatal, FatalSender};
+use crate::clock::{SharedClock, Sleep};
+use crate::codec;
+use crate::command::{Envelope, Forwarded, Reply};
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind};
+use crate::fsm::Store;
+use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
+use crate::transport::{ForwardError, Inbound, Inbox, Transport};
+use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId};
+use crate::wal;
+
+/// Inputs of one kind taken in one turn: bounds the time until the core's clock is stepped again.
+const INPUTS_PER_TURN_MAX: usize = 4_096;
+
+/// How often a node whose member record differs from what the group knows asks for it to be published.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The log is purged only when at least so many entries can go: each purge is a record in the log itself.
+const PURGE_ENTRIES_MIN: u64 = 4_096;
+
+/// All that a group's driver is built from; see `server`, which builds it.
+pub struct Parts {
+    /// This node.
+    pub id: NodeId,
+    /// The group.
+    pub group: GroupId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The limits.
+    pub limits: Limits,
+    /// How often lost questions are asked again.
+    pub heartbeat_interval: Duration,
+    /// The core.
+    pub raft: Raft,
+    /// The state machine.
+    pub store: Store,
+    /// The log's writer.
+    pub log: LogWriter,
+    /// The log's reader.
+    pub reader: wal::Reader,
+    /// The way to peers.
+    pub transport: Transport,
+    /// What peers say.
+    pub inbox: Inbox,
+    /// The clock.
+    pub clock: SharedClock,
+    /// Where blocking work runs.
+    pub executor: Arc<dyn Executor>,
+    /// What this node publishes about itself.
+    pub own: MemberRecord,
+    /// Where to report that the node must stop.
+    pub fatal: FatalSender,
+    /// Set once the node has met a disk error.
+    pub poisoned: Arc<AtomicBool>,
+}
+
+/// A group's running tasks.
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    driver: JoinHandle<()>,
+    applier: JoinHandle<()>,
+    fold_lane: Lane,
+    store: Store,
+}
+
+impl Running {
+    /// Stops the driver, lets the applier finish, and folds what is applied, so that the next start is quick.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.driver.await;
+        let _ = self.applier.await;
+        let store = self.store;
+        if let Some(Err(error)) = self.fold_lane.run(move || store.fold()).await {
+            // Nothing is lost: the log still has it.
+            warn!(%error, "the last fold failed");
+        }
+    }
+
+    /// Completes if the driver or the applier ends by itself, which only a broken invariant makes it do.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            biased;
+            _ = &mut self.driver => {}
+            _ = &mut self.applier => {}
+        }
+    }
+}
+
+/// Starts a group.
+pub fn start(parts: Parts) -> (Handle, Running) {
+    let (requests, requests_receiver) = mpsc::channel(parts.limits.proposals_queued_max);
+    let (entries, entries_receiver) = mpsc::unbounded_channel();
+    let (applied, applied_receiver) = mpsc::unbounded_channel();
+    let (persisted, persisted_receiver) = mpsc::unbounded_channel();
+    let (internal, internal_receiver) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+
+    let fold_lane = Lane::open(&*parts.executor, "fold");
+    let applier = Applier {
+        store: parts.store.clone(),
+        fold_lane: fold_lane.clone(),
+        fatal: parts.fatal.clone(),
+        applied,
+    };
+    let board = Arc::new(Board::new(&parts.raft));
+    let handle = Handle::new(Shared {
+        id: parts.id,
+        group: parts.group,
+        cluster: parts.cluster,
+        requests,
+        board: board.clone(),
+        store: parts.store.clone(),
+        log: parts.log.clone(),
+        transport: parts.transport.clone(),
+        clock: parts.clock.clone(),
+        limits: parts.limits.clone(),
+        poisoned: parts.poisoned.clone(),
+    });
+    let store = parts.store.clone();
+    let now = parts.clock.now();
+    let driver = Driver {
+        queues: Queues {
+            requests: requests_receiver,
+            applied: applied_receiver,
+            persisted: persisted_receiver,
+            internal: internal_receiver,
+        },
+        read_lane: Lane::open(&*parts.executor, "log-reader"),
+        board,
+        entries,
+        persisted,
+        internal,
+        held: VecDeque::new(),
+        proposals: Proposals::new(parts.limits.proposals_inflight_max),
+        returned: Vec::new(),
+        forwarding: Arc::new(AtomicUsize::new(0)),
+        reads: Reads::new(parts.limits.reads_waiting_max),
+        gauges: Gauges::of(&parts.raft),
+        group_time: GroupTime { base_ms: 0, since: now },
+        membership: Membership::default(),
+        last_written: parts.raft.last_index(),
+        next_sweep: now,
+        next_publish: now,
+        wake: (now, parts.clock.sleep_until(now)),
+        parts,
+    };
+    let driver = tokio::spawn(driver.run(stopped));
+    let applier = tokio::spawn(applier.run(entries_receiver));
+    (handle, Running { stop, driver, applier, fold_lane, store })
+}
+
+/// What the driver's own helper tasks send back.
+enum Internal {
+    /// A forward was certainly not executed: try again.
+    Returned(Pending),
+    /// The log was read.
+    Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
+}
+
+struct Queues {
+    requests: mpsc::Receiver<Request>,
+    applied: mpsc::UnboundedReceiver<Applied>,
+    persisted: mpsc::UnboundedReceiver<WriteSeq>,
+    internal: mpsc::UnboundedReceiver<Internal>,
+}
+
+/// Group time as a leader reckons it: a base, and the monotonic time that passed since.
+struct GroupTime {
+    base_ms: u64,
+    since: Monotonic,
+}
+
+struct Driver {
+    parts: Parts,
+    queues: Queues,
+    read_lane: Lane,
+    board: Arc<Board>,
+    entries: mpsc::UnboundedSender<Vec<Entry>>,
+    persisted: mpsc::UnboundedSender<WriteSeq>,
+    internal: mpsc::UnboundedSender<Internal>,
+    /// Messages that wait until the write with this number is on disk; ascending.
+    held: VecDeque<(WriteSeq, Vec<raft::Envelope>)>,
+    proposals: Proposals,
+    /// Forwards that came back; tried again at the next sweep or leader change, not at once, for the node that
+    /// refused them may need a moment to learn who leads.
+    returned: Vec<Pending>,
+    forwarding: Arc<AtomicUsize>,
+    reads: Reads,
+    gauges: Gauges,
+    group_time: GroupTime,
+    /// The membership that the transport and the board know.
+    membership: Membership,
+    /// The last index handed to the log: a write at or below it truncates.
+    last_written: Index,
+    next_sweep: Monotonic,
+    next_publish: Monotonic,
+    /// The armed timer and when it fires.
+    wake: (Monotonic, Sleep),
+}
+
+impl Driver {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        self.on_membership();
+        loop {
+            self.perform();
+            self.arm();
+            tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                Some(seq) = self.queues.persisted.recv() => self.on_persisted(seq),
+                Some(applied) = self.queues.applied.recv() => self.on_applied(applied),
+                Some(internal) = self.queues.internal.recv() => self.on_internal(internal),
+                Some(inbound) = self.parts.inbox.recv() => self.on_inbound(inbound),
+                Some(request) = self.queues.requests.recv() => self.on_request(request),
+                () = &mut self.wake.1 => self.wake.0 = Monotonic(u64::MAX),
+            }
+            self.take_queued();
+            let now = self.parts.clock.now();
+            if now >= self.parts.raft.next_tick() {
+                self.parts.raft.tick(now);
+            }
+            if now >= self.next_sweep {
+                self.sweep(now);
+            }
+            self.propose(now);
+            if let Some(id) = self.reads.ask(now) {
+                self.gauges.read_rounds += 1;
+                self.parts.raft.read(now, id);
+            }
+        }
+        self.proposals.stop();
+    }
+
+    /// Takes in what is queued, so that the core sees its mail before its clock.
+    fn take_queued(&mut self) {
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(seq) = self.queues.persisted.try_recv() else { break };
+            self.on_persisted(seq);
+        }
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(applied) = self.queues.applied.try_recv() else { break };
+            self.on_applied(applied);
+        }
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(internal) = self.queues.internal.try_recv() else { break };
+            self.on_internal(internal);
+        }
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Some(inbound) = self.parts.inbox.try_recv() else { break };
+            self.on_inbound(inbound);
+        }
+        for _ in 0..INPUTS_PER_TURN_MAX {
+            let Ok(request) = self.queues.requests.try_recv() else { break };
+            self.on_request(request);
+        }
+    }
+
+    /// Re-arms the timer if something is due before it. One that fires early only costs a turn, so a deadline that
+    /// moves later, as a follower's does with every message, leaves the timer alone.
+    fn arm(&mut self) {
+        let due = self.parts.raft.next_tick().min(self.next_sweep);
+        if due < self.wake.0 {
+            self.wake = (due, self.parts.clock.sleep_until(due));
+        }
+    }
+
+    fn on_persisted(&mut self, seq: WriteSeq) {
+        self.parts.raft.persisted(seq);
+        while self.held.front().is_some_and(|(at, _)| *at <= seq) {
+            let (_, messages) = self.held.pop_front().expect("there is a front");
+            for envelope in messages {
+                self.parts.transport.send(self.parts.group, envelope);
+            }
+        }
+    }
+
+    fn on_applied(&mut self, applied: Applied) {
+        match applied {
+            Applied::Entries(entries) => {
+                let Some((last, _, _)) = entries.last() else { return };
+                let last = *last;
+                if self.proposals.wants(last) {
+                    for (index, term, reply) in entries {
+                        self.proposals.applied(index, term, reply);
+                    }
+                }
+                self.parts.raft.applied(last);
+                self.reads.applied(last);
+            }
+            Applied::Folded => self.maybe_purge(),
+        }
+    }
+
+    fn on_internal(&mut self, internal: Internal) {
+        match internal {
+            Internal::Returned(pending) => self.returned.push(pending),
+            Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
+            Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
+        }
+    }
+
+    fn on_inbound(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Message { group, envelope } if group == self.parts.group => {
+                let now = self.parts.clock.now();
+                self.parts.raft.step(now, envelope);
+            }
+            Inbound::Message { group, envelope } => {
+                debug!(%group, from = %envelope.from, "a message for a group that is not here");
+            }
+            Inbound::Forward { from, group, request, reply } => self.on_forward(from, group, &request, reply),
+            Inbound::Refused { by, reason } => {
+                let text = format!("node {by} refuses this node: {reason}");
+                self.parts.fatal.report(Fatal::Refused(text));
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Write(pending) => {
+                self.gauges.proposals += 1;
+                self.accept(pending);
+            }
+            Request::Read(waiter) => {
+                self.gauges.reads += 1;
+                self.reads.push(waiter);
+            }
+        }
+    }
+
+    /// A write enters, unless too many are under way; forwards count too.
+    fn accept(&mut self, pending: Pending) {
+        let limit = self.parts.limits.proposals_inflight_max;
+        if self.forwarding.load(Ordering::Relaxed) >= limit {
+            let text =
+                format!("{limit} writes are being forwarded by this node, its limit: retry after a pause");
+            pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
+        } else {
+            self.proposals.push(pending);
+        }
+    }
+
+    fn on_forward(&mut self, from: NodeId, group: GroupId, request: &Bytes, reply: oneshot::Sender<Bytes>) {
+        let leads = group == self.parts.group && self.parts.raft.role() == RoleName::Leader;
+        let answer = match forward::decode(request) {
+            _ if !leads => Forwarded::NotLeader,
+            Ok(forward::Request::Command { session, command }) => {
+                let pending = Pending { session, command, origin: Origin::Peer { reply } };
+                return self.accept(pending);
+            }
+            Ok(forward::Request::Publish(record)) => self.publish(*record),
+            Err(error) => {
+                warn!(%from, error, "a forwarded request cannot be understood");
+                forward::failed(&Error::new(ErrorKind::Invalid, error))
+            }
+        };
+        let _ = reply.send(codec::encode_forwarded(&answer));
+    }
+
+    /// Appends a member record as leader. The asker sees success in the configuration it then receives.
+    fn publish(&mut self, record: MemberRecord) -> Forwarded {
+        match self.parts.raft.publish(self.parts.clock.now(), record) {
+            Ok(_) => Forwarded::Done { reply: Reply::Void },
+            Err(raft::ProposeError::NotLeader { .. }) => Forwarded::NotLeader,
+            Err(error) => forward::failed(&Error::new(ErrorKind::Unavailable, format!("{error:?}"))),
+        }
+    }
+
+    /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
+    fn propose(&mut self, now: Monotonic) {
+        if !self.proposals.has_waiting() {
+            return;
+        }
+        match self.parts.raft.leader() {
+            Some(leader) if leader == self.parts.id => self.propose_here(now),
+            Some(leader) => {
+                for pending in self.proposals.take_waiting() {
+                    if pending.origin.start() {
+                        self.forward(leader, pending);
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn propose_here(&mut self, now: Monotonic) {
+        let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
+        let term = self.parts.raft.term();
+        let group_time_ms = self.group_time(now);
+        let mut batch = Vec::new();
+        let mut origins = Vec::new();
+        for Pending { session, command, origin } in self.proposals.take_waiting() {
+            if !origin.start() {
+                continue;
+            }
+            if full {
+                origin.resolve(Err(log_full(&self.parts.limits)));
+                continue;
+            }
+            let envelope = Envelope { term, group_time_ms, session, principal: String::new(), command };
+            batch.push(codec::encode_envelope(&envelope));
+            origins.push(origin);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        match self.parts.raft.propose(now, batch) {
+            Ok(proposed) => {
+                assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
+                let mut index = proposed.first;
+                for origin in origins {
+                    self.proposals.proposed(index, term, origin);
+                    index = index.next();
+                }
+            }
+            Err(error) => {
+                let text =
+                    format!("the leader takes no more writes for now ({error:?}): retry after a pause");
+                for origin in origins {
+                    origin.resolve(Err(Error::new(ErrorKind::Overloaded, text.clone())));
+                }
+            }
+        }
+    }
+
+    /// Passes a write on to the leader. Never repeated once its outcome is unknown.
+    fn forward(&mut self, leader: NodeId, pending: Pending) {
+        self.gauges.forwarded += 1;
+        let Pending { session, command, mut origin } = pending;
+        let request = forward::encode_command(session, command.clone());
+        let (transport, group) = (self.parts.transport.clone(), self.parts.group);
+        let internal = self.internal.clone();
+        let counted = Counted::new(&self.forwarding);
+        tokio::spawn(async move {
+            let _counted = counted;
+            let answer = tokio::select! {
+                biased;
+                answer = transport.forward(leader, group, request) => answer,
+                // Nobody waits any more: free the slot. What became of the write stays unknown.
+                () = origin.abandoned() => return,
+            };
+            let result = match answer.map(|bytes| codec::decode_forwarded(&bytes)) {
+                Ok(Ok(Forwarded::Done { reply })) => Ok(reply),
+                Ok(Ok(Forwarded::Failed { kind, outcome, message })) => {
+                    Err(forward::error_of(kind, outcome, message))
+                }
+                Ok(Ok(Forwarded::NotLeader)) | Err(ForwardError::NotSent) => {
+                    origin.restart();
+                    let _ = internal.send(Internal::Returned(Pending { session, command, origin }));
+                    return;
+                }
+                Ok(Err(error)) => Err(Error::unknown(
+                    ErrorKind::Internal,
+                    format!(
+                        "the leader's answer cannot be understood ({error}): do all nodes run one version?"
+                    ),
+                )),
+                Err(ForwardError::Lost) => Err(Error::unknown(
+                    ErrorKind::Unavailable,
+                    "the leader was lost before it answered: the write may have been executed, or may still be",
+                )),
+            };
+            origin.resolve(result);
+        });
+    }
+
+    /// Performs everything the core hands out, in its order.
+    fn perform(&mut self) {
+        let mut config_changed = false;
+        while self.parts.raft.has_ready() {
+            let ready = self.parts.raft.ready();
+            let Ready { messages, writes, fetches, apply, reads, changes } = ready;
+            for envelope in messages {
+                self.parts.transport.send(self.parts.group, envelope);
+            }
+            for write in writes {
+                config_changed |= self.touches_membership(&write.entries);
+                if !write.messages.is_empty() {
+                    self.held.push_back((write.seq, write.messages));
+                }
+                let (group, seq) = (self.parts.group, write.seq);
+                self.parts.log.write(group, seq, write.hard_state, write.entries, &self.persisted);
+            }
+            for fetch in fetches {
+                self.fetch(fetch);
+            }
+            if !apply.is_empty() {
+                // The applier is gone only when the node is stopping.
+                let _ = self.entries.send(apply);
+            }
+            let applied = self.parts.raft.applied_index();
+            for (id, outcome) in reads {
+                self.reads.answered(id, outcome, applied);
+            }
+            for change in changes {
+                self.on_change(&change);
+            }
+        }
+        if config_changed {
+            self.on_membership();
+        }
+        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, .. } = self.gauges;
+        self.gauges = Gauges {
+            proposals,
+            forwarded,
+            reads,
+            read_rounds,
+            leader_changes,
+            proposals_waiting: self.proposals.len() as u64,
+            ..Gauges::of(&self.parts.raft)
+        };
+        self.board.set_gauges(self.gauges);
+    }
+
+    /// Whether writing these entries may put another membership in force: one of them is one, or they truncate.
+    fn touches_membership(&mut self, entries: &[Entry]) -> bool {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return false };
+        let truncates = first.index <= self.last_written;
+        self.last_written = last.index;
+        truncates || entries.iter().any(|entry| entry.kind == EntryKind::Membership)
+    }
+
+    fn on_membership(&mut self) {
+        let membership = self.parts.raft.membership();
+        if *membership == self.membership {
+            return;
+        }
+        self.membership = membership.clone();
+        self.board.set_members(&self.membership);
+        let others = self.membership.members.values().filter(|member| member.id != self.parts.id);
+        let peers: BTreeMap<NodeId, String> = others.map(|member| (member.id, member.peer.clone())).collect();
+        self.parts.transport.set_peers(peers);
+    }
+
+    fn on_change(&mut self, change: &raft::RoleChange) {
+        let leader = change.leader.map_or(0, |leader| leader.0);
+        info!(
+            group = %self.parts.group, role = change.role.name(), term = %change.term, leader, reason = change.reason,
+            "role change"
+        );
+        if change.leader != self.gauges.leader && change.leader.is_some() {
+            self.gauges.leader_changes += 1;
+        }
+        self.gauges.leader = change.leader;
+        if change.leader.is_some() {
+            self.next_publish = self.parts.clock.now();
+            self.next_sweep = self.next_publish;
+        }
+        if change.role == RoleName::Leader {
+            self.group_time = GroupTime { base_ms: 0, since: self.parts.clock.now() };
+        }
+    }
+
+    fn fetch(&self, fetch: Fetch) {
+        let (lane, reader, group) = (self.read_lane.clone(), self.parts.reader.clone(), self.parts.group);
+        let (internal, fatal) = (self.internal.clone(), self.parts.fatal.clone());
+        tokio::spawn(async move {
+            let Fetch { first, last, bytes_max, .. } = fetch;
+            match lane.run(move || reader.read(group, first, last, bytes_max)).await {
+                Some(entries) => {
+                    let _ = internal.send(Internal::Fetched(fetch, entries));
+                }
+                None => fatal.report(Fatal::Broken("the log reader's thread stopped".into())),
+            }
+        });
+    }
+
+    /// Now and then: asks again what was lost, forgets who is gone, publishes, purges.
+    fn sweep(&mut self, now: Monotonic) {
+        self.next_sweep = now.plus(self.parts.heartbeat_interval);
+        let oldest = Monotonic(now.0.saturating_sub(2 * self.parts.heartbeat_interval.as_nanos() as u64));
+        self.reads.sweep(oldest);
+        self.proposals.sweep();
+        for pending in std::mem::take(&mut self.returned) {
+            self.proposals.push(pending);
+        }
+        self.maybe_purge();
+        if now >= self.next_publish {
+            self.next_publish = now.plus(PUBLISH_INTERVAL);
+            self.maybe_publish(now);
+        }
+    }
+
+    /// Publishes this node's record if the group knows another one.
+    fn maybe_publish(&mut self, now: Monotonic) {
+        let own = &self.parts.own;
+        let Some(known) = self.membership.members.get(&self.parts.id) else { return };
+        if *known == (MemberRecord { role: known.role, ..own.clone() }) {
+            return;
+        }
+        match self.parts.raft.leader() {
+            Some(leader) if leader == self.parts.id => {
+                // Refused while another change is under way: asked again at the next interval.
+                let _ = self.parts.raft.publish(now, own.clone());
+            }
+            Some(leader) => {
+                let request = forward::encode_publish(own.clone());
+                let (transport, group) = (self.parts.transport.clone(), self.parts.group);
+                // The answer does not matter: success shows in the membership, all else is asked again. The transport
+                // bounds how long the task lives.
+                tokio::spawn(async move {
+                    let _ = transport.forward(leader, group, request).await;
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// Lets the log forget what the state file holds and every member has.
+    fn maybe_purge(&mut self) {
+        let to = self.parts.store.folded().0.min(self.parts.raft.stored_by_all());
+        let (purged, _) = self.parts.raft.purged();
+        if to.0 < purged.0 + PURGE_ENTRIES_MIN {
+            return;
+        }
+        let term = self.parts.raft.term_at(to).expect("an index between purged and applied has a term");
+        let base = self.parts.raft.membership_at(to).clone();
+        self.parts.raft.purge_to(to);
+        self.parts.log.purge(self.parts.group, (to, term), base);
+    }
+
+    /// Group time for what is proposed now: the last applied value plus the monotonic time since this leader first
+    /// met it. Only the very first leader looks at the wall clock.
+    fn group_time(&mut self, now: Monotonic) -> u64 {
+        let applied_ms = self.parts.store.group_time_ms();
+        let elapsed_ms = now.since(self.group_time.since).as_millis() as u64;
+        let reckoned = self.group_time.base_ms + elapsed_ms;
+        if self.group_time.base_ms == 0 || applied_ms > reckoned {
+            let base_ms = if applied_ms == 0 { self.parts.clock.wall_ms().max(1) } else { applied_ms };
+            self.group_time = GroupTime { base_ms, since: now };
+            return base_ms;
+        }
+        reckoned
+    }
+}
+
+fn log_full(limits: &Limits) -> Error {
+    let text = format!(
+        "the log has reached wal-bytes-max ({} bytes) because a member lacks entries: bring every member back, or \
+         raise the limit; reads go on",
+        limits.wal_bytes_max
+    );
+    Error::new(ErrorKind::LogFull, text)
+}
+
+/// Counts a forward for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Counted {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,210 @@
+//! What the front doors hold of a group: a cheap handle with the three things one can ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::log_writer::LogWriter;
+use super::proposals::{Origin, Pending, Ticket, stopping};
+use super::reads::Waiter;
+use super::status::{Board, Consistency, Status};
+use crate::clock::{SharedClock, timeout_at};
+use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind};
+use crate::fsm::Store;
+use crate::telemetry;
+use crate::transport::Transport;
+use crate::types::{ClusterId, GroupId, Monotonic, NodeId};
+
+/// What a handle asks of the driver.
+pub(super) enum Request {
+    Write(Pending),
+    Read(Waiter),
+}
+
+/// A group on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+pub(super) struct Shared {
+    pub id: NodeId,
+    pub group: GroupId,
+    pub cluster: ClusterId,
+    pub requests: mpsc::Sender<Request>,
+    pub board: Arc<Board>,
+    pub store: Store,
+    pub log: LogWriter,
+    pub transport: Transport,
+    pub clock: SharedClock,
+    pub limits: Limits,
+    pub poisoned: Arc<AtomicBool>,
+}
+
+impl Handle {
+    pub(super) fn new(shared: Shared) -> Handle {
+        Handle(Arc::new(shared))
+    }
+
+    /// Executes a command through the log, on whichever node leads.
+    ///
+    /// # Errors
+    /// [`Error::outcome`] tells whether the command is certainly not executed or may have been. At `deadline` the
+    /// call ends with [`ErrorKind::Unavailable`], whatever the state of the cluster.
+    pub async fn write(
+        &self,
+        session: Option<SessionSeq>,
+        command: Command,
+        deadline: Monotonic,
+    ) -> Result<Reply, Error> {
+        self.check(&command)?;
+        let ticket = Ticket::new();
+        let (reply, receiver) = oneshot::channel();
+        let origin = Origin::Local { ticket: ticket.clone(), reply };
+        self.send(Request::Write(Pending { session, command, origin }))?;
+        match timeout_at(&*self.0.clock, deadline, receiver).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) if ticket.cancel() => Err(stopping()),
+            Some(Err(_)) => Err(Error::unknown(
+                ErrorKind::Stopping,
+                "the node stopped before it could tell whether the write was committed",
+            )),
+            None if ticket.cancel() => Err(Error::new(
+                ErrorKind::Unavailable,
+                "no leader was known before the deadline, so the write was not executed: retry it",
+            )),
+            None => Err(Error::unknown(
+                ErrorKind::Unavailable,
+                "no quorum confirmed the write before the deadline: it may have been executed, or may still be",
+            )),
+        }
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// A linearizable read that no quorum confirms ends at `deadline` with [`ErrorKind::Unavailable`].
+    pub async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+        deadline: Monotonic,
+    ) -> Result<Answer, Error> {
+        if consistency == Consistency::Linearizable {
+            self.confirm(deadline).await?;
+        }
+        // The read runs here, in the caller's task: the store is shared and a point read costs microseconds.
+        self.0.store.query(&query).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+    }
+
+    /// Waits until a quorum has confirmed that everything acknowledged before this call is applied here.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] at `deadline`, [`ErrorKind::Overloaded`] if too many reads wait.
+    pub async fn confirm(&self, deadline: Monotonic) -> Result<(), Error> {
+        let (waiter, receiver) = oneshot::channel();
+        self.send(Request::Read(waiter))?;
+        match timeout_at(&*self.0.clock, deadline, receiver).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(stopping()),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                "no quorum confirmed the read before the deadline: retry, or read with consistency=stale",
+            )),
+        }
+    }
+
+    /// What the node says about itself, without asking anyone.
+    pub fn status(&self) -> Status {
+        let shared = &*self.0;
+        let (gauges, members) = shared.board.read();
+        let leader_http = gauges
+            .leader
+            .and_then(|leader| members.iter().find(|member| member.id == leader))
+            .map_or_else(String::new, |member| member.http.clone());
+        Status {
+            id: shared.id,
+            group: shared.group,
+            cluster_id: shared.cluster,
+            state: gauges.state,
+            leader: gauges.leader,
+            leader_http,
+            term: gauges.term,
+            commit_index: gauges.commit,
+            applied_index: shared.store.applied().0,
+            last_index: gauges.last,
+            persisted_index: gauges.persisted,
+            folded_index: shared.store.folded().0,
+            purged_index: gauges.purged,
+            revision: shared.store.revision(),
+            members: members.to_vec(),
+            counters: self.counters(&gauges),
+            poisoned: shared.poisoned.load(Ordering::Relaxed),
+        }
+    }
+
+    fn counters(&self, gauges: &super::status::Gauges) -> BTreeMap<&'static str, u64> {
+        let sizes = self.0.store.sizes();
+        let mut counters = BTreeMap::from([
+            (telemetry::PROPOSALS_TOTAL, gauges.proposals),
+            (telemetry::PROPOSALS_WAITING, gauges.proposals_waiting),
+            (telemetry::FORWARDS_TOTAL, gauges.forwarded),
+            (telemetry::READS_TOTAL, gauges.reads),
+            (telemetry::READ_ROUNDS_TOTAL, gauges.read_rounds),
+            (telemetry::LEADER_CHANGES_TOTAL, gauges.leader_changes),
+            (telemetry::WAL_BYTES, self.0.log.bytes()),
+            (telemetry::WRITE_SET_BYTES, sizes.write_set_bytes as u64),
+            (telemetry::STATE_FILE_BYTES, sizes.file_bytes),
+            (telemetry::KEYS, sizes.keys),
+            (telemetry::SESSIONS, sizes.sessions as u64),
+        ]);
+        counters.extend(self.0.transport.counters());
+        counters
+    }
+
+    fn send(&self, request: Request) -> Result<(), Error> {
+        match self.0.requests.try_send(request) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let text = format!(
+                    "{} requests wait on this node, its limit: retry after a pause",
+                    self.0.limits.proposals_queued_max
+                );
+                Err(Error::new(ErrorKind::Overloaded, text))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
+        }
+    }
+
+    /// The limits on keys and values, the same at every front door.
+    fn check(&self, command: &Command) -> Result<(), Error> {
+        let Command::Write(write) = command else { return Ok(()) };
+        let limits = &self.0.limits;
+        let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
+        let keys = write.ops.iter().map(|op| match op {
+            Op::Put { key, .. } | Op::Delete { key } => key,
+        });
+        for key in conditions.chain(keys) {
+            if key.is_empty() || key.len() > limits.key_bytes_max {
+                let text =
+                    format!("a key has 1 to {} bytes, this one has {}", limits.key_bytes_max, key.len());
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+        }
+        for op in &write.ops {
+            if let Op::Put { value, .. } = op
+                && value.len() > limits.value_bytes_max
+            {
+                let text = format!(
+                    "a value has at most {} bytes, this one has {}: split it, or raise value-bytes-max on all nodes",
+                    limits.value_bytes_max,
+                    value.len()
+                );
+                return Err(Error::new(ErrorKind::TooLarge, text));
+            }
+        }
+        Ok(())
+    }
+}

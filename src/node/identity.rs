@@ -1,0 +1,339 @@
+//! Who this data directory is, and which data directories it has met.
+//!
+//! A node that lost its disk has forgotten its votes and acknowledgements; letting it back under its old id can lose
+//! committed writes (H35). So each directory draws a random incarnation when it is created, and each node durably
+//! records the first incarnation it meets of every member and refuses any other under that id.
+//!
+//! ```text
+//! identity (text, replaced as a whole: temporary file, fsync, rename, directory fsync)
+//!
+//!   quorate identity 1            format version
+//!   node 1
+//!   cluster 9c1f5e0b7a3d2846      16 hex digits
+//!   token-hash 51ab03c9f4d2e607   of --cluster-token, so that a wrong token is told from a changed member list
+//!   incarnation 3f9a6d1c20b4e785
+//!   state ready                   or `creating`, until log and state file exist
+//!   peer 2 71c60a9d5e8f4b32       one line a member met, in id order
+//!   crc 5d8c2f10                  CRC-32 of all lines before
+//! ```
+//!
+//! **Order at the first start**: identity `creating`, log, state file, identity `ready`. A crash in between starts
+//! over. A `ready` identity without its log is damage: the log held the vote.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::transport::Admission;
+use crate::types::{ClusterId, Incarnation, NodeId};
+use crate::wal::fs::{self, SharedFs};
+
+const FILE: &str = "identity";
+const HEADER: &str = "quorate identity 1";
+
+/// Why a directory's identity could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The file is not what was written.
+    #[error(
+        "{}: {what}; the directory cannot be trusted: restore it from a backup, or remove this member and add a new \
+         one with an empty directory",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The directory is another node's or another cluster's.
+    #[error("{}: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+}
+
+/// What a directory is asked to be.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's token.
+    pub token: &'a str,
+    /// The members of a new cluster.
+    pub members: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Content {
+    node: NodeId,
+    cluster: ClusterId,
+    token_hash: u64,
+    incarnation: Incarnation,
+    ready: bool,
+    peers: BTreeMap<NodeId, Incarnation>,
+}
+
+/// A directory's identity, and the record of those it has met.
+pub struct Identity {
+    fs: SharedFs,
+    path: PathBuf,
+    content: Mutex<Content>,
+}
+
+impl Identity {
+    /// Takes a directory's identity, or gives a new directory one.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the directory is another node's or of a cluster with another token.
+    pub fn open(fs: SharedFs, dir: &Path, expected: &Expected<'_>, random: u64) -> Result<Identity, Error> {
+        let path = dir.join(FILE);
+        let io = |source| Error::Io { path: path.clone(), source };
+        fs.create_dir_all(dir).map_err(io)?;
+        let names = fs.list(dir).map_err(io)?;
+        let content = if names.iter().any(|name| name == FILE) {
+            let bytes = fs::read_all(&*fs, &path).map_err(io)?;
+            let content = Content::decode(&bytes)
+                .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
+            content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;
+            content
+        } else {
+            if let Some(found) = names.iter().find(|name| ["wal", "state.redb"].contains(&name.as_str())) {
+                let what = format!("the identity file is missing beside {found}");
+                return Err(Error::Damaged { path, what });
+            }
+            let content = Content::new(expected, Incarnation(random));
+            fs::replace(&*fs, &path, content.encode().as_bytes()).map_err(io)?;
+            content
+        };
+        Ok(Identity { fs, path, content: Mutex::new(content) })
+    }
+
+    /// Whether log and state file were created: if so, they must be there.
+    pub fn is_ready(&self) -> bool {
+        self.lock().ready
+    }
+
+    /// Log and state file exist from now on.
+    ///
+    /// # Errors
+    /// If that cannot be recorded.
+    pub fn set_ready(&self) -> Result<(), Error> {
+        self.change(|content| content.ready = true)
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterId {
+        self.lock().cluster
+    }
+
+    /// This directory's incarnation.
+    pub fn incarnation(&self) -> Incarnation {
+        self.lock().incarnation
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), Error> {
+        let mut content = self.lock();
+        let mut changed = content.clone();
+        change(&mut changed);
+        // Under the lock: two handshakes at once must not overwrite each other's record.
+        fs::replace(&*self.fs, &self.path, changed.encode().as_bytes())
+            .map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        *content = changed;
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission for Identity {
+    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), String> {
+        let known = self.lock().peers.get(&peer).copied();
+        match known {
+            Some(known) if known == incarnation => Ok(()),
+            Some(known) => Err(format!(
+                "node {peer} was known with the data directory {:016x}, this one is {:016x}: its disk was replaced or \
+                 wiped; give the new directory a new node id",
+                known.0, incarnation.0
+            )),
+            None => self
+                .change(|content| {
+                    content.peers.entry(peer).or_insert(incarnation);
+                })
+                .map_err(|error| format!("the identity of node {peer} cannot be recorded: {error}")),
+        }
+    }
+}
+
+/// The id of a cluster that starts with these members: no addresses, so that they may differ between nodes.
+fn cluster_id(token: &str, members: &[NodeId]) -> ClusterId {
+    let mut sorted: Vec<u64> = members.iter().map(|id| id.0).collect();
+    sorted.sort_unstable();
+    let mut text = format!("{}:{token}", token.len());
+    for id in sorted {
+        let _ = write!(text, ",{id}");
+    }
+    ClusterId(hash(&text))
+}
+
+/// Two CRCs over different prefixes: 64 bits that are the same on every platform and in every version.
+fn hash(text: &str) -> u64 {
+    let half = |salt: &str| {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(salt.as_bytes());
+        hasher.update(text.as_bytes());
+        u64::from(hasher.finalize())
+    };
+    // A CRC is linear: the salts alone would give two halves that differ by a constant, so the second half also
+    // covers the text backwards.
+    let backwards: String = text.chars().rev().collect();
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(backwards.as_bytes());
+    half("quorate") << 32 | u64::from(hasher.finalize())
+}
+
+impl Content {
+    fn new(expected: &Expected<'_>, incarnation: Incarnation) -> Content {
+        Content {
+            node: expected.node,
+            cluster: cluster_id(expected.token, &expected.members),
+            token_hash: hash(expected.token),
+            incarnation,
+            ready: false,
+            peers: BTreeMap::new(),
+        }
+    }
+
+    fn check(&self, expected: &Expected<'_>) -> Result<(), String> {
+        if self.node != expected.node {
+            return Err(format!("this directory is node {}'s, not node {}'s", self.node, expected.node));
+        }
+        if self.token_hash != hash(expected.token) {
+            let text = "this directory belongs to a cluster with another --cluster-token; use that token, or another \
+                        directory";
+            return Err(text.into());
+        }
+        Ok(())
+    }
+
+    fn encode(&self) -> String {
+        let state = if self.ready { "ready" } else { "creating" };
+        let mut text = format!(
+            "{HEADER}\nnode {}\ncluster {:016x}\ntoken-hash {:016x}\nincarnation {:016x}\nstate {state}\n",
+            self.node, self.cluster.0, self.token_hash, self.incarnation.0
+        );
+        for (peer, incarnation) in &self.peers {
+            let _ = writeln!(text, "peer {peer} {:016x}", incarnation.0);
+        }
+        let crc = crc32fast::hash(text.as_bytes());
+        let _ = writeln!(text, "crc {crc:08x}");
+        text
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Content, &'static str> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "not text")?;
+        let body_len = text.trim_end_matches('\n').rfind('\n').ok_or("too short")? + 1;
+        let (body, last) = text.split_at(body_len);
+        if !body.starts_with(HEADER) {
+            return Err("not an identity file of a version this binary knows");
+        }
+        let crc = last.strip_prefix("crc ").ok_or("the checksum line is missing")?;
+        if format!("{:08x}\n", crc32fast::hash(body.as_bytes())) != crc {
+            return Err("the checksum does not match");
+        }
+        let hex = |word: &str| u64::from_str_radix(word, 16).map_err(|_| "a number is malformed");
+        let decimal = |word: &str| word.parse::<u64>().map_err(|_| "a number is malformed");
+        let (mut node, mut cluster, mut token, mut incarnation, mut ready) = (None, None, None, None, None);
+        let mut peers = BTreeMap::new();
+        for line in body.lines().skip(1) {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["node", id] => node = Some(NodeId(decimal(id)?)),
+                ["cluster", id] => cluster = Some(ClusterId(hex(id)?)),
+                ["token-hash", value] => token = Some(hex(value)?),
+                ["incarnation", value] => incarnation = Some(Incarnation(hex(value)?)),
+                ["state", "ready"] => ready = Some(true),
+                ["state", "creating"] => ready = Some(false),
+                ["peer", id, value] => {
+                    peers.insert(NodeId(decimal(id)?), Incarnation(hex(value)?));
+                }
+                _ => return Err("a line is unknown"),
+            }
+        }
+        match (node, cluster, token, incarnation, ready) {
+            (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(ready)) => {
+                Ok(Content { node, cluster, token_hash, incarnation, ready, peers })
+            }
+            _ => Err("a line is missing"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content() -> Content {
+        let expected =
+            Expected { node: NodeId(2), token: "t", members: vec![NodeId(3), NodeId(1), NodeId(2)] };
+        let mut content = Content::new(&expected, Incarnation(0x0123_4567_89ab_cdef));
+        content.peers.insert(NodeId(1), Incarnation(7));
+        content
+    }
+
+    #[test]
+    fn the_file_has_this_form() {
+        let golden = "quorate identity 1\nnode 2\ncluster 5f60b91c6ef45f02\ntoken-hash 0000000000000000\n\
+                      incarnation 0123456789abcdef\nstate creating\npeer 1 0000000000000007\ncrc 00000000\n";
+        let shape = |text: &str| -> Vec<String> {
+            text.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(shape(&content().encode()), shape(golden));
+        assert_eq!(Content::decode(content().encode().as_bytes()), Ok(content()));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let bytes = content().encode().into_bytes();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(Content::decode(&flipped).is_err(), "bit {bit} of byte {at} was not noticed");
+            }
+        }
+        for cut in 0..bytes.len() {
+            assert!(Content::decode(&bytes[..cut]).is_err(), "a cut at {cut} was not noticed");
+        }
+    }
+
+    #[test]
+    fn the_cluster_id_depends_on_token_and_members_but_not_their_order() {
+        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        assert_eq!(cluster_id("t", &ids(&[1, 2, 3])), cluster_id("t", &ids(&[3, 1, 2])));
+        assert_ne!(cluster_id("t", &ids(&[1, 2, 3])), cluster_id("u", &ids(&[1, 2, 3])));
+        assert_ne!(cluster_id("t", &ids(&[1, 2, 3])), cluster_id("t", &ids(&[1, 2, 4])));
+    }
+
+    #[test]
+    fn another_node_or_token_is_foreign() {
+        let expected = |node, token| Expected { node: NodeId(node), token, members: vec![] };
+        assert!(content().check(&expected(2, "t")).is_ok());
+        assert!(content().check(&expected(1, "t")).is_err());
+        assert!(content().check(&expected(2, "u")).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! The one writer of the node's log: group commit for all groups.
+//!
+//! Whatever was handed over while one fsync ran goes out together with the next (one un-synced batch at a time, see
+//! `wal`). Completions go back to each group's driver in order. The queue is unbounded in type but bounded by the
+//! cores: a leader by its uncommitted bytes, a follower by its leader's in-flight window.
+//!
+//! A failed write or fsync is final: nothing is retried, nothing more is completed, and the node stops.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::executor::Lane;
+use super::{Fatal, FatalSender};
+use crate::raft::{Entry, HardState, Membership, WriteSeq};
+use crate::types::{GroupId, Index, Term};
+use crate::wal::{self, GroupWrite, Wal};
+
+/// Batches of one append, at most so many writes.
+const WRITES_PER_BATCH_MAX: usize = 1_024;
+
+/// A handle of the log writer, cheap to clone.
+#[derive(Clone)]
+pub struct LogWriter {
+    requests: mpsc::UnboundedSender<Request>,
+    bytes: Arc<AtomicU64>,
+}
+
+enum Request {
+    Write { seq: WriteSeq, write: GroupWrite, done: mpsc::UnboundedSender<WriteSeq> },
+    Purge { group: GroupId, to: (Index, Term), base: Membership },
+}
+
+impl LogWriter {
+    /// Starts the writer over an open log. `lane` runs the blocking work.
+    pub fn start(wal: Wal, lane: Lane, fatal: FatalSender) -> (LogWriter, tokio::task::JoinHandle<()>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let bytes = Arc::new(AtomicU64::new(wal.bytes()));
+        let service = Service { wal: Arc::new(Mutex::new(wal)), lane, fatal, bytes: bytes.clone() };
+        (LogWriter { requests, bytes }, tokio::spawn(service.run(receiver)))
+    }
+
+    /// Hands over one write of a group; `done` receives `seq` once it, and all before it, is on disk.
+    pub(super) fn write(
+        &self,
+        group: GroupId,
+        seq: WriteSeq,
+        hard_state: Option<HardState>,
+        entries: Vec<Entry>,
+        done: &mpsc::UnboundedSender<WriteSeq>,
+    ) {
+        let write = GroupWrite { group, hard_state, entries };
+        // Fails only when the writer has stopped: then the node is stopping too.
+        let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
+    }
+
+    /// Lets the log forget a group's entries up to `to`; `base` is the membership in force there.
+    pub(super) fn purge(&self, group: GroupId, to: (Index, Term), base: Membership) {
+        let _ = self.requests.send(Request::Purge { group, to, base });
+    }
+
+    /// The log's size on disk in bytes, as of the last append.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+struct Service {
+    wal: Arc<Mutex<Wal>>,
+    lane: Lane,
+    fatal: FatalSender,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Service {
+    async fn run(self, mut receiver: mpsc::UnboundedReceiver<Request>) {
+        let mut requests = Vec::new();
+        while receiver.recv_many(&mut requests, WRITES_PER_BATCH_MAX).await > 0 {
+            let mut batch = Vec::new();
+            let mut completions = Vec::new();
+            let mut purges = Vec::new();
+            for request in requests.drain(..) {
+                match request {
+                    Request::Write { seq, write, done } => {
+                        completions.push((seq, done));
+                        if write.hard_state.is_some() || !write.entries.is_empty() {
+                            batch.push(write);
+                        }
+                    }
+                    Request::Purge { group, to, base } => purges.push((group, to, base)),
+                }
+            }
+            if (!batch.is_empty() || !purges.is_empty()) && !self.store(batch, purges).await {
+                return;
+            }
+            for (seq, done) in completions {
+                // The driver is gone only when the node is stopping.
+                let _ = done.send(seq);
+            }
+        }
+    }
+
+    /// Appends and purges on the lane; false once the node must stop.
+    async fn store(&self, batch: Vec<GroupWrite>, purges: Vec<(GroupId, (Index, Term), Membership)>) -> bool {
+        let wal = self.wal.clone();
+        let job = move || -> Result<u64, wal::Error> {
+            let mut wal = wal.lock().unwrap_or_else(PoisonError::into_inner);
+            if !batch.is_empty() {
+                wal.append(&batch)?;
+            }
+            for (group, to, base) in &purges {
+                wal.purge(*group, *to, base)?;
+            }
+            Ok(wal.bytes())
+        };
+        match self.lane.run(job).await {
+            Some(Ok(bytes)) => {
+                self.bytes.store(bytes, Ordering::Relaxed);
+                true
+            }
+            Some(Err(error)) => {
+                self.fatal.report(Fatal::of_log(&error));
+                false
+            }
+            None => {
+                self.fatal.report(Fatal::Broken("the log's thread stopped".into()));
+                false
+            }
+        }
+    }
+}
+
+impl Fatal {
+    /// What a failure of the log means for the node.
+    pub fn of_log(error: &wal::Error) -> Fatal {
+        match error {
+            wal::Error::Damaged { .. } | wal::Error::Version { .. } => Fatal::Damaged(error.to_string()),
+            _ => Fatal::Disk(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Writes on their way: from the queue to an index of the log, or to the leader, and back to whoever waits.
+//!
+//! A local write carries a [`Ticket`]. The caller's deadline and the driver race for it: whoever moves it off
+//! `WAITING` first decides. A caller that wins knows that the write was *not applied*, since the driver will never
+//! propose it; a caller that comes too late must say *unknown*. That is how "definitely not done" is told from
+//! "may still be done" without asking anyone.
+//!
+//! A proposed write waits under (index, term). It is resolved by what is applied at that index: its own entry means
+//! done, an entry of another term means that it can never be (Log Matching: an index holds one entry for ever). Losing
+//! the leadership alone resolves nothing: the entry may survive and be committed by the next leader.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::forward;
+use crate::codec;
+use crate::command::{Command, Forwarded, Reply, SessionSeq};
+use crate::error::{Error, ErrorKind};
+use crate::types::{Index, Term};
+
+const WAITING: u8 = 0;
+const STARTED: u8 = 1;
+const CANCELLED: u8 = 2;
+
+/// Who decides the fate of a write that has not been proposed yet; see the module doc.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    pub fn new() -> Ticket {
+        Ticket(Arc::new(AtomicU8::new(WAITING)))
+    }
+
+    /// The driver is about to propose or forward; false if the caller has given up.
+    fn start(&self) -> bool {
+        self.0.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The write came back untouched: a forward that was certainly not executed.
+    fn restart(&self) {
+        let was = self.0.swap(WAITING, Ordering::AcqRel);
+        assert!(was == STARTED, "only a started write can come back, this one was in state {was}");
+    }
+
+    /// The caller gives up; true if the write was never started and now never will be.
+    pub fn cancel(&self) -> bool {
+        self.0.compare_exchange(WAITING, CANCELLED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// Who waits for a write.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A caller on this node.
+    Local { ticket: Ticket, reply: oneshot::Sender<Result<Reply, Error>> },
+    /// Another node, that forwarded it.
+    Peer { reply: oneshot::Sender<Bytes> },
+}
+
+impl Origin {
+    /// Claims the write for execution; false if nobody wants it any more.
+    pub fn start(&self) -> bool {
+        match self {
+            Origin::Local { ticket, reply } => !reply.is_closed() && ticket.start(),
+            Origin::Peer { reply } => !reply.is_closed(),
+        }
+    }
+
+    /// Completes once nobody waits any more.
+    pub async fn abandoned(&mut self) {
+        match self {
+            Origin::Local { reply, .. } => reply.closed().await,
+            Origin::Peer { reply } => reply.closed().await,
+        }
+    }
+
+    /// Gives the claim back: the write was certainly not executed.
+    pub fn restart(&self) {
+        if let Origin::Local { ticket, .. } = self {
+            ticket.restart();
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Origin::Local { reply, .. } => reply.is_closed(),
+            Origin::Peer { reply } => reply.is_closed(),
+        }
+    }
+
+    /// Answers; the waiter may be gone, then nobody hears it.
+    pub fn resolve(self, result: Result<Reply, Error>) {
+        match self {
+            Origin::Local { reply, .. } => {
+                let _ = reply.send(result);
+            }
+            Origin::Peer { reply } => {
+                let forwarded = match result {
+                    Ok(reply) => Forwarded::Done { reply },
+                    Err(error) => forward::failed(&error),
+                };
+                let _ = reply.send(codec::encode_forwarded(&forwarded));
+            }
+        }
+    }
+}
+
+/// A write that is neither proposed nor forwarded yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub session: Option<SessionSeq>,
+    pub command: Command,
+    pub origin: Origin,
+}
+
+/// All writes that this node owes an answer.
+#[derive(Debug)]
+pub(super) struct Proposals {
+    waiting: VecDeque<Pending>,
+    inflight: BTreeMap<(Index, Term), Origin>,
+    count_max: usize,
+}
+
+impl Proposals {
+    pub fn new(count_max: usize) -> Proposals {
+        Proposals { waiting: VecDeque::new(), inflight: BTreeMap::new(), count_max }
+    }
+
+    /// Queues a write, or refuses it if too many wait already.
+    pub fn push(&mut self, pending: Pending) {
+        if self.waiting.len() + self.inflight.len() >= self.count_max {
+            let text = format!(
+                "{} writes are under way on this node, its limit: retry after a pause",
+                self.count_max
+            );
+            pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
+        } else {
+            self.waiting.push_back(pending);
+        }
+    }
+
+    /// Takes all waiting writes out.
+    pub fn take_waiting(&mut self) -> VecDeque<Pending> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether writes wait to be proposed or forwarded.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many writes are owed an answer.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.inflight.len()
+    }
+
+    /// The write was appended at this position of the leader's log.
+    pub fn proposed(&mut self, index: Index, term: Term, origin: Origin) {
+        let previous = self.inflight.insert((index, term), origin);
+        assert!(previous.is_none(), "a leader of term {term} proposed index {index} twice");
+    }
+
+    /// Whether any write waits at or below `index`: if not, the replies of applied entries are not needed.
+    pub fn wants(&self, index: Index) -> bool {
+        self.inflight.first_key_value().is_some_and(|((first, _), _)| *first <= index)
+    }
+
+    /// The entry (index, term) was applied with this reply.
+    pub fn applied(&mut self, index: Index, term: Term, reply: Reply) {
+        while let Some(((at, _), _)) = self.inflight.first_key_value() {
+            if *at > index {
+                return;
+            }
+            let ((at, of), origin) = self.inflight.pop_first().expect("there is a first entry");
+            if (at, of) == (index, term) {
+                origin.resolve(Ok(reply.clone()));
+            } else {
+                let text = "another leader's entry took this write's place: it was not executed, repeat it";
+                origin.resolve(Err(Error::new(ErrorKind::Unavailable, text)));
+            }
+        }
+    }
+
+    /// Forgets writes that nobody waits for any more.
+    pub fn sweep(&mut self) {
+        self.waiting.retain(|pending| !pending.origin.is_abandoned());
+        self.inflight.retain(|_, origin| !origin.is_abandoned());
+    }
+
+    /// The node stops: answers all, by what is known of each.
+    pub fn stop(&mut self) {
+        for pending in self.take_waiting() {
+            let started = !pending.origin.start();
+            if !started {
+                pending.origin.resolve(Err(stopping()));
+            }
+        }
+        for (_, origin) in std::mem::take(&mut self.inflight) {
+            let text = "the node stopped before this write was committed: it may still be";
+            origin.resolve(Err(Error::unknown(ErrorKind::Stopping, text)));
+        }
+    }
+}
+
+/// The error of a request that meets a stopping node.
+pub(super) fn stopping() -> Error {
+    Error::new(ErrorKind::Stopping, "this node is stopping: use another one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Write;
+    use crate::error::Outcome;
+    use crate::types::{Keyspace, Revision};
+
+    fn local() -> (Origin, Ticket, oneshot::Receiver<Result<Reply, Error>>) {
+        let (reply, receiver) = oneshot::channel();
+        let ticket = Ticket::new();
+        (Origin::Local { ticket: ticket.clone(), reply }, ticket, receiver)
+    }
+
+    fn done(revision: u64) -> Reply {
+        Reply::Written { revision: Revision(revision), deleted: 0 }
+    }
+
+    fn pending(origin: Origin) -> Pending {
+        let command = Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops: vec![] });
+        Pending { session: None, command, origin }
+    }
+
+    #[test]
+    fn a_cancelled_write_is_never_started() {
+        let (origin, ticket, _receiver) = local();
+        assert!(ticket.cancel());
+        assert!(!origin.start());
+    }
+
+    #[test]
+    fn a_started_write_cannot_be_called_not_applied() {
+        let (origin, ticket, _receiver) = local();
+        assert!(origin.start());
+        assert!(!ticket.cancel());
+        origin.restart();
+        assert!(ticket.cancel());
+    }
+
+    #[test]
+    fn the_own_entry_means_done() {
+        let mut proposals = Proposals::new(10);
+        let (origin, _, mut receiver) = local();
+        proposals.proposed(Index(7), Term(2), origin);
+        assert!(!proposals.wants(Index(6)));
+        assert!(proposals.wants(Index(7)));
+        proposals.applied(Index(7), Term(2), done(9));
+        assert_eq!(receiver.try_recv(), Ok(Ok(done(9))));
+    }
+
+    /// Covers H25: an index is taken by another term's entry after a leader change.
+    #[test]
+    fn another_terms_entry_means_not_applied() {
+        let mut proposals = Proposals::new(10);
+        let (old, _, mut old_receiver) = local();
+        let (new, _, mut new_receiver) = local();
+        proposals.proposed(Index(7), Term(2), old);
+        proposals.proposed(Index(7), Term(4), new);
+        proposals.applied(Index(7), Term(4), done(9));
+        let error = old_receiver.try_recv().expect("resolved").expect_err("not done");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(new_receiver.try_recv(), Ok(Ok(done(9))));
+    }
+
+    #[test]
+    fn a_stopping_node_calls_proposed_writes_unknown_and_waiting_ones_not_applied() {
+        let mut proposals = Proposals::new(10);
+        let (proposed, _, mut proposed_receiver) = local();
+        let (waiting, _, mut waiting_receiver) = local();
+        proposals.proposed(Index(7), Term(2), proposed);
+        proposals.push(pending(waiting));
+        proposals.stop();
+        let outcome = |receiver: &mut oneshot::Receiver<Result<Reply, Error>>| {
+            receiver.try_recv().expect("resolved").expect_err("not done").outcome()
+        };
+        assert_eq!(outcome(&mut proposed_receiver), Outcome::Unknown);
+        assert_eq!(outcome(&mut waiting_receiver), Outcome::NotApplied);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut proposals = Proposals::new(1);
+        let (first, _, _first_receiver) = local();
+        let (second, _, mut second_receiver) = local();
+        proposals.push(pending(first));
+        proposals.push(pending(second));
+        let error = second_receiver.try_recv().expect("resolved").expect_err("refused");
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied));
+    }
+
+    #[test]
+    fn abandoned_writes_are_swept() {
+        let mut proposals = Proposals::new(10);
+        let (origin, _, receiver) = local();
+        proposals.proposed(Index(7), Term(2), origin);
+        drop(receiver);
+        proposals.sweep();
+        assert_eq!(proposals.len(), 0);
+    }
+}
