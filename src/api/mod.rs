@@ -1,1 +1,7 @@
-//! (see ARCHITECTURE.md)
+//! The front doors: each turns its protocol into [`crate::command`]s and back.
+//!
+//! A front door calls the [`crate::shard::Router`] and knows nothing of what stands behind it: no Raft, no log, no
+//! store. It judges its input (limits, encodings, deadlines) and maps [`crate::error::ErrorKind`] to its protocol's
+//! status in one place. No front door imports another.
+
+pub mod rest;

@@ -1,0 +1,103 @@
+//! `GET /livez`, `/readyz` and `/health`: probes.
+//!
+//! A probe is answered even while the node is opening; it never waits for that. Being live means that restarting the
+//! node would not help: the process answers and its disk has not failed, whatever the quorum does. Being ready means
+//! that a linearizable read could be served: a quorum confirmed one, within the request's deadline.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::request::Parts;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::types::Revision;
+
+use super::problem::Problem;
+use super::query::{Parameter, Query};
+use super::reply::{Kind, Reply, respond};
+use super::{Door, Front};
+
+pub(super) const QUERY: &[Parameter] = &[Parameter::Verbose];
+
+/// Whether the node is well.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthAnswer)]
+pub(super) struct HealthAnswer<'a> {
+    /// `true` or `false`, as text (as etcd answers it).
+    health: &'a str,
+    /// Why not; empty if it is.
+    reason: &'a str,
+}
+
+pub(super) async fn live(State(shared): Door, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = check_live(&shared.front, &parts);
+    respond(&parts, Kind::Read, result)
+}
+
+pub(super) async fn ready(State(shared): Door, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = check_ready(&shared.front, &parts).await;
+    respond(&parts, Kind::Read, result)
+}
+
+/// What was checked and, if it failed, why.
+struct Check {
+    name: &'static str,
+    failure: Option<String>,
+}
+
+fn check_live(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
+    front.deadline(&parts.headers)?;
+    let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
+    Ok(report("livez", &[check_disk(front)], verbose, None))
+}
+
+async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
+    let deadline = front.deadline(&parts.headers)?;
+    let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
+    let mut checks = vec![check_disk(front)];
+    let router = front.router_now();
+    let failure = router.is_none().then(|| "the node is still opening its data".to_owned());
+    checks.push(Check { name: "open", failure });
+    let mut revision = None;
+    if checks.iter().all(|check| check.failure.is_none())
+        && let Some(router) = router
+    {
+        let confirmed = router.confirm(deadline).await;
+        revision = Some(router.status().revision);
+        checks
+            .push(Check { name: "quorum", failure: confirmed.err().map(|error| error.message().to_owned()) });
+    }
+    Ok(report("readyz", &checks, verbose, revision))
+}
+
+fn check_disk(front: &Front) -> Check {
+    let failure = (!*front.alive.borrow()).then(|| "the node's disk failed: it stops".to_owned());
+    Check { name: "disk", failure }
+}
+
+/// 200 if every check held, else 503; as JSON, or line by line as etcd and Kubernetes do.
+fn report(probe: &str, checks: &[Check], verbose: bool, revision: Option<Revision>) -> Reply {
+    let failed = checks.iter().find_map(|check| check.failure.as_deref());
+    let mut reply = if verbose {
+        let mut lines = String::new();
+        for Check { name, failure } in checks {
+            match failure {
+                None => lines.push_str(&format!("[+]{name} ok\n")),
+                Some(failure) => lines.push_str(&format!("[-]{name} failed: {failure}\n")),
+            }
+        }
+        lines.push_str(&format!("{probe} check {}\n", if failed.is_none() { "passed" } else { "failed" }));
+        let media_type = "text/plain; charset=utf-8";
+        Reply { status: StatusCode::OK, media_type, body: lines.into(), revision }
+    } else {
+        let health = if failed.is_none() { "true" } else { "false" };
+        Reply::json(&HealthAnswer { health, reason: failed.unwrap_or("") }, revision, 128)
+    };
+    if failed.is_some() {
+        reply.status = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    reply
+}

@@ -1,0 +1,81 @@
+//! `GET /api/list`.
+//!
+//! A page is one read of its own: pages asked one after another show the store at rising revisions, not at one.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::request::Parts;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::command::{self, Found};
+use crate::types::Keyspace;
+
+use super::encoding::{Encoding, Text};
+use super::problem::Problem;
+use super::query::{Parameter, Query};
+use super::reply::{Kind, Reply, respond};
+use super::{Door, Front};
+
+pub(super) const QUERY: &[Parameter] =
+    &[Parameter::Prefix, Parameter::After, Parameter::Limit, Parameter::Consistency, Parameter::Encoding];
+
+/// The JSON around one pair, about.
+const PAIR_FRAME_BYTES: usize = 64;
+
+/// A page of keys in order.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListAnswer)]
+pub(super) struct ListAnswer<'a> {
+    /// The pairs, in the order of their keys' bytes.
+    pairs: Vec<Pair<'a>>,
+    /// Whether further keys follow: ask again with `after` = the last key of this page.
+    more: bool,
+}
+
+/// A key with its value.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pair)]
+pub(super) struct Pair<'a> {
+    /// The key, text or base64 as `encoding` says.
+    #[schema(value_type = String)]
+    key: Text<'a>,
+    /// The value, text or base64 as `encoding` says.
+    #[schema(value_type = String)]
+    value: Text<'a>,
+    /// The revision of the key's last change.
+    revision: u64,
+    /// `base64` if key and value are written so: because that was asked, or because one of them is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    encoding: Option<Encoding>,
+}
+
+pub(super) async fn list(State(shared): Door, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let result = execute(&shared.front, &parts).await;
+    respond(&parts, Kind::Read, result)
+}
+
+async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
+    let limits = &front.limits;
+    let deadline = front.deadline(&parts.headers)?;
+    let mut query = Query::parse(parts.uri.query(), QUERY)?;
+    let encoding = query.encoding()?.unwrap_or(Encoding::Text);
+    let consistency = query.consistency()?;
+    let query = command::Query::List {
+        keyspace: Keyspace(0),
+        prefix: query.prefix(encoding, limits)?,
+        after: query.after(encoding, limits)?,
+        limit: query.limit(limits)?,
+        bytes_max: limits.list_bytes_max,
+    };
+    let answer = front.router(deadline).await?.read(query, consistency, deadline).await?;
+    let Found::Page { pairs, more } = &answer.found else { return Err(Problem::unexpected_reply()) };
+    let size_hint = pairs.iter().map(|(key, record)| key.len() + record.value.len() + PAIR_FRAME_BYTES).sum();
+    let pairs = pairs.iter().map(|(key, record)| {
+        let ([key, value], encoding) = encoding.encode([key, &record.value]);
+        Pair { key, value, revision: record.mod_revision.0, encoding }
+    });
+    Ok(Reply::json(&ListAnswer { pairs: pairs.collect(), more: *more }, Some(answer.revision), size_hint))
+}

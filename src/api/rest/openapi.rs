@@ -1,0 +1,278 @@
+//! The API description (OpenAPI 3.1), made from the same table as the router.
+//!
+//! Bodies describe themselves (`ToSchema` beside their serde form); parameters and problems come from the table;
+//! only summaries and what a success looks like are written here. Tests hold every answer they see against it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter as ParameterDoc, ParameterBuilder, ParameterIn, Paths,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ComponentsBuilder, SchemaType, Type};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref, RefOr,
+    Required, Response, ResponseBuilder, Schema,
+};
+
+use crate::config::Limits;
+
+use super::delete::DeleteAnswer;
+use super::encoding::Encoding;
+use super::endpoints::{COMMON_CODES, ENDPOINTS, Endpoint};
+use super::get::GetAnswer;
+use super::health::HealthAnswer;
+use super::json::SetBody;
+use super::list::{ListAnswer, Pair};
+use super::problem::{self, Code, ProblemBody};
+use super::query::Parameter;
+use super::reply::{Kind, REQUEST_ID_HEADER};
+use super::set::SetAnswer;
+use super::stats::{MemberAnswer, StatsAnswer};
+
+/// The whole description as JSON.
+pub(super) fn document(limits: &Limits) -> Bytes {
+    let mut paths = Paths::new();
+    for endpoint in &ENDPOINTS {
+        paths.add_path_operation(
+            endpoint.path,
+            vec![http_method(&endpoint.method)],
+            operation(endpoint, limits),
+        );
+    }
+    let info = InfoBuilder::new()
+        .title("Quorate")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build();
+    let components = ComponentsBuilder::new()
+        .schema_from::<SetBody<'_>>()
+        .schema_from::<SetAnswer>()
+        .schema_from::<GetAnswer<'_>>()
+        .schema_from::<ListAnswer<'_>>()
+        .schema_from::<Pair<'_>>()
+        .schema_from::<DeleteAnswer>()
+        .schema_from::<StatsAnswer>()
+        .schema_from::<MemberAnswer>()
+        .schema_from::<HealthAnswer<'_>>()
+        .schema_from::<Encoding>()
+        .schema_from::<ProblemBody<'_>>()
+        .build();
+    let document = OpenApiBuilder::new().info(info).paths(paths).components(Some(components)).build();
+    let json = document.to_json();
+    Bytes::from(json.expect("the description is plain data: it has a JSON form"))
+}
+
+const ABOUT: &str = "A linearizable, replicated key-value store. Every node answers alike: one that does not lead does \
+    what is needed. Reads are linearizable unless `consistency=stale`. Values are text, or base64 with \
+    `encoding=base64`; bytes that are not UTF-8 come as base64 with `\"encoding\":\"base64\"` beside them. Errors are \
+    problems (RFC 9457): branch on `code`; `retryable` says whether the same request may succeed later; for writes \
+    `outcome` says `not_applied` or `unknown`. A path that does not exist answers 404 `not_found`, a method that a \
+    path does not take 405 `method_not_allowed` with `Allow`.";
+
+fn http_method(method: &Method) -> HttpMethod {
+    match *method {
+        Method::POST => HttpMethod::Post,
+        Method::PUT => HttpMethod::Put,
+        Method::DELETE => HttpMethod::Delete,
+        Method::GET => HttpMethod::Get,
+        ref other => unreachable!("no endpoint has the method {other}"),
+    }
+}
+
+fn operation(endpoint: &Endpoint, limits: &Limits) -> Operation {
+    let id = format!("{} {}", endpoint.method.as_str().to_ascii_lowercase(), endpoint.path);
+    let id = id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+    let mut operation = OperationBuilder::new().operation_id(Some(id));
+    for parameter in endpoint.query {
+        operation = operation.parameter(query_parameter(*parameter, limits));
+    }
+    operation = operation.parameter(timeout_parameter(limits)).parameter(request_id_parameter());
+    operation = (endpoint.describe)(operation);
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in COMMON_CODES.iter().chain(endpoint.codes) {
+        by_status.entry(code.status().as_u16()).or_default().push(*code);
+    }
+    for (status, codes) in by_status {
+        operation = operation.response(status.to_string(), problem_response(&codes, endpoint.kind));
+    }
+    operation.build()
+}
+
+fn query_parameter(parameter: Parameter, limits: &Limits) -> ParameterDoc {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let whole = |min: usize| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(min));
+    let (required, schema, about) = match parameter {
+        Parameter::Key => {
+            let about = "The key: not empty, at most 4 KiB once decoded, written as `encoding` says.";
+            (Required::True, text().min_length(Some(1)), about)
+        }
+        Parameter::Prefix => {
+            (Required::False, text(), "Only keys that start so, written as `encoding` says.")
+        }
+        Parameter::After => {
+            let about =
+                "Only keys that come after this one, written as `encoding` says. Not that key itself.";
+            (Required::False, text(), about)
+        }
+        Parameter::Limit => {
+            let schema =
+                whole(1).maximum(Some(limits.list_pairs_max)).default(Some(json!(limits.list_pairs_default)));
+            (Required::False, schema, "At most so many pairs. A page also ends at 4 MiB.")
+        }
+        Parameter::IfRevision => {
+            let about =
+                "Write only if this is the revision of the key's last change; 0: only if it is absent.";
+            (Required::False, whole(0), about)
+        }
+        Parameter::Consistency => {
+            let schema =
+                text().enum_values(Some(["linearizable", "stale"])).default(Some(json!("linearizable")));
+            (Required::False, schema, "`stale` answers from this node alone, with whatever it has applied.")
+        }
+        Parameter::Encoding => {
+            let schema = text().enum_values(Some(["text", "base64"])).default(Some(json!("text")));
+            (Required::False, schema, "How every key and value of request and answer is written.")
+        }
+        Parameter::Verbose => {
+            let schema = text().enum_values(Some(["", "true", "false"]));
+            (Required::False, schema, "Answer line by line as text: what was checked and what came out.")
+        }
+    };
+    ParameterBuilder::new()
+        .name(parameter.name())
+        .parameter_in(ParameterIn::Query)
+        .required(required)
+        .description(Some(about))
+        .schema(Some(schema))
+        .build()
+}
+
+fn timeout_parameter(limits: &Limits) -> ParameterDoc {
+    let max = usize::try_from(limits.request_timeout_max.as_millis()).unwrap_or(usize::MAX);
+    let default = json!(u64::try_from(limits.request_timeout_default.as_millis()).unwrap_or(u64::MAX));
+    let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize)).maximum(Some(max));
+    ParameterBuilder::new()
+        .name("X-Quorate-Timeout-Ms")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("How long the request may take, in milliseconds: then it fails, it never hangs."))
+        .schema(Some(schema.default(Some(default))))
+        .build()
+}
+
+fn request_id_parameter() -> ParameterDoc {
+    ParameterBuilder::new()
+        .name(REQUEST_ID_HEADER)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A name for the request: it comes back, if it is 1 to 128 visible ASCII characters.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(128))))
+        .build()
+}
+
+fn problem_response(codes: &[Code], kind: Kind) -> Response {
+    let lines: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}.", code.name(), code.title())).collect();
+    let outcome = if kind == Kind::Write { " `outcome` says what became of the write." } else { "" };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = ResponseBuilder::new()
+        .description(format!("{}{outcome}", lines.join(" ")))
+        .content(problem::MEDIA_TYPE, content);
+    if codes.iter().any(|code| code.retry_after().is_some()) {
+        let header = HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+            .description(Some("Seconds after which a retry makes sense."))
+            .build();
+        return response.header("Retry-After", header).build();
+    }
+    response.build()
+}
+
+/// 200 with the schema `name`, showing the store at a revision.
+fn answer(description: &str, name: &str) -> Response {
+    let revision = HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize))))
+        .description(Some("The store's revision that the answer shows."))
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build())
+        .header("X-Quorate-Revision", revision)
+        .build()
+}
+
+pub(super) fn set(operation: OperationBuilder) -> OperationBuilder {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("SetRequest")))
+        .example(Some(json!({"key": "user:1001", "value": "John Doe"})))
+        .build();
+    let body =
+        RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content).build();
+    operation
+        .summary(Some("Set a key."))
+        .request_body(Some(body))
+        .response("200", answer("The write took effect, durably on a quorum.", "SetAnswer"))
+}
+
+pub(super) fn get(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Read a key."))
+        .response("200", answer("The key's value, or that it is absent.", "GetAnswer"))
+}
+
+pub(super) fn list(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("List keys with their values, in key order, page by page."))
+        .description(Some("Each page is its own linearizable read."))
+        .response("200", answer("A page.", "ListAnswer"))
+}
+
+pub(super) fn delete(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Delete a key."))
+        .response("200", answer("The key is absent now, durably on a quorum.", "DeleteAnswer"))
+}
+
+pub(super) fn stats(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("This node's view of itself and its group. Asks no quorum."))
+        .response("200", answer("The node's status.", "StatsAnswer"))
+}
+
+pub(super) fn live(operation: OperationBuilder) -> OperationBuilder {
+    let operation = operation.summary(Some("Whether the process runs and its disk has not failed."));
+    health_answers(operation, "The node is live.", "The node's disk failed: restart it on a good one.")
+}
+
+pub(super) fn ready(operation: OperationBuilder) -> OperationBuilder {
+    let operation = operation.summary(Some("Whether a quorum confirms a linearizable read."));
+    health_answers(operation, "The node is ready.", "The node is not ready: `reason` says why.")
+}
+
+fn health_answers(operation: OperationBuilder, well: &str, unwell: &str) -> OperationBuilder {
+    let json = || ContentBuilder::new().schema(Some(Ref::from_schema_name("HealthAnswer"))).build();
+    let text = || ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let response = |description: &str| {
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/json", json())
+            .content("text/plain", text())
+            .build()
+    };
+    operation.response("200", response(well)).response("503", response(unwell))
+}
+
+pub(super) fn describe_api(operation: OperationBuilder) -> OperationBuilder {
+    let any: RefOr<Schema> = ObjectBuilder::new().schema_type(SchemaType::new(Type::Object)).into();
+    let response = ResponseBuilder::new()
+        .description("The description of this API, OpenAPI 3.1.")
+        .content("application/json", ContentBuilder::new().schema(Some(any)).build());
+    operation.summary(Some("This description.")).response("200", response.build())
+}

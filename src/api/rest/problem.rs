@@ -1,0 +1,294 @@
+//! Problems: what a request is answered that did not succeed (RFC 9457), and the one map from
+//! [`ErrorKind`] to a status.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+
+use crate::error::{Error, ErrorKind, Outcome};
+use crate::types::Revision;
+
+/// The media type of problems.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A detail is cut after so many bytes: it may quote the request, which may be large.
+const DETAIL_BYTES_MAX: usize = 512;
+
+/// What can be wrong. The names are stable: clients branch on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Code {
+    InvalidJson,
+    UnknownParameter,
+    RepeatedParameter,
+    MissingParameter,
+    InvalidParameter,
+    InvalidKey,
+    InvalidEncoding,
+    InvalidHeader,
+    Invalid,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    SessionGone,
+    ConditionFailed,
+    TooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    Overloaded,
+    Internal,
+    Unavailable,
+    Stopping,
+    LogFull,
+}
+
+impl Code {
+    /// Every code, for the API description.
+    pub(super) const ALL: [Code; 22] = [
+        Code::InvalidJson,
+        Code::UnknownParameter,
+        Code::RepeatedParameter,
+        Code::MissingParameter,
+        Code::InvalidParameter,
+        Code::InvalidKey,
+        Code::InvalidEncoding,
+        Code::InvalidHeader,
+        Code::Invalid,
+        Code::NotFound,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::SessionGone,
+        Code::ConditionFailed,
+        Code::TooLarge,
+        Code::UnsupportedMediaType,
+        Code::InvalidBody,
+        Code::Overloaded,
+        Code::Internal,
+        Code::Unavailable,
+        Code::Stopping,
+        Code::LogFull,
+    ];
+
+    /// Name, status and title.
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Code::InvalidJson => ("invalid_json", StatusCode::BAD_REQUEST, "The body is not JSON"),
+            Code::UnknownParameter => {
+                ("unknown_parameter", StatusCode::BAD_REQUEST, "Unknown query parameter")
+            }
+            Code::RepeatedParameter => {
+                ("repeated_parameter", StatusCode::BAD_REQUEST, "Query parameter given more than once")
+            }
+            Code::MissingParameter => {
+                ("missing_parameter", StatusCode::BAD_REQUEST, "Query parameter missing")
+            }
+            Code::InvalidParameter => {
+                ("invalid_parameter", StatusCode::BAD_REQUEST, "Query parameter or option not valid")
+            }
+            Code::InvalidKey => ("invalid_key", StatusCode::BAD_REQUEST, "Key empty or too long"),
+            Code::InvalidEncoding => {
+                ("invalid_encoding", StatusCode::BAD_REQUEST, "Text that cannot be decoded")
+            }
+            Code::InvalidHeader => ("invalid_header", StatusCode::BAD_REQUEST, "Header not valid"),
+            Code::Invalid => (ErrorKind::Invalid.code(), StatusCode::BAD_REQUEST, "Request not valid"),
+            Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
+            Code::MethodNotAllowed => {
+                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The path has no such method")
+            }
+            Code::RequestTimeout => {
+                ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time")
+            }
+            Code::SessionGone => (ErrorKind::SessionGone.code(), StatusCode::GONE, "Session not held"),
+            Code::ConditionFailed => (
+                ErrorKind::ConditionFailed.code(),
+                StatusCode::PRECONDITION_FAILED,
+                "The condition does not hold",
+            ),
+            Code::TooLarge => {
+                (ErrorKind::TooLarge.code(), StatusCode::PAYLOAD_TOO_LARGE, "Value or body too large")
+            }
+            Code::UnsupportedMediaType => (
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Content-Type is not application/json",
+            ),
+            Code::InvalidBody => {
+                ("invalid_body", StatusCode::UNPROCESSABLE_ENTITY, "Field missing, unknown or mistyped")
+            }
+            Code::Overloaded => {
+                (ErrorKind::Overloaded.code(), StatusCode::TOO_MANY_REQUESTS, "Too much under way")
+            }
+            Code::Internal => {
+                (ErrorKind::Internal.code(), StatusCode::INTERNAL_SERVER_ERROR, "The node failed")
+            }
+            Code::Unavailable => {
+                (ErrorKind::Unavailable.code(), StatusCode::SERVICE_UNAVAILABLE, "No quorum in time")
+            }
+            Code::Stopping => {
+                (ErrorKind::Stopping.code(), StatusCode::SERVICE_UNAVAILABLE, "The node is stopping")
+            }
+            Code::LogFull => {
+                (ErrorKind::LogFull.code(), StatusCode::INSUFFICIENT_STORAGE, "The node's log is full")
+            }
+        }
+    }
+
+    /// The stable name.
+    pub(super) fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status it is answered with.
+    pub(super) fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// The same few words for every occurrence.
+    pub(super) fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the same request may succeed later.
+    pub(super) fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Code::RequestTimeout | Code::Overloaded | Code::Unavailable | Code::Stopping | Code::LogFull
+        )
+    }
+
+    /// Seconds after which a retry makes sense.
+    pub(super) fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Code::Overloaded | Code::Unavailable | Code::Stopping => Some("1"),
+            Code::LogFull => Some("30"),
+            _ => None,
+        }
+    }
+
+    /// What to do, said after what the node said.
+    fn advice(self) -> &'static str {
+        match self {
+            Code::TooLarge => "Send less.",
+            Code::SessionGone => "Open a new session.",
+            Code::ConditionFailed => "Read the key again and decide anew.",
+            Code::Overloaded => "Retry after the pause that Retry-After names.",
+            Code::Unavailable => {
+                "Retry, here or at another node; X-Quorate-Timeout-Ms sets how long a request may wait."
+            }
+            Code::Stopping => "Send the request to another node.",
+            Code::LogFull => {
+                "Bring the members that are down back, so that the log can be shortened, or raise wal_bytes_max."
+            }
+            Code::Internal => "Look at the node's log.",
+            _ => "Change the request.",
+        }
+    }
+}
+
+impl From<ErrorKind> for Code {
+    fn from(kind: ErrorKind) -> Code {
+        match kind {
+            ErrorKind::Invalid => Code::Invalid,
+            ErrorKind::TooLarge => Code::TooLarge,
+            ErrorKind::ConditionFailed => Code::ConditionFailed,
+            ErrorKind::Unavailable => Code::Unavailable,
+            ErrorKind::Overloaded => Code::Overloaded,
+            ErrorKind::LogFull => Code::LogFull,
+            ErrorKind::SessionGone => Code::SessionGone,
+            ErrorKind::Stopping => Code::Stopping,
+            ErrorKind::Internal => Code::Internal,
+        }
+    }
+}
+
+/// One occurrence.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) code: Code,
+    pub(super) detail: Cow<'static, str>,
+    /// What became of the write, where the request is one.
+    pub(super) outcome: Outcome,
+    /// The store's revision, where the request reached the store.
+    pub(super) revision: Option<Revision>,
+}
+
+impl Problem {
+    /// A refusal: nothing was executed. `detail` says what is wrong and what to do.
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            let cut = (0..=DETAIL_BYTES_MAX).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+            detail = format!("{}...", &detail[..cut]).into();
+        }
+        Problem { code, detail, outcome: Outcome::NotApplied, revision: None }
+    }
+
+    /// The condition of a write did not hold at `revision`.
+    pub(super) fn condition_failed(revision: Revision) -> Problem {
+        let detail = format!(
+            "The key is not at the revision that if_revision names (0: absent). Nothing was written. {}",
+            Code::ConditionFailed.advice()
+        );
+        Problem { revision: Some(revision), ..Problem::new(Code::ConditionFailed, detail) }
+    }
+
+    /// The node's reply does not fit what it was asked: a defect, answered and not asserted, since the reply may
+    /// come from another node.
+    pub(super) fn unexpected_reply() -> Problem {
+        Problem {
+            outcome: Outcome::Unknown,
+            ..Problem::new(
+                Code::Internal,
+                "The node gave a reply of another kind. Look at the node's log and report it.",
+            )
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let code = Code::from(error.kind());
+        let message = error.message().trim_end_matches('.');
+        let detail = match error.outcome() {
+            Outcome::NotApplied => format!("{message}. {}", code.advice()),
+            Outcome::Unknown => format!(
+                "{message}. If this was a write, it may have taken effect or still do: read before you repeat it, or \
+                 repeat it with if_revision."
+            ),
+        };
+        Problem { outcome: error.outcome(), ..Problem::new(code, detail) }
+    }
+}
+
+/// What is answered to a request that did not succeed (RFC 9457), as `application/problem+json`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// `urn:quorate:problem:` and the code.
+    pub(super) r#type: &'a str,
+    /// A few words, the same for every occurrence of the code.
+    pub(super) title: &'a str,
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// What is wrong this time and what to do.
+    pub(super) detail: &'a str,
+    /// The path that was asked.
+    pub(super) instance: &'a str,
+    /// The stable name of what is wrong: branch on this.
+    #[schema(schema_with = code_schema)]
+    pub(super) code: &'a str,
+    /// Whether the same request may succeed later.
+    pub(super) retryable: bool,
+    /// Writes only: `not_applied` (it was not executed and never will be) or `unknown` (it may have been or may
+    /// still be).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) outcome: Option<&'a str>,
+}
+
+fn code_schema() -> Object {
+    let names = Code::ALL.map(Code::name);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+}

@@ -1,0 +1,184 @@
+//! A store in memory that answers as a node would, and fails as it is told.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::error::Error;
+use crate::shard::fake::Fake;
+use crate::shard::{Consistency, MemberStatus, Status};
+use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
+
+/// The state behind the lock.
+pub(super) struct State {
+    pub(super) pairs: BTreeMap<Bytes, Record>,
+    pub(super) revision: Revision,
+    /// If set, every call answers this.
+    pub(super) failure: Option<Error>,
+    /// If set, writes answer this.
+    pub(super) reply: Option<Reply>,
+    /// If set, reads find this.
+    pub(super) found: Option<Found>,
+    /// What the last call came with.
+    pub(super) deadline: Option<Monotonic>,
+    pub(super) consistency: Option<Consistency>,
+    pub(super) query: Option<Query>,
+    /// Calls that reached the store.
+    pub(super) calls: u64,
+}
+
+/// See the module.
+pub(super) struct Store(Mutex<State>);
+
+impl Default for Store {
+    fn default() -> Store {
+        Store(Mutex::new(State {
+            pairs: BTreeMap::new(),
+            revision: Revision::EMPTY,
+            failure: None,
+            reply: None,
+            found: None,
+            deadline: None,
+            consistency: None,
+            query: None,
+            calls: 0,
+        }))
+    }
+}
+
+impl Store {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// A call came in.
+    fn enter(&self, deadline: Monotonic) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.state();
+        state.calls += 1;
+        state.deadline = Some(deadline);
+        match &state.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(state),
+        }
+    }
+}
+
+impl State {
+    fn mod_revision(&self, key: &Bytes) -> Revision {
+        self.pairs.get(key).map_or(Revision(0), |record| record.mod_revision)
+    }
+
+    fn write(&mut self, write: &Write) -> Reply {
+        let holds = |condition: &Condition| match condition {
+            Condition::ModRevision { key, revision } => self.mod_revision(key) == *revision,
+        };
+        if !write.conditions.iter().all(holds) {
+            return Reply::ConditionFailed { revision: self.revision };
+        }
+        let revision = self.revision.next();
+        let mut deleted = 0;
+        for op in &write.ops {
+            match op {
+                Op::Put { key, value } => {
+                    let old = self.pairs.get(key).map(|old| (old.create_revision, old.version));
+                    let (create_revision, version) = old.unwrap_or((revision, 0));
+                    let (version, value) = (version + 1, value.clone());
+                    let record = Record { create_revision, mod_revision: revision, version, lease: 0, value };
+                    self.pairs.insert(key.clone(), record);
+                    self.revision = revision;
+                }
+                Op::Delete { key } => {
+                    if self.pairs.remove(key).is_some() {
+                        deleted += 1;
+                        self.revision = revision;
+                    }
+                }
+            }
+        }
+        Reply::Written { revision: self.revision, deleted }
+    }
+
+    fn read(&self, query: &Query) -> Found {
+        let (prefix, after, limit, bytes_max) = match query {
+            Query::Get { key, .. } => return Found::Record(self.pairs.get(key).cloned()),
+            Query::List { prefix, after, limit, bytes_max, .. } => (prefix, after, *limit, *bytes_max),
+        };
+        let start = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.pairs.range::<Bytes, _>((start, Bound::Unbounded));
+        let mut matching = range.filter(|(key, _)| key.starts_with(prefix)).peekable();
+        let (mut pairs, mut bytes) = (Vec::new(), 0);
+        while pairs.len() < limit && bytes < bytes_max {
+            let Some((key, record)) = matching.next() else { break };
+            bytes += key.len() + record.value.len();
+            pairs.push((key.clone(), record.clone()));
+        }
+        Found::Page { pairs, more: matching.peek().is_some() }
+    }
+}
+
+impl Fake for Store {
+    fn write(&self, session: Option<SessionSeq>, write: Write, deadline: Monotonic) -> Result<Reply, Error> {
+        assert_eq!(session, None, "REST has no sessions");
+        let mut state = self.enter(deadline)?;
+        if let Some(reply) = state.reply.clone() {
+            return Ok(reply);
+        }
+        Ok(state.write(&write))
+    }
+
+    fn read(&self, query: Query, consistency: Consistency, deadline: Monotonic) -> Result<Answer, Error> {
+        let mut state = self.enter(deadline)?;
+        let found = state.found.clone().unwrap_or_else(|| state.read(&query));
+        state.consistency = Some(consistency);
+        state.query = Some(query);
+        Ok(Answer { revision: state.revision, applied: Index(9), found })
+    }
+
+    fn confirm(&self, deadline: Monotonic) -> Result<(), Error> {
+        self.enter(deadline).map(drop)
+    }
+
+    fn status(&self) -> Status {
+        let member = MemberStatus {
+            id: NodeId(1),
+            incarnation: Some(Incarnation(u64::MAX - 1)),
+            role: "voter",
+            peer: "127.0.0.1:7001".to_owned(),
+            http: "http://127.0.0.1:8081".to_owned(),
+            grpc: "127.0.0.1:9001".to_owned(),
+            labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            version: "0.1.0".to_owned(),
+        };
+        let unpublished = MemberStatus {
+            id: NodeId(2),
+            incarnation: None,
+            http: String::new(),
+            grpc: String::new(),
+            version: String::new(),
+            labels: BTreeMap::new(),
+            ..member.clone()
+        };
+        Status {
+            id: NodeId(1),
+            group: GroupId::FIRST,
+            state: "leader",
+            leader: Some(NodeId(1)),
+            leader_http: "http://127.0.0.1:8081".to_owned(),
+            term: Term(3),
+            commit_index: Index(9),
+            applied_index: Index(8),
+            last_index: Index(10),
+            persisted_index: Index(10),
+            folded_index: Index(5),
+            purged_index: Index(2),
+            revision: self.state().revision,
+            members: vec![member, unpublished],
+            cluster_id: ClusterId(0xdead_beef_0000_0001),
+            counters: BTreeMap::from([("elections_total", 2)]),
+            poisoned: false,
+        }
+    }
+}
