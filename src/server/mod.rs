@@ -1,6 +1,454 @@
-//! The composition root.
+//! The composition root: builds every part of a node, wires them, and takes them down again. No logic of its own.
+//!
+//! **Order at start.** REST binds first of all, so that `/health` answers 503 from the first moment; then peers and gRPC.
+//! Then the data directory: identity, log, state file. Only when the log is recovered does the node speak to peers;
+//! other REST requests wait for that within their deadline.
+//!
+//! **Order at the end.** The front doors stop accepting and finish what they have begun, within a bound; the group stops
+//! and folds; then the peers' connections close. A fatal report (disk, damage, identity, broken invariant) ends the node
+//! at once instead: whatever has not been acknowledged is unknown to its caller, which is the truth.
 
 pub mod grpc;
 pub mod serve;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use self::serve::{ServeOptions, Traffic};
+use crate::api;
+use crate::clock::{SharedClock, sleep};
+use crate::config::Config;
+use crate::fsm::{self, Store};
+use crate::node::executor::{Lane, SharedExecutor};
+use crate::node::identity::{self, Identity};
+use crate::node::{self, Fatal, FatalSender, LogWriter};
+use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
+use crate::shard::Router;
+use crate::transport::net::{Listener, SharedNet};
+use crate::transport::{self, Transport};
+use crate::types::GroupId;
+use crate::wal::fs::SharedFs;
+use crate::wal::{self, Wal};
+
+/// How often gRPC's health service learns whether a quorum read is confirmed.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the raw state file at a path.
+pub type OpenStateFile =
+    Arc<dyn Fn(&Path) -> Result<Box<dyn redb::StorageBackend>, fsm::Error> + Send + Sync>;
+
+/// What differs between production and simulation, and nothing else does.
+#[derive(Clone)]
+pub struct Seams {
+    /// The log's and the identity's file system.
+    pub fs: SharedFs,
+    /// The network.
+    pub net: SharedNet,
+    /// Where blocking work runs.
+    pub executor: SharedExecutor,
+    /// Time and entropy.
+    pub clock: SharedClock,
+    /// The state file.
+    pub state_file: OpenStateFile,
+    /// Whether HTTP answers carry a `Date`; the wall clock would make a simulation unrepeatable.
+    pub http_date: bool,
+}
+
+/// Why a node ended other than by request. The number is the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// Something nobody expected.
+    Unexpected = 1,
+    /// Wrong usage, a port in use, an unusable directory.
+    Usage = 2,
+    /// Stored data is damaged.
+    Damaged = 3,
+    /// The disk failed.
+    Disk = 4,
+    /// The cluster refuses this node's identity, or has removed it.
+    Identity = 5,
+}
+
+/// Why a node ended other than by request.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Exit {
+    /// For the process's exit code.
+    pub code: ExitCode,
+    /// For a person.
+    pub message: String,
+}
+
+impl Exit {
+    fn new(code: ExitCode, message: impl Into<String>) -> Exit {
+        Exit { code, message: message.into() }
+    }
+}
+
+impl From<Fatal> for Exit {
+    fn from(fatal: Fatal) -> Exit {
+        match fatal {
+            Fatal::Disk(text) => Exit::new(ExitCode::Disk, text),
+            Fatal::Damaged(text) => Exit::new(ExitCode::Damaged, text),
+            Fatal::Refused(text) => Exit::new(ExitCode::Identity, text),
+            Fatal::Broken(text) => Exit::new(ExitCode::Unexpected, text),
+        }
+    }
+}
+
+impl From<identity::Error> for Exit {
+    fn from(error: identity::Error) -> Exit {
+        let code = match error {
+            identity::Error::Io { .. } => ExitCode::Usage,
+            identity::Error::Damaged { .. } => ExitCode::Damaged,
+            identity::Error::Foreign { .. } => ExitCode::Identity,
+        };
+        Exit::new(code, error.to_string())
+    }
+}
+
+impl From<wal::Error> for Exit {
+    fn from(error: wal::Error) -> Exit {
+        if matches!(error, wal::Error::Locked { .. }) {
+            return Exit::new(ExitCode::Usage, error.to_string());
+        }
+        Fatal::of_log(&error).into()
+    }
+}
+
+/// What an unusable state file means; the store itself does not know its path.
+fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
+    match error {
+        fsm::Error::Locked { .. } => Exit::new(ExitCode::Usage, error.to_string()),
+        fsm::Error::Damaged { .. } | fsm::Error::Version { .. } => {
+            let text = format!(
+                "{}: {error}; this node does not start from it: restore the directory from a backup, or remove this \
+                 member and add a new one with an empty directory",
+                path.display()
+            );
+            Exit::new(ExitCode::Damaged, text)
+        }
+        fsm::Error::Io { .. } | fsm::Error::Undecodable { .. } => {
+            let exit = Exit::from(Fatal::of_store(error));
+            Exit::new(exit.code, format!("{}: {}", path.display(), exit.message))
+        }
+    }
+}
+
+/// Runs one node until `shutdown` completes, then drains it and returns.
+///
+/// # Errors
+/// Why the node could not start or go on.
+pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()>) -> Result<(), Exit> {
+    let (router_sender, router) = watch::channel(None);
+    let (alive_sender, alive) = watch::channel(true);
+    let doors = Doors::open(&config, &seams, router.clone(), alive).await?;
+    let peer_listener = bind(&seams, &config.peer, "peer").await?;
+    let grpc_listener = bind(&seams, &config.grpc, "grpc").await?;
+    info!(id = %config.id, http = config.http, peer = config.peer, grpc = config.grpc, "listening");
+
+    let mut shutdown = std::pin::pin!(shutdown);
+    let opened = tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(()),
+        opened = Data::open(&config, &seams) => opened?,
+    };
+    let (fatal, mut fatal_reports) = FatalSender::channel();
+    let poisoned = Arc::new(AtomicBool::new(false));
+    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone());
+    let mut tasks = JoinSet::new();
+    let (ready_sender, ready) = watch::channel(false);
+    tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
+    let peer_routes = node.transport.routes().into_axum_router();
+    let peers = spawn_serve(&seams, &config, peer_listener, Traffic::Peers, peer_routes);
+    let grpc_routes = grpc::routes(ready).into_axum_router();
+    let grpc = spawn_serve(&seams, &config, grpc_listener, Traffic::Clients, grpc_routes);
+    router_sender.send_replace(Some(node.router.clone()));
+    info!(id = %config.id, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
+
+    let ended = tokio::select! {
+        biased;
+        () = &mut shutdown => None,
+        Some(report) = fatal_reports.recv() => Some(Exit::from(report)),
+        () = node.running.ended() => Some(Exit::new(ExitCode::Unexpected, "a task of the node ended by itself")),
+    };
+    if let Some(exit) = ended {
+        poisoned.store(true, Ordering::Relaxed);
+        alive_sender.send_replace(false);
+        return Err(exit);
+    }
+    info!(id = %config.id, "draining");
+    drop(tasks);
+    tokio::join!(doors.http.drain(), grpc.drain());
+    node.running.stop().await;
+    node.transport.close();
+    peers.drain().await;
+    info!(id = %config.id, "stopped");
+    Ok(())
+}
+
+/// The REST listener, served from the first moment on.
+struct Doors {
+    http: Serving,
+}
+
+impl Doors {
+    async fn open(
+        config: &Config,
+        seams: &Seams,
+        router: watch::Receiver<Option<Router>>,
+        alive: watch::Receiver<bool>,
+    ) -> Result<Doors, Exit> {
+        let listener = bind(seams, &config.http, "http").await?;
+        let front =
+            api::rest::Front { router, clock: seams.clock.clone(), limits: config.limits.clone(), alive };
+        Ok(Doors { http: spawn_serve(seams, config, listener, Traffic::Clients, api::rest::routes(front)) })
+    }
+}
+
+async fn bind(seams: &Seams, address: &str, what: &str) -> Result<Box<dyn Listener>, Exit> {
+    seams.net.bind(address).await.map_err(|error| {
+        let text = format!("cannot listen on {address} ({what}): {error}; choose another --{what} address");
+        Exit::new(ExitCode::Usage, text)
+    })
+}
+
+/// A listener being served.
+struct Serving {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Stops accepting, lets requests finish within the drain timeout, closes the rest.
+    async fn drain(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+fn spawn_serve(
+    seams: &Seams,
+    config: &Config,
+    listener: Box<dyn Listener>,
+    traffic: Traffic,
+    routes: axum::Router,
+) -> Serving {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let options = ServeOptions {
+        connections_max: config.limits.connections_max,
+        date_header: seams.http_date,
+        drain: config.limits.drain_timeout,
+        traffic,
+        clock: seams.clock.clone(),
+    };
+    let stopped = async move {
+        let _ = stopped.await;
+    };
+    let task = tokio::spawn(serve::serve(listener, routes, options, stopped));
+    Serving { stop, task }
+}
+
+/// What the data directory holds, opened and recovered.
+struct Data {
+    identity: Identity,
+    wal: Wal,
+    reader: wal::Reader,
+    group: wal::RecoveredGroup,
+    store: Store,
+}
+
+impl Data {
+    async fn open(config: &Config, seams: &Seams) -> Result<Data, Exit> {
+        let lane = Lane::open(&*seams.executor, "open");
+        let (config, seams) = (config.clone(), seams.clone());
+        let opened = lane.run(move || Data::open_blocking(&config, &seams)).await;
+        opened.unwrap_or_else(|| Err(Exit::new(ExitCode::Unexpected, "opening the data directory panicked")))
+    }
+
+    fn open_blocking(config: &Config, seams: &Seams) -> Result<Data, Exit> {
+        let dir = &config.data_dir;
+        let members = config.initial_cluster.keys().copied().collect();
+        let expected = identity::Expected { node: config.id, token: &config.cluster_token, members };
+        let identity = Identity::open(seams.fs.clone(), dir, &expected, seams.clock.random())?;
+
+        let wal_dir = dir.join("wal");
+        let has_log = seams.fs.list(&wal_dir).is_ok_and(|names| !names.is_empty());
+        if identity.is_ready() && !has_log {
+            let text = format!(
+                "{}: the log is missing, and with it this node's votes; restore the directory from a backup, or \
+                 remove this member and add a new one",
+                wal_dir.display()
+            );
+            return Err(Exit::new(ExitCode::Damaged, text));
+        }
+        let limits = &config.limits;
+        let options = wal::Options {
+            segment_bytes: limits.wal_segment_bytes,
+            // A follower's log may be somewhat longer than that of the leader, which refuses writes at the limit.
+            bytes_max: limits.wal_bytes_max + limits.wal_bytes_max / 4,
+            tail_bytes_max: limits.log_cache_bytes_max,
+        };
+        let peers = config.initial_cluster.iter().map(|(id, address)| (*id, address.clone()));
+        let bootstrap = BTreeMap::from([(GroupId::FIRST, Membership::bootstrap(peers))]);
+        let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        if let Some(torn) = &recovered.torn {
+            warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
+        }
+        let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
+            Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
+        })?;
+        let store = open_store(config, seams, &group)?;
+        if !identity.is_ready() {
+            identity.set_ready()?;
+        }
+        Ok(Data { identity, wal, reader, group, store })
+    }
+}
+
+fn open_store(config: &Config, seams: &Seams, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+    let path = config.data_dir.join("state.redb");
+    let limits = &config.limits;
+    let options = fsm::Options {
+        write_set_bytes_max: limits.write_set_bytes_max,
+        cache_bytes: limits.store_cache_bytes,
+        session_inflight_max: limits.session_inflight_max,
+        sessions_max: limits.sessions_max,
+    };
+    let store = (seams.state_file)(&path)
+        .and_then(|file| Store::open(file, options))
+        .map_err(|error| store_exit(&path, &error))?;
+    let folded = store.folded().0;
+    let (purged, _) = group.purged;
+    if folded < purged || folded > group.last {
+        let text = format!(
+            "{}: it ends at index {folded}, but the log holds {} to {}: state and log are not of the same node or \
+             moment; restore both from one backup, or remove this member and add a new one",
+            path.display(),
+            purged.next(),
+            group.last
+        );
+        return Err(Exit::new(ExitCode::Damaged, text));
+    }
+    Ok(store)
+}
+
+/// A node's parts, running.
+struct Assembled {
+    router: Router,
+    running: node::Running,
+    transport: Transport,
+}
+
+impl Assembled {
+    fn build(
+        config: &Config,
+        seams: &Seams,
+        data: Data,
+        fatal: FatalSender,
+        poisoned: Arc<AtomicBool>,
+    ) -> Assembled {
+        let Data { identity, wal, reader, group, store } = data;
+        let limits = &config.limits;
+        let clock = &seams.clock;
+        let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
+        let own = own_record(config, incarnation);
+        let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
+        let (log, _) = LogWriter::start(wal, Lane::open(&*seams.executor, "wal"), fatal.clone());
+        let (transport, inbox) = Transport::start(
+            seams.net.clone(),
+            clock.clone(),
+            transport::Identity { cluster, node: config.id, incarnation },
+            Arc::new(identity),
+            transport::Limits::from(limits),
+        );
+        let (handle, running) = node::start(node::Parts {
+            id: config.id,
+            group: GroupId::FIRST,
+            cluster,
+            limits: limits.clone(),
+            heartbeat_interval: config.heartbeat_interval,
+            raft,
+            store,
+            log,
+            reader,
+            transport: transport.clone(),
+            inbox,
+            clock: clock.clone(),
+            executor: seams.executor.clone(),
+            own,
+            fatal,
+            poisoned,
+        });
+        Assembled { router: Router::new(handle), running, transport }
+    }
+}
+
+fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> MemberRecord {
+    MemberRecord {
+        id: config.id,
+        incarnation: Some(incarnation),
+        role: Role::Voter,
+        peer: config.advertise_peer.clone(),
+        http: config.advertise_http.clone(),
+        grpc: config.advertise_grpc.clone(),
+        labels: BTreeMap::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn raft_config(
+    config: &Config,
+    clock: &SharedClock,
+    incarnation: crate::types::Incarnation,
+) -> crate::raft::Config {
+    let limits = &config.limits;
+    crate::raft::Config {
+        id: config.id,
+        heartbeat_interval: config.heartbeat_interval,
+        election_timeout: config.election_timeout,
+        append_batch_bytes_max: limits.append_batch_bytes_max,
+        append_inflight_max: limits.append_inflight_max,
+        append_inflight_bytes_max: limits.append_inflight_bytes_max,
+        uncommitted_bytes_max: limits.uncommitted_bytes_max,
+        cache_bytes_max: limits.log_cache_bytes_max,
+        apply_inflight_bytes_max: limits.apply_inflight_bytes_max,
+        reads_waiting_max: limits.reads_waiting_max,
+        seed: clock.random(),
+        incarnation,
+        boot: clock.random(),
+    }
+}
+
+fn restored(group: wal::RecoveredGroup, store: &Store) -> Restored {
+    Restored {
+        hard_state: group.hard_state,
+        purged: group.purged,
+        base: group.base,
+        memberships: group.memberships,
+        terms: group.terms,
+        last: group.last,
+        tail: group.tail,
+        applied: store.applied().0,
+    }
+}
+
+/// Tells gRPC's health service whether this node can serve a linearizable read.
+async fn watch_health(router: Router, clock: SharedClock, ready: watch::Sender<bool>) {
+    loop {
+        let deadline = clock.now().plus(HEALTH_INTERVAL);
+        let confirmed = router.confirm(deadline).await.is_ok();
+        ready.send_if_modified(|ready| std::mem::replace(ready, confirmed) != confirmed);
+        sleep(&*clock, HEALTH_INTERVAL).await;
+    }
+}
