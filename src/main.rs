@@ -1,3 +1,7 @@
-//! The one binary.
+//! The one binary. Everything it does is in [`quorate::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::cli::main()
+}

@@ -1,1 +1,224 @@
-//! (see ARCHITECTURE.md)
+//! The command line: `quorate serve`, `demo`, `health`, `wal inspect`.
+//!
+//! Thin on purpose: a command reads its settings, calls the library, and turns the outcome into text and an exit
+//! code. What a command reports goes to stdout; what went wrong goes to stderr as **one line** that begins with
+//! `quorate:` and says what to do, because it is read in a service's log as often as on a terminal.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done, or stopped as asked |
+//! | 1 | unexpected; also: `health` found the node not healthy |
+//! | 2 | usage: a flag, a setting, a port or a directory; nothing was started |
+//! | 3 | damaged data |
+//! | 4 | the disk failed |
+//! | 5 | the identity was refused by the cluster, or the node was removed from it |
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+mod demo;
+mod health;
+mod http;
+mod serve;
+mod settings;
+mod values;
+mod wal_inspect;
+
+/// Nothing more than asked for.
+const SUCCESS: u8 = 0;
+/// Something that nobody foresaw.
+const UNEXPECTED: u8 = 1;
+/// The caller's to mend: flags, settings, ports, directories.
+const USAGE: u8 = 2;
+
+const AFTER_HELP: &str = "\
+Examples:
+  quorate demo                               three nodes on this machine, to try things with
+  quorate demo --nodes 5 --dir ./cluster     five, and keep their data
+  quorate serve --id 1 --data-dir /var/lib/quorate --initial-cluster 1=127.0.0.1:7001
+                                             a cluster of one node
+  quorate health --endpoint http://127.0.0.1:8082
+  quorate wal inspect /var/lib/quorate
+
+Exit codes: 0 done or stopped, 1 unexpected (health: not healthy), 2 usage, port or directory,
+3 damaged data, 4 disk failure, 5 identity refused or removed.";
+
+/// A linearizable, replicated key-value store
+#[derive(Debug, clap::Parser)]
+#[command(name = "quorate", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(Box<serve::Args>),
+    Demo(demo::Args),
+    Health(health::Args),
+    /// Work with a node's log while the node is stopped
+    #[command(subcommand, arg_required_else_help = true)]
+    Wal(WalCommand),
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum WalCommand {
+    Inspect(wal_inspect::Args),
+}
+
+/// How a command ended that did not do what was asked: an exit code and one line of text.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl fmt::Display) -> Failure {
+        Failure { code, text: text.to_string() }
+    }
+
+    /// A failure that the caller mends.
+    fn usage(text: impl fmt::Display) -> Failure {
+        Failure::new(USAGE, text)
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match parse(std::env::args_os()) {
+        Ok(cli) => run(cli.command),
+        Err(error) => report_usage(&error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::from(SUCCESS),
+        Err(failure) => {
+            say_error(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Reads the arguments. Values of variables stay out of the help text: it is the same on every machine.
+fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env_values(true)))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Wal(WalCommand::Inspect(args)) => wal_inspect::run(&args),
+    }
+}
+
+/// Help goes to stdout as asked; a mistake becomes one line.
+fn report_usage(error: &clap::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that went away early (`| head`) is not an error.
+            let _ = error.print();
+            Ok(())
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Err(Failure::usage("a command is missing: see above"))
+        }
+        _ => Err(Failure::usage(one_line(&error.render().to_string()))),
+    }
+}
+
+/// clap's report without its usage part: the mistake and the tips, joined.
+fn one_line(report: &str) -> String {
+    let said = report.lines().map(str::trim).filter(|line| !line.is_empty());
+    let kept: Vec<&str> = said.take_while(|line| !line.starts_with("Usage:")).collect();
+    let kept = kept.into_iter().filter(|line| !line.starts_with("For more information"));
+    let text = kept.collect::<Vec<_>>().join("; ");
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    format!("{text} (see --help)")
+}
+
+/// Tells stderr what went wrong. There is nobody to tell if stderr is gone.
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "quorate: {text}");
+}
+
+/// Prints a line to stdout; false if nobody reads any more.
+fn say(text: &str) -> bool {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split_whitespace().map(Into::into))
+    }
+
+    fn failure(line: &str) -> Failure {
+        let error = parse_text(line).expect_err("the line is wrong");
+        report_usage(&error).expect_err("a mistake is a failure")
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_with_exit_code_2() {
+        for (line, part) in [
+            ("quorate serve --idd 1", "unexpected argument '--idd'"),
+            ("quorate serve --id one", "invalid value 'one' for '--id"),
+            ("quorate serve --id 1 --id 2", "cannot be used multiple times"),
+            ("quorate serve --heartbeat-interval 5", "needs a unit"),
+            ("quorate demo --nodes 8", "8 is not in 1..=7"),
+            ("quorate demo --nodes 0", "0 is not in 1..=7"),
+            ("quorate frobnicate", "unrecognized subcommand"),
+            ("quorate wal inspect", "<DIR>"),
+            ("quorate demo --flag-from-nowhere", "--flag-from-nowhere"),
+        ] {
+            let failure = failure(line);
+            assert_eq!(failure.code, USAGE, "{line}");
+            assert!(failure.text.contains(part), "{line}: {:?}", failure.text);
+            assert!(
+                !failure.text.contains('\n') && !failure.text.contains("Usage"),
+                "{line}: {:?}",
+                failure.text
+            );
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_mistakes() {
+        for line in
+            ["quorate --help", "quorate --version", "quorate serve --help", "quorate wal inspect --help"]
+        {
+            let error = parse_text(line).expect_err("clap reports help as an error");
+            assert!(!error.use_stderr(), "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_turns_fsync_off() {
+        let help = command().render_long_help().to_string();
+        let mut all = command();
+        let parts = all.get_subcommands_mut().map(|sub| sub.render_long_help().to_string());
+        for text in parts.chain([help]) {
+            let text = text.to_lowercase();
+            assert!(!text.contains("fsync") && !text.contains("unsafe"), "{text}");
+        }
+    }
+}

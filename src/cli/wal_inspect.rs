@@ -1,0 +1,83 @@
+//! `quorate wal inspect`: every record of a log, one line each, for a person or as JSON.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, USAGE, say};
+use crate::wal;
+
+const AFTER_HELP: &str = "\
+Examples:
+  quorate wal inspect /var/lib/quorate                 a node's data directory, or its wal/
+  quorate wal inspect /var/lib/quorate --json | jq -c 'select(.kind == \"entry\")'
+
+Reads only, and changes nothing. Exit code 3 if the log is damaged; what comes before the damage is printed.";
+
+/// Print every record of a stopped node's log
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// The node's data directory, or the wal directory in it
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let dir = log_dir(&args.dir)?;
+    let mut reading = true;
+    let mut print = |record: wal::inspect::RecordInfo| {
+        if !reading {
+            return;
+        }
+        let line = if args.json {
+            serde_json::to_string(&record).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+        } else {
+            record.to_string()
+        };
+        // A reader that went away early (`| head`) has seen enough.
+        reading = say(&line);
+    };
+    wal::inspect::inspect(&wal::fs::StdFs, &dir, &mut print)
+        .map_err(|error| Failure::new(exit_code(&error), format!("{}: {error}", dir.display())))
+}
+
+/// The log's own directory, whichever of the two was named.
+fn log_dir(dir: &Path) -> Result<PathBuf, Failure> {
+    let inner = dir.join("wal");
+    let log = if inner.is_dir() { inner } else { dir.to_path_buf() };
+    if !log.is_dir() {
+        return Err(Failure::new(USAGE, format!("{}: no such directory", log.display())));
+    }
+    Ok(log)
+}
+
+fn exit_code(error: &wal::Error) -> u8 {
+    match error {
+        wal::Error::Damaged { .. } | wal::Error::Version { .. } => 3,
+        wal::Error::Io { .. } => 4,
+        _ => super::UNEXPECTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_usage_error() {
+        let args = Args { dir: "/nowhere/at/all".into(), json: false };
+        let failure = run(&args).expect_err("there is none");
+        assert_eq!((failure.code, failure.text.as_str()), (USAGE, "/nowhere/at/all: no such directory"));
+    }
+
+    #[test]
+    fn both_directories_are_understood() {
+        let data = tempfile::tempdir().expect("a directory");
+        let wal = data.path().join("wal");
+        std::fs::create_dir(&wal).expect("a directory");
+        assert_eq!(log_dir(data.path()), Ok(wal.clone()));
+        assert_eq!(log_dir(&wal), Ok(wal));
+    }
+}
