@@ -34,6 +34,17 @@ pub struct RecordInfo {
     pub damage: Option<String>,
 }
 
+impl std::fmt::Display for RecordInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RecordInfo { segment, offset, length, group, index, term, kind, batch, damage } = self;
+        write!(
+            f,
+            "{segment:016x} {offset:>10} {length:>8}  {kind:<10} group {group} index {index} term {term} batch {batch}"
+        )?;
+        damage.as_ref().map_or(Ok(()), |damage| write!(f, "  {damage}"))
+    }
+}
+
 type Visit<'a> = &'a mut dyn FnMut(RecordInfo);
 
 /// Visits all records of all segments in `dir`, oldest first. Damage is visited, not returned; an error is one of

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Builds the image quorate:local from a static binary made on this machine: needs Rust, a C linker and a container
+# engine, and no image registry. For the image from source see docker/Dockerfile.
+#
+#     docker/build-local.sh [BINARY]     with BINARY, a static quorate that exists already
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+
+binary=${1:-}
+if [ -z "$binary" ]; then
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    # Naming the target keeps the flag from build scripts and procedural macros, which cannot be static. The variable
+    # replaces the flags of .cargo/config.toml, so these are repeated.
+    RUSTFLAGS="--cfg tokio_unstable -C target-feature=+crt-static" \
+        cargo build --release --locked --bin quorate --target "$target"
+    binary=${CARGO_TARGET_DIR:-target}/$target/release/quorate
+fi
+
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+mkdir "$context/data"
+cp "$binary" "$context/quorate"
+chmod 755 "$context/quorate"
+docker build -q -f docker/Dockerfile.local -t quorate:local "$context"
