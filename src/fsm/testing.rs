@@ -192,8 +192,13 @@ impl StorageBackend for CrashFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk();
         disk.change()?;
-        disk.synced = disk.current.clone();
-        disk.pending.clear();
+        let disk = &mut *disk;
+        for pending in disk.pending.drain(..) {
+            match pending {
+                Pending::SetLen(len) => disk.synced.resize(len, 0),
+                Pending::Write(offset, data) => write_inside(&mut disk.synced, offset, &data),
+            }
+        }
         Ok(())
     }
 

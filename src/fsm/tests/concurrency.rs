@@ -1,0 +1,227 @@
+//! Readers while batches are applied and folded.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+use super::support::*;
+use crate::command::{Answer, Found, Query};
+use crate::fsm::Store;
+use crate::fsm::testing::CrashFile;
+use crate::types::Keyspace;
+
+/// The entries of these tests: entry n takes revision n + 1, and each writes `head` and one other key, or removes one.
+fn entry(index: u64) -> crate::fsm::Input {
+    let key = format!("k{:03}", index * 7 % 100);
+    let other = if index.is_multiple_of(3) { delete(&key) } else { put(&key, &index.to_string()) };
+    input(index, write(vec![other, put("head", &index.to_string())]))
+}
+
+/// What the answer says of itself and what it holds must be one state.
+fn assert_is_one_state(answer: &Answer) {
+    assert_eq!(answer.revision.0, answer.applied.0 + 1, "revision and applied index do not belong together");
+    match &answer.found {
+        Found::Record(record) => {
+            let head = record.as_ref().map_or(1, |record| record.mod_revision.0);
+            assert_eq!(head, answer.revision.0, "the key that each entry writes is of another revision");
+        }
+        Found::Page { pairs, .. } => {
+            // Replay what the pairs should be: the last writer of each key up to the applied index.
+            let applied = answer.applied.0;
+            for (key, record) in pairs.iter().filter(|(key, _)| key.as_ref() != b"head") {
+                let wrote = record.mod_revision.0 - 1;
+                let last = (1..=applied).rev().find(|index| *key == format!("k{:03}", index * 7 % 100));
+                assert_eq!(Some(wrote), last, "{key:?} at {applied} shows entry {wrote}");
+            }
+            let keys = (0..100_u64).filter(|key| {
+                let last = (1..=applied).rev().find(|index| index * 7 % 100 == *key);
+                last.is_some_and(|last| !last.is_multiple_of(3))
+            });
+            let others = pairs.iter().filter(|(key, _)| key.as_ref() != b"head").count();
+            assert_eq!(others, keys.count(), "at {applied} keys are missing or too many");
+        }
+    }
+}
+
+#[test]
+fn every_answer_is_one_state_while_folds_go_on() {
+    const ENTRIES: u64 = 1_500;
+    let store = open(&CrashFile::new()).expect("open");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let folder = scope.spawn(|| {
+            let mut folds = 0;
+            while !stop.load(Ordering::Acquire) {
+                let folded = store.fold().expect("fold").0;
+                assert!(folded <= store.applied().0);
+                folds += 1;
+            }
+            folds
+        });
+        let readers: Vec<_> = [true, false]
+            .into_iter()
+            .map(|by_list| {
+                let (store, stop) = (&store, &stop);
+                scope.spawn(move || {
+                    let (mut last, mut reads) = (0, 0);
+                    while !stop.load(Ordering::Acquire) {
+                        let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
+                        let list = list_query("", None, usize::MAX, usize::MAX);
+                        let answer = store.query(if by_list { &list } else { &get }).expect("query");
+                        assert_is_one_state(&answer);
+                        assert!(answer.applied.0 >= last, "a later read saw an earlier state");
+                        last = answer.applied.0;
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for first in (1..=ENTRIES).step_by(5) {
+            let batch: Vec<_> = (first..first + 5).map(entry).collect();
+            store.apply(&batch).expect("apply");
+        }
+        stop.store(true, Ordering::Release);
+        let folds: u64 = folder.join().expect("the folder's assertions hold");
+        assert!(folds > 0, "there was no fold");
+        for reader in readers {
+            let reads: u64 = reader.join().expect("a reader's assertions hold");
+            assert!(reads > 0, "there was no read");
+        }
+    });
+}
+
+/// A raw file that stops in each sync until it is told to go on. But not in one that makes the file's growth durable:
+/// redb holds a lock over that one which every transaction needs to begin.
+#[derive(Debug)]
+struct Gated {
+    file: CrashFile,
+    grew: AtomicBool,
+    gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+impl StorageBackend for Gated {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.grew.store(true, Ordering::Release);
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.grew.load(Ordering::Acquire) {
+            return self.file.sync_data();
+        }
+        if let Some((stopped, go)) = &*self.gate.lock().expect("no test holds it") {
+            stopped.send(()).expect("the test listens");
+            go.recv().expect("the test lets go");
+        }
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.grew.store(false, Ordering::Release);
+        self.file.write(offset, data)
+    }
+}
+
+/// The same without chance: while a fold stands still in each of its syncs, entries are applied and all is readable.
+#[test]
+fn readers_and_the_applier_go_on_while_a_fold_waits_for_the_disk() {
+    let gated =
+        Arc::new(Gated { file: CrashFile::new(), grew: AtomicBool::new(false), gate: Mutex::new(None) });
+    #[derive(Debug)]
+    struct Shared(Arc<Gated>);
+    impl StorageBackend for Shared {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+    let store = Store::open(Box::new(Shared(gated.clone())), options()).expect("open");
+    let mut index = 0;
+    let mut go_on = |store: &Store| {
+        for _ in 0..20 {
+            index += 1;
+            store.apply(&[entry(index)]).expect("apply");
+            let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
+            assert_is_one_state(&store.query(&get).expect("get"));
+        }
+        let list = list_query("", None, usize::MAX, usize::MAX);
+        assert_is_one_state(&store.query(&list).expect("list"));
+    };
+    for _ in 0..4 {
+        go_on(&store);
+        let before = store.applied();
+        let (stopped_sender, stopped) = channel();
+        let (go, go_receiver) = channel();
+        *gated.gate.lock().expect("no fold is under way") = Some((stopped_sender, go_receiver));
+        std::thread::scope(|scope| {
+            let fold = scope.spawn(|| {
+                let folded = store.fold().expect("fold");
+                // The gate holds the sender: without it the loop below ends.
+                *gated.gate.lock().expect("no sync is under way") = None;
+                folded
+            });
+            let mut syncs = 0;
+            while stopped.recv().is_ok() {
+                syncs += 1;
+                go_on(&store);
+                assert!(!store.fold_due(), "one fold at a time");
+                assert!(store.folded() < before, "folded before it is durable");
+                go.send(()).expect("the fold waits");
+            }
+            assert!(syncs >= 2, "a commit in two phases syncs twice, this one {syncs} times");
+            assert_eq!(fold.join().expect("the fold"), before);
+        });
+        assert_eq!(store.folded(), before);
+        go_on(&store);
+    }
+}
+
+#[test]
+fn a_full_write_set_says_so_and_a_fold_empties_it() {
+    let mut options = options();
+    options.write_set_bytes_max = 10_000;
+    let store = Store::open(Box::new(CrashFile::new()), options).expect("open");
+    let mut index = 0;
+    let mut fill = |until: &dyn Fn() -> bool| {
+        while !until() {
+            index += 1;
+            assert!(index < 1_000, "the write set never fills up");
+            store
+                .apply(&[input(index, write(vec![put(&format!("k{index}"), "0123456789")]))])
+                .expect("apply");
+        }
+    };
+    fill(&|| store.fold_due());
+    assert!(!store.is_full());
+    let bytes = store.sizes().write_set_bytes;
+    assert!((5_000..5_500).contains(&bytes), "a fold is due at half the limit, not at {bytes} bytes");
+    fill(&|| store.is_full());
+    let bytes = store.sizes().write_set_bytes;
+    assert!((10_000..10_500).contains(&bytes), "full at {bytes} bytes");
+    store.fold().expect("fold");
+    assert!(!store.is_full() && !store.fold_due());
+    assert_eq!((store.sizes().write_set_bytes, store.sizes().frozen_bytes), (0, 0));
+}

@@ -1,0 +1,144 @@
+//! Sessions: once and only once (covers H24).
+
+use super::support::*;
+use crate::command::{Command, Reply};
+use crate::fsm::Store;
+use crate::fsm::testing::CrashFile;
+use crate::types::{ClientId, Revision};
+
+fn store_with(client: u128) -> Store {
+    let store = open(&CrashFile::new()).expect("open");
+    assert_eq!(apply(&store, Command::OpenSession { client: ClientId(client) }), Reply::SessionOpened);
+    store
+}
+
+/// A write in session 1.
+fn call(store: &Store, seq: u64, done_below: u64, value: &str) -> Reply {
+    apply_envelope(store, &envelope(Some(at(1, seq, done_below)), write(vec![put("k", value)])))
+}
+
+fn written(revision: u64) -> Reply {
+    Reply::Written { revision: Revision(revision), deleted: 0 }
+}
+
+fn assert_refused(reply: Reply, why: &str) {
+    let Reply::SessionRefused { reason } = reply else { panic!("{reply:?} is no refusal") };
+    assert!(reason.contains(why), "{reason:?} does not say {why:?}");
+}
+
+#[test]
+fn a_session_is_never_opened_by_use() {
+    let store = open(&CrashFile::new()).expect("open");
+    assert_eq!(call(&store, 1, 1, "a"), Reply::SessionGone);
+    assert_eq!(get(&store, "k"), None, "the write was not executed");
+}
+
+#[test]
+fn a_repeated_seq_gets_its_first_reply_and_is_not_executed() {
+    let store = store_with(1);
+    assert_eq!(call(&store, 1, 1, "a"), written(2));
+    assert_eq!(apply(&store, write(vec![put("k", "by another")])), written(3));
+    assert_eq!(call(&store, 1, 1, "a"), written(2));
+    assert_eq!(get(&store, "k").expect("k was put").value, bytes("by another"));
+}
+
+#[test]
+fn the_reply_of_a_failed_condition_is_kept_too() {
+    let store = store_with(1);
+    let failed = Reply::ConditionFailed { revision: Revision(1) };
+    let command = envelope(Some(at(1, 1, 1)), write_if("k", 7, vec![put("k", "a")]));
+    assert_eq!(apply_envelope(&store, &command), failed);
+    for _ in 0..6 {
+        apply(&store, write(vec![put("k", "b")]));
+    }
+    // At revision 7 the condition would hold now.
+    assert_eq!(get(&store, "k").expect("k was put").mod_revision, Revision(7));
+    assert_eq!(apply_envelope(&store, &command), failed);
+}
+
+#[test]
+fn a_repeated_seq_with_another_command_is_refused() {
+    let store = store_with(1);
+    call(&store, 1, 1, "a");
+    assert_refused(call(&store, 1, 1, "b"), "another command");
+    assert_eq!(store.revision(), Revision(2));
+}
+
+#[test]
+fn calls_may_be_applied_out_of_order_within_the_window() {
+    let store = store_with(1);
+    assert_eq!(call(&store, 4, 1, "d"), written(2));
+    assert_eq!(call(&store, 2, 1, "b"), written(3));
+    assert_eq!(call(&store, 4, 1, "d"), written(2));
+    assert_eq!(call(&store, 1, 1, "a"), written(4));
+    assert_eq!(call(&store, 3, 1, "c"), written(5));
+}
+
+#[test]
+fn a_seq_outside_the_window_is_refused() {
+    let store = store_with(1);
+    // The window is 4 wide.
+    assert_refused(call(&store, 5, 1, "e"), "beyond the window");
+    assert_refused(call(&store, u64::MAX, 1, "e"), "beyond the window");
+    call(&store, 1, 1, "a");
+    assert_eq!(call(&store, 5, 2, "e"), written(3));
+    assert_refused(call(&store, 1, 1, "a"), "below 2");
+    // An old message with an older done_below does not move the window back.
+    assert_refused(call(&store, 1, 0, "a"), "below 2");
+    assert_refused(call(&store, 0, 0, "a"), "1 or more");
+    assert_refused(call(&store, 3, 4, "c"), "not done");
+    // Nor did the malformed one move it forward.
+    assert_eq!(call(&store, 2, 2, "b"), written(4));
+    assert_eq!(call(&store, u64::MAX, u64::MAX, "z"), written(5));
+}
+
+#[test]
+fn opening_twice_keeps_the_replies_and_closing_forgets_them() {
+    let store = store_with(1);
+    call(&store, 1, 1, "a");
+    assert_eq!(apply(&store, Command::OpenSession { client: ClientId(1) }), Reply::SessionOpened);
+    assert_eq!(call(&store, 1, 1, "a"), written(2));
+    assert_eq!(apply(&store, Command::CloseSession { client: ClientId(1) }), Reply::SessionClosed);
+    assert_eq!(apply(&store, Command::CloseSession { client: ClientId(1) }), Reply::SessionClosed);
+    assert_eq!(call(&store, 1, 1, "a"), Reply::SessionGone);
+    apply(&store, Command::OpenSession { client: ClientId(1) });
+    assert_eq!(call(&store, 1, 1, "a"), written(3), "a session opened anew remembers nothing");
+}
+
+#[test]
+fn one_session_too_many_evicts_the_one_unused_for_longest() {
+    let store = store_with(1);
+    let open_one = |client| apply(&store, Command::OpenSession { client: ClientId(client) });
+    open_one(2);
+    open_one(3);
+    // Session 1 is the oldest, but was used last.
+    call(&store, 1, 1, "a");
+    open_one(4);
+    assert_eq!(store.sizes().sessions, 3);
+    assert_eq!(call(&store, 1, 1, "a"), written(2));
+    let in_2 = envelope(Some(at(2, 1, 1)), write(vec![put("k", "b")]));
+    assert_eq!(apply_envelope(&store, &in_2), Reply::SessionGone);
+}
+
+#[test]
+fn a_reply_outlives_folds_and_restarts_until_it_is_done() {
+    let file = CrashFile::new();
+    let mut store = open(&file).expect("open");
+    apply(&store, Command::OpenSession { client: ClientId(1) });
+    call(&store, 1, 1, "a");
+    call(&store, 3, 1, "c");
+    for round in 0..3 {
+        store.fold().expect("fold");
+        drop(store);
+        store = open(&file).expect("reopen");
+        assert_eq!(call(&store, 1, 1, "a"), written(2), "round {round}");
+        assert_eq!(call(&store, 3, 1, "c"), written(3), "round {round}");
+    }
+    // The window moves on, and the fold removes the rows behind it.
+    assert_eq!(call(&store, 4, 4, "d"), written(4));
+    store.fold().expect("fold");
+    drop(store);
+    let store = open(&file).expect("reopen");
+    assert_refused(call(&store, 3, 1, "c"), "below 4");
+    assert_eq!(call(&store, 4, 4, "d"), written(4));
+}
