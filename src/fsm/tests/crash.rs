@@ -177,7 +177,7 @@ fn a_crash_while_the_file_grows_and_shrinks_is_survived() {
     let (most, last) = (lengths.iter().max().expect("lengths"), file.bytes().len());
     assert!(*most > 4 << 20 && last < *most / 2, "the file never grew or never shrank: {lengths:?}, {last}");
     let (calls, _) = scenario.measure();
-    scenario.crash_everywhere(calls as usize / 24);
+    scenario.crash_everywhere(calls as usize / 8);
 }
 
 /// The power goes again while the store is being opened after a crash.
