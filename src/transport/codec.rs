@@ -1,11 +1,15 @@
 //! The core's messages to and from their protobuf form.
 //!
-//! Encoding moves: payloads are shared, never copied. Decoding trusts nothing: each rule that the core's types state
+//! Encoding moves: payloads are shared, never copied. Decoding copies small payloads out of the received buffer, since
+//! a value that stays in memory for long (in a write set, say) must not keep a frame of other values alive with it; a
+//! payload that is most of its buffer is shared. Decoding trusts nothing: each rule that the core's types state
 //! (addresses, contiguous entries, terms that do not fall, payloads that match their checksum) is checked here, and a
 //! message that breaks one is an error, never a panic. A checksum is compared with what the leader made, never made
 //! anew: damage on the way must not be blessed.
 
 use std::fmt;
+
+use bytes::Bytes;
 
 use crate::raft::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
@@ -141,8 +145,14 @@ fn encode_request(request: ReadRequest) -> proto::ReadRequest {
     proto::ReadRequest { incarnation: request.incarnation.0, boot: request.boot, counter: request.counter }
 }
 
-/// The message, if it comes from `from`, is for `to` and keeps all rules.
-pub(super) fn decode(envelope: proto::Envelope, from: NodeId, to: NodeId) -> Result<Envelope, Reject> {
+/// The message, if it comes from `from`, is for `to` and keeps all rules. `received_bytes` is the size of the buffer
+/// that its payloads are slices of.
+pub(super) fn decode(
+    envelope: proto::Envelope,
+    from: NodeId,
+    to: NodeId,
+    received_bytes: usize,
+) -> Result<Envelope, Reject> {
     if envelope.from != from.0 || envelope.to != to.0 {
         return Err(Reject::Address { from: envelope.from, to: envelope.to });
     }
@@ -160,7 +170,7 @@ pub(super) fn decode(envelope: proto::Envelope, from: NodeId, to: NodeId) -> Res
             transfer: m.transfer,
         },
         Proto::VoteReply(m) => Message::VoteReply { granted: m.granted },
-        Proto::Append(m) => Message::Append(decode_append(m, term)?),
+        Proto::Append(m) => Message::Append(decode_append(m, term, received_bytes)?),
         Proto::AppendReply(m) => Message::AppendReply(decode_append_reply(m)?),
         Proto::Heartbeat(m) => Message::Heartbeat {
             session: SessionId(m.session),
@@ -179,7 +189,7 @@ pub(super) fn decode(envelope: proto::Envelope, from: NodeId, to: NodeId) -> Res
     Ok(Envelope { from, to, term, message })
 }
 
-fn decode_append(append: proto::Append, term: Term) -> Result<Append, Reject> {
+fn decode_append(append: proto::Append, term: Term, received_bytes: usize) -> Result<Append, Reject> {
     let mut previous = (append.prev_index, append.prev_term);
     let mut entries = Vec::with_capacity(append.entries.len());
     for entry in append.entries {
@@ -188,7 +198,7 @@ fn decode_append(append: proto::Append, term: Term) -> Result<Append, Reject> {
             return Err(Reject::Gap { index: entry.index });
         }
         previous = (entry.index, entry.term);
-        entries.push(decode_entry(entry)?);
+        entries.push(decode_entry(entry, received_bytes)?);
     }
     Ok(Append {
         session: SessionId(append.session),
@@ -201,18 +211,24 @@ fn decode_append(append: proto::Append, term: Term) -> Result<Append, Reject> {
     })
 }
 
-fn decode_entry(entry: proto::Entry) -> Result<Entry, Reject> {
+fn decode_entry(entry: proto::Entry, received_bytes: usize) -> Result<Entry, Reject> {
     let kind = u8::try_from(entry.kind).ok().and_then(EntryKind::from_code);
     let kind = kind.ok_or(Reject::UnknownKind("entry"))?;
     if kind == EntryKind::Noop && !entry.payload.is_empty() {
         return Err(Reject::Field("payload"));
     }
     let index = Index(entry.index);
-    let entry = Entry { index, term: Term(entry.term), kind, payload: entry.payload, crc: entry.crc };
+    let payload = detach(entry.payload, received_bytes);
+    let entry = Entry { index, term: Term(entry.term), kind, payload, crc: entry.crc };
     if !entry.is_intact() {
         return Err(Reject::Checksum { index: index.0 });
     }
     Ok(entry)
+}
+
+/// The payload, as something that keeps at most twice its own size alive.
+pub(super) fn detach(payload: Bytes, received_bytes: usize) -> Bytes {
+    if payload.len() < received_bytes / 2 { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
 fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject> {

@@ -30,6 +30,11 @@ pub(super) fn item_bytes<M: Message>(item: &M) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 
+/// The size of the buffer that a received frame of this size lies in.
+pub(super) fn received_bytes(frame: &Bytes) -> usize {
+    frame.len().max(BUFFER_BYTES)
+}
+
 /// The messages of a received frame.
 #[derive(Debug)]
 pub(super) struct Items<M> {
@@ -50,6 +55,11 @@ impl<M: Message + Default> Items<M> {
     /// Begins to take the frame apart.
     pub fn new(frame: Bytes) -> Items<M> {
         Items { rest: frame, message: PhantomData }
+    }
+
+    /// The bytes not yet taken apart.
+    pub fn rest_bytes(&self) -> usize {
+        self.rest.len()
     }
 
     fn next_item(&mut self) -> Result<Option<Bytes>, Fault> {
@@ -140,5 +150,5 @@ impl<M> Decoder for FrameCodec<M> {
     }
 }
 
-/// What tonic allocates for a call to begin with.
+/// What tonic allocates for a call to begin with; small frames are received into it one behind the other.
 const BUFFER_BYTES: usize = 32 << 10;

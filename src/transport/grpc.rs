@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming, body::Body};
 use crate::types::{GroupId, NodeId};
 
 use super::codec::{self, Reject};
-use super::frame::{Fault, Frame, FrameCodec, Items, item_bytes};
+use super::frame::{Fault, Frame, FrameCodec, Items, item_bytes, received_bytes};
 use super::lane::LaneKind;
 use super::proto::{self, forward_reply::Outcome, item};
 use super::shared::{Shared, raised};
@@ -176,55 +176,78 @@ impl Receiver {
                 }
             };
             self.shared.counters.frames_received.increment();
-            for item in Items::<proto::Item>::new(frame) {
-                match item {
-                    Ok(item) => {
-                        let Ok(()) = self.on_item(item).await else {
-                            return Status::unavailable("this node is stopping");
-                        };
-                    }
-                    Err(Fault::Item) => self.reject(&Reject::Malformed),
-                    Err(Fault::Frame) => {
-                        self.shared.counters.rejected_frames.increment();
-                        tracing::warn!(peer = self.from.0, "a peer sent a frame that cannot be read");
-                        return Status::invalid_argument("the frame cannot be read");
-                    }
+            if let Err(status) = self.on_frame(frame).await {
+                return status;
+            }
+        }
+    }
+
+    /// Delivers the frame's messages; the status to end the call with, if it must end.
+    async fn on_frame(&mut self, frame: Bytes) -> Result<(), Status> {
+        let received_bytes = received_bytes(&frame);
+        let mut items = Items::<proto::Item>::new(frame);
+        loop {
+            let before = items.rest_bytes();
+            let Some(item) = items.next() else { return Ok(()) };
+            let bytes = before - items.rest_bytes();
+            match item {
+                Ok(item) => {
+                    let delivered = self.on_item(item, bytes, received_bytes).await;
+                    delivered.map_err(|()| Status::unavailable("this node is stopping"))?;
+                }
+                Err(Fault::Item) => self.reject(&Reject::Malformed),
+                Err(Fault::Frame) => {
+                    self.shared.counters.rejected_frames.increment();
+                    tracing::warn!(peer = self.from.0, "a peer sent a frame that cannot be read");
+                    return Err(Status::invalid_argument("the frame cannot be read"));
                 }
             }
         }
     }
 
     /// Delivers or rejects one message. `Err` once nobody receives any more.
-    async fn on_item(&mut self, item: proto::Item) -> Result<(), ()> {
-        let bytes = item_bytes(&item);
+    async fn on_item(&mut self, item: proto::Item, bytes: usize, received_bytes: usize) -> Result<(), ()> {
         let group = GroupId(item.group);
         let inbound = match item.body {
             Some(item::Body::Envelope(envelope)) => {
-                let decoded = codec::decode(envelope, self.from, self.shared.identity.node);
-                match decoded {
+                let to = self.shared.identity.node;
+                match codec::decode(envelope, self.from, to, received_bytes) {
                     Ok(envelope) if codec::is_control(&envelope.message) == self.is_control() => {
-                        Inbound::Message { group, envelope }
+                        Ok(Inbound::Message { group, envelope })
                     }
-                    Ok(_) => return Ok(self.reject(&Reject::Lane)),
-                    Err(reject) => return Ok(self.reject(&reject)),
+                    Ok(_) => Err(Reject::Lane),
+                    Err(reject) => Err(reject),
                 }
             }
-            Some(item::Body::Forward(_)) if self.is_control() => return Ok(self.reject(&Reject::Lane)),
-            Some(item::Body::Forward(forward)) => match self.on_forward(group, forward).await? {
-                Some(inbound) => inbound,
-                None => return Ok(()),
-            },
-            None => return Ok(self.reject(&Reject::UnknownKind("item"))),
+            Some(item::Body::Forward(_)) if self.is_control() => Err(Reject::Lane),
+            Some(item::Body::Forward(mut forward)) => {
+                forward.request = codec::detach(forward.request, received_bytes);
+                match self.on_forward(group, forward).await? {
+                    Some(inbound) => Ok(inbound),
+                    None => return Ok(()),
+                }
+            }
+            None => Err(Reject::UnknownKind("item")),
         };
-        self.shared.counters.received.increment();
-        self.shared.inbox.deliver(self.kind, inbound, bytes).await
+        match inbound {
+            Ok(inbound) => {
+                self.shared.counters.received.increment();
+                self.shared.inbox.deliver(self.kind, inbound, bytes).await
+            }
+            Err(reject) => {
+                self.reject(&reject);
+                Ok(())
+            }
+        }
     }
 
+    /// The request for the node, unless too many are under way. `Err` once nobody takes the reply any more.
     async fn on_forward(&mut self, group: GroupId, forward: proto::Forward) -> Result<Option<Inbound>, ()> {
         let id = forward.id;
         let Ok(permit) = Arc::clone(&self.forwards).try_acquire_owned() else {
             self.shared.counters.forwards_refused.increment();
-            return self.waits.send(Wait { id, pending: None }).await.map_err(|_| ()).map(|()| None);
+            self.waits.send(Wait { id, pending: None }).await.map_err(|_| ())?;
+            return Ok(None);
         };
         let (reply, receiver) = oneshot::channel();
         let wait = Wait { id, pending: Some((receiver, permit)) };

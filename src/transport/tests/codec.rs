@@ -58,7 +58,7 @@ fn samples() -> Vec<(&'static str, Envelope)> {
 }
 
 fn back(envelope: proto::Envelope) -> Result<Envelope, Reject> {
-    decode(envelope, NodeId(1), NodeId(2))
+    decode(envelope, NodeId(1), NodeId(2), 0)
 }
 
 #[test]
@@ -89,21 +89,25 @@ fn the_wire_format_does_not_change_by_accident() {
     assert_eq!(text, GOLDEN);
 }
 
+/// A large value is never copied; a small one must not keep a large frame alive.
 #[test]
-fn payloads_are_shared_not_copied() {
+fn a_payload_is_shared_where_it_is_most_of_its_buffer() {
     let payload = Bytes::from(vec![3; 4_096]);
     let mut envelope = samples().remove(4).1;
     let Message::Append(append) = &mut envelope.message else { panic!("the sample is an append") };
     append.entries[1] = Entry::new(Index(12), Term(5), EntryKind::Command, payload.clone());
     let encoded = encode(envelope);
     let Some(Proto::Append(append)) = &encoded.message else { panic!("an append") };
-    assert_eq!(append.entries[1].payload.as_ptr(), payload.as_ptr());
+    assert_eq!(append.entries[1].payload.as_ptr(), payload.as_ptr(), "copied on the way out");
 
     let wire = Bytes::from(encoded.encode_to_vec());
-    let decoded = back(proto::Envelope::decode(wire.clone()).expect("well formed")).expect("valid");
-    let Message::Append(append) = decoded.message else { panic!("an append") };
-    let at = append.entries[1].payload.as_ptr();
-    assert!(wire.as_ptr_range().contains(&at), "the payload lies within the received frame");
+    for (received_bytes, shared) in [(wire.len(), true), (8_192, true), (8_194, false)] {
+        let decoded = proto::Envelope::decode(wire.clone()).expect("well formed");
+        let decoded = decode(decoded, NodeId(1), NodeId(2), received_bytes).expect("valid");
+        let Message::Append(append) = decoded.message else { panic!("an append") };
+        let at = append.entries[1].payload.as_ptr();
+        assert_eq!(wire.as_ptr_range().contains(&at), shared, "in a buffer of {received_bytes}");
+    }
 }
 
 #[test]
