@@ -39,7 +39,8 @@ fn options() -> ServeOptions {
     ServeOptions {
         connections_max: 16,
         date_header: true,
-        drain: DEADLINE,
+        // Longer than any test waits: what ends, ends by itself.
+        drain: DEADLINE * 10,
         traffic: Traffic::Clients,
         clock: SystemClock::shared(),
     }

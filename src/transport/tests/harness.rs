@@ -83,7 +83,8 @@ impl Node {
         let options = ServeOptions {
             connections_max: 64,
             date_header: true,
-            drain: DEADLINE,
+            // Longer than any test waits: what ends, ends by itself.
+            drain: DEADLINE * 10,
             traffic: Traffic::Peers,
             clock: clock(),
         };
