@@ -10,9 +10,11 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::types::Revision;
 
+use super::openapi;
 use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
@@ -25,9 +27,14 @@ pub(super) const QUERY: &[Parameter] = &[Parameter::Verbose];
 #[schema(as = HealthAnswer)]
 pub(super) struct HealthAnswer<'a> {
     /// `true` or `false`, as text (as etcd answers it).
+    #[schema(schema_with = health_schema)]
     health: &'a str,
     /// Why not; empty if it is.
     reason: &'a str,
+}
+
+fn health_schema() -> Object {
+    openapi::one_of(["true", "false"])
 }
 
 pub(super) async fn live(State(shared): Door, request: Request) -> Response {

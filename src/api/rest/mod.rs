@@ -16,12 +16,12 @@
 //! # Invariants
 //!
 //! - **Input is judged, never asserted.** No byte sequence makes a handler panic or answers 5xx by itself; what a
-//!   client may get wrong has a code of its own (see [`problem`]) and a text that says what to do.
+//!   client may get wrong has a code of its own (see `problem`) and a text that says what to do.
 //! - **A refusal at the door is a definite one.** A write answers `outcome: not_applied` unless the router said that
 //!   the outcome is unknown. Nothing here ever retries.
 //! - **Judged before it waits.** A request that is wrong is refused at once, also while the node is still opening;
 //!   one that is right waits for the node within its own deadline. Probes never wait for the node to open.
-//! - **The table is the router.** [`routes`] mounts what [`endpoints::ENDPOINTS`] lists, and `/openapi.json` describes
+//! - **The table is the router.** [`routes`] mounts what `endpoints` lists, and `/openapi.json` describes
 //!   the same table; a test holds the two against each other in both directions.
 //! - **Values are bytes.** JSON carries text; bytes that are not UTF-8 leave as base64 and say so beside themselves.
 //!

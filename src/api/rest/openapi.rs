@@ -12,10 +12,10 @@ use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, Parameter as ParameterDoc, ParameterBuilder, ParameterIn, Paths,
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ComponentsBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{ComponentsBuilder, Object, SchemaType, Type};
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref, RefOr,
-    Required, Response, ResponseBuilder, Schema,
+    ContentBuilder, Header, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref,
+    RefOr, Required, Response, ResponseBuilder, Schema,
 };
 
 use crate::config::Limits;
@@ -85,7 +85,7 @@ fn http_method(method: &Method) -> HttpMethod {
 }
 
 fn operation(endpoint: &Endpoint, limits: &Limits) -> Operation {
-    let id = format!("{} {}", endpoint.method.as_str().to_ascii_lowercase(), endpoint.path);
+    let id = format!("{}{}", endpoint.method.as_str().to_ascii_lowercase(), endpoint.path);
     let id = id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
     let mut operation = OperationBuilder::new().operation_id(Some(id));
     for parameter in endpoint.query {
@@ -165,6 +165,11 @@ fn timeout_parameter(limits: &Limits) -> ParameterDoc {
         .build()
 }
 
+/// A text that is one of a few.
+pub(super) fn one_of<const N: usize>(values: [&str; N]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values)).build()
+}
+
 fn request_id_parameter() -> ParameterDoc {
     ParameterBuilder::new()
         .name(REQUEST_ID_HEADER)
@@ -182,7 +187,7 @@ fn problem_response(codes: &[Code], kind: Kind) -> Response {
         codes.iter().map(|code| format!("`{}`: {}.", code.name(), code.title())).collect();
     let outcome = if kind == Kind::Write { " `outcome` says what became of the write." } else { "" };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response = ResponseBuilder::new()
+    let mut response = ResponseBuilder::new()
         .description(format!("{}{outcome}", lines.join(" ")))
         .content(problem::MEDIA_TYPE, content);
     if codes.iter().any(|code| code.retry_after().is_some()) {
@@ -190,21 +195,27 @@ fn problem_response(codes: &[Code], kind: Kind) -> Response {
             .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
             .description(Some("Seconds after which a retry makes sense."))
             .build();
-        return response.header("Retry-After", header).build();
+        response = response.header("Retry-After", header);
+    }
+    if codes.contains(&Code::ConditionFailed) {
+        response = response.header("X-Quorate-Revision", revision_header());
     }
     response.build()
 }
 
-/// 200 with the schema `name`, showing the store at a revision.
-fn answer(description: &str, name: &str) -> Response {
-    let revision = HeaderBuilder::new()
+fn revision_header() -> Header {
+    HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize))))
         .description(Some("The store's revision that the answer shows."))
-        .build();
+        .build()
+}
+
+/// 200 with the schema `name`, showing the store at a revision.
+fn answer(description: &str, name: &str) -> Response {
     ResponseBuilder::new()
         .description(description)
         .content("application/json", ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build())
-        .header("X-Quorate-Revision", revision)
+        .header("X-Quorate-Revision", revision_header())
         .build()
 }
 
@@ -247,26 +258,25 @@ pub(super) fn stats(operation: OperationBuilder) -> OperationBuilder {
 }
 
 pub(super) fn live(operation: OperationBuilder) -> OperationBuilder {
-    let operation = operation.summary(Some("Whether the process runs and its disk has not failed."));
-    health_answers(operation, "The node is live.", "The node's disk failed: restart it on a good one.")
+    operation
+        .summary(Some("Whether the process runs and its disk has not failed."))
+        .response("200", health("The node is live."))
+        .response("503", health("The node's disk failed: restart it on a good one."))
 }
 
 pub(super) fn ready(operation: OperationBuilder) -> OperationBuilder {
-    let operation = operation.summary(Some("Whether a quorum confirms a linearizable read."));
-    health_answers(operation, "The node is ready.", "The node is not ready: `reason` says why.")
+    let response = |about| health(about).header("X-Quorate-Revision", revision_header());
+    operation
+        .summary(Some("Whether a quorum confirms a linearizable read."))
+        .response("200", response("The node is ready."))
+        .response("503", response("The node is not ready: `reason` says why."))
 }
 
-fn health_answers(operation: OperationBuilder, well: &str, unwell: &str) -> OperationBuilder {
-    let json = || ContentBuilder::new().schema(Some(Ref::from_schema_name("HealthAnswer"))).build();
-    let text = || ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
-    let response = |description: &str| {
-        ResponseBuilder::new()
-            .description(description)
-            .content("application/json", json())
-            .content("text/plain", text())
-            .build()
-    };
-    operation.response("200", response(well)).response("503", response(unwell))
+/// What a probe answers: JSON, or lines if `verbose` was asked.
+fn health(about: &str) -> ResponseBuilder {
+    let json = ContentBuilder::new().schema(Some(Ref::from_schema_name("HealthAnswer"))).build();
+    let text = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    ResponseBuilder::new().description(about).content("application/json", json).content("text/plain", text)
 }
 
 pub(super) fn describe_api(operation: OperationBuilder) -> OperationBuilder {

@@ -6,10 +6,12 @@ use std::borrow::Cow;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::Object;
 
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::types::Revision;
+
+use super::openapi;
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -284,11 +286,14 @@ pub(super) struct ProblemBody<'a> {
     /// Writes only: `not_applied` (it was not executed and never will be) or `unknown` (it may have been or may
     /// still be).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(schema_with = outcome_schema, required = false)]
     pub(super) outcome: Option<&'a str>,
 }
 
 fn code_schema() -> Object {
-    let names = Code::ALL.map(Code::name);
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+    openapi::one_of(Code::ALL.map(Code::name))
+}
+
+fn outcome_schema() -> Object {
+    openapi::one_of([Outcome::NotApplied, Outcome::Unknown].map(Outcome::code))
 }

@@ -7,7 +7,9 @@ use axum::response::Response;
 use http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
+use super::openapi;
 use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
@@ -27,7 +29,8 @@ pub(super) struct StatsAnswer {
     cluster_id: String,
     /// The group that the rest is about.
     group: u32,
-    /// `leader`, `follower`, `candidate`, `pre-candidate` or `learner`.
+    /// What it is in its group.
+    #[schema(schema_with = state_schema)]
     state: &'static str,
     /// The leader's advertised http address; empty if none is known.
     leader: String,
@@ -78,6 +81,10 @@ pub(super) struct MemberAnswer {
     labels: BTreeMap<String, String>,
     /// Its version; empty until it published it.
     version: String,
+}
+
+fn state_schema() -> Object {
+    openapi::one_of(["leader", "follower", "candidate", "pre-candidate", "learner"])
 }
 
 pub(super) async fn stats(State(shared): Door, request: Request) -> Response {
