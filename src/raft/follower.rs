@@ -58,11 +58,15 @@ impl Raft {
             return;
         }
         let index = Index(prev_index.0 + entries.len() as u64);
-        if let Some(truncated) = self.log.store(entries, memberships) {
-            self.writes.truncate(truncated);
-            self.outbox.retract(truncated);
+        let has_memberships = !memberships.is_empty();
+        let truncated = self.log.store(entries, memberships);
+        if let Some(from) = truncated {
+            self.writes.truncate(from);
+            self.outbox.retract(from);
         }
-        self.refresh_quorum();
+        if has_memberships || truncated.is_some() {
+            self.refresh_quorum();
+        }
         self.commit_to(commit.min(index));
         self.outbox.after(self.config.id, from, self.term, reply(AppendResult::Matched { index }));
     }

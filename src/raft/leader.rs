@@ -224,10 +224,12 @@ impl Raft {
     /// Whether [`Raft::replicate`] would send anything.
     pub(super) fn is_replication_due(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
-        leader.rounds.is_broadcast_due()
-            || leader.peers.values().any(|peer| {
-                is_wanting(peer, self.log.committed()) || peer.plan(&self.config, &self.log) != Plan::Nothing
-            })
+        let (reads_due, round) = (leader.rounds.is_broadcast_due(), leader.rounds.current());
+        leader.peers.iter().any(|(&id, peer)| {
+            is_wanting(peer, self.log.committed())
+                || peer.plan(&self.config, &self.log) != Plan::Nothing
+                || (reads_due && peer.stamped < round && self.quorum.contains(id))
+        })
     }
 
     /// Sends every follower what it lacks, as far as its window goes; then what reads wait for.

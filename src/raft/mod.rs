@@ -27,3 +27,6 @@ pub use quorum::{Quorum, Tally, VOTERS_MAX};
 pub use raft::{ProposeError, Proposed, Raft};
 pub use ready::{Fetch, FetchFor, ReadId, ReadOutcome, Ready, RoleChange, RoleName, Write, WriteSeq};
 pub use timers::Counters;
+
+#[cfg(test)]
+mod tests;
