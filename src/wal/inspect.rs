@@ -1,6 +1,7 @@
 //! Shows what is in a log's files, record by record, also where they are damaged. Reads only, takes no lock, judges
 //! nothing: whether a log can be opened is [`super::Wal::open`]'s to say.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::error::Error;
@@ -25,12 +26,14 @@ pub struct RecordInfo {
     pub index: u64,
     /// The term, likewise.
     pub term: u64,
-    /// `segment`, `group`, `hard-state`, `noop`, `command`, `membership`, `purge`; `damaged` for what cannot be
-    /// read, `cut` for what a later segment has declared void.
+    /// `segment`, `group`, `hard-state`, `noop`, `command`, `membership`, `purge`. For what is not a record:
+    /// `damaged` (neither what was written nor unwritten), `unwritten` (though more follows), `partial` (sectors or
+    /// records of a batch that lacks others), `cut` (void: the next segment says that this one ends before).
     pub kind: &'static str,
     /// The batch it was written in; 0 where that cannot be read.
     pub batch: u64,
-    /// What is wrong with it.
+    /// What is wrong there. In the last batch `unwritten` and `partial` are what a crash leaves; elsewhere they are
+    /// damage too.
     pub damage: Option<String>,
 }
 
@@ -44,6 +47,7 @@ impl std::fmt::Display for RecordInfo {
         damage.as_ref().map_or(Ok(()), |damage| write!(f, "  {damage}"))
     }
 }
+const GAP: &str = "unwritten, though more follows";
 
 type Visit<'a> = &'a mut dyn FnMut(RecordInfo);
 
@@ -70,8 +74,10 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: Visit<'_>) -> Result<(), Error> {
                 inspect_segment(&span, end.min(header.bytes), visit)?;
             }
             Err(error @ Error::Io { .. }) => return Err(error),
-            Err(Error::Damaged { offset, what, .. }) => visit(damaged(*number, offset, 0, 0, what)),
-            Err(error) => visit(damaged(*number, 0, 0, 0, error.to_string())),
+            Err(Error::Damaged { offset, what, .. }) => {
+                visit(not_a_record(*number, offset..offset, 0, "damaged", &what));
+            }
+            Err(error) => visit(not_a_record(*number, 0..0, 0, "damaged", &error.to_string())),
         }
     }
     Ok(())
@@ -83,27 +89,31 @@ fn inspect_segment(span: &Span<'_>, end: u64, visit: Visit<'_>) -> Result<(), Er
     let mut sectors = Sectors::new(span, span.sectors.0);
     while let Some((sector, judged, data)) = sectors.next()? {
         let at = offset_of(sector);
-        let follows = batch.number > 0 && sector == batch.end_sector();
+        let follows = matches!(judged, Sector::Whole(frame) if frame.batch == batch.number
+            && sector == batch.end_sector() && u64::from(frame.place) == batch.sectors());
+        if !follows {
+            flush(span, &mut batch, end, false, visit);
+        }
+        let mut fault = |kind, from: u64, batch, what: &str| {
+            let kind = if from < end { kind } else { "cut" };
+            visit(not_a_record(span.segment, from..at.max(from + SECTOR_BYTES as u64), batch, kind, what));
+        };
         let frame = match judged {
-            Sector::Whole(frame) => frame,
-            _ => {
-                flush(span, &mut batch, end, false, visit);
-                gap = gap.or((judged == Sector::Unwritten).then_some(at));
-                if judged == Sector::Bad {
-                    let what = "the sector is neither whole nor unwritten";
-                    visit(damaged(span.segment, at, SECTOR_BYTES as u64, 0, what.to_owned()));
-                }
+            Sector::Unwritten => {
+                gap = gap.or(Some(at));
                 continue;
             }
+            Sector::Bad => {
+                gap.take().iter().for_each(|from| fault("unwritten", *from, 0, GAP));
+                fault("damaged", at, 0, "the sector is neither whole nor unwritten");
+                continue;
+            }
+            Sector::Whole(frame) => frame,
         };
-        if let Some(from) = gap.take().filter(|from| *from < end) {
-            visit(damaged(span.segment, from, at - from, 0, "unwritten, though more follows".to_owned()));
-        }
-        if !follows || frame.batch != batch.number || u64::from(frame.place) != batch.sectors() {
-            flush(span, &mut batch, end, false, visit);
+        gap.take().iter().filter(|from| **from < end).for_each(|from| fault("unwritten", *from, 0, GAP));
+        if !follows {
             if frame.place > 0 {
-                let what = "the sectors of the batch before this one are missing";
-                visit(damaged(span.segment, at, SECTOR_BYTES as u64, frame.batch, what.to_owned()));
+                fault("partial", at, frame.batch, "the sectors of the batch before this one are missing");
                 continue;
             }
             batch = Batch { number: frame.batch, first_sector: sector, data: Vec::new() };
@@ -141,7 +151,8 @@ fn flush(span: &Span<'_>, batch: &mut Batch, end: u64, whole: bool, visit: Visit
         };
         if at < end {
             let length = offset_of(batch.end_sector()).saturating_sub(at);
-            visit(damaged(span.segment, at, length, batch.number, what.to_owned()));
+            let kind = if whole { "damaged" } else { "partial" };
+            visit(not_a_record(span.segment, at..at + length, batch.number, kind, what));
         }
         return;
     }
@@ -177,16 +188,7 @@ fn first_sector(header: &SegmentHeader) -> RecordInfo {
     }
 }
 
-fn damaged(segment: u64, offset: u64, length: u64, batch: u64, what: String) -> RecordInfo {
-    RecordInfo {
-        segment,
-        offset,
-        length,
-        group: 0,
-        index: 0,
-        term: 0,
-        kind: "damaged",
-        batch,
-        damage: Some(what),
-    }
+fn not_a_record(segment: u64, at: Range<u64>, batch: u64, kind: &'static str, what: &str) -> RecordInfo {
+    let (offset, length, damage) = (at.start, at.end - at.start, Some(what.to_owned()));
+    RecordInfo { segment, offset, length, group: 0, index: 0, term: 0, kind, batch, damage }
 }

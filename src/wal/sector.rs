@@ -26,6 +26,7 @@ pub const DATA_BYTES: usize = SECTOR_BYTES - FRAME_BYTES;
 
 const RECORD_BEGINS: u32 = 1 << 30;
 const BATCH_ENDS: u32 = 1 << 31;
+const UNWRITTEN: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
 const PLACE_MASK: u32 = RECORD_BEGINS - 1;
 
 /// The file offset of a sector.
@@ -60,7 +61,7 @@ pub enum Sector {
 /// Judges a sector read from `sector` of `segment`.
 pub fn judge(bytes: &[u8], segment: u64, sector: u64) -> Sector {
     assert_eq!(bytes.len(), SECTOR_BYTES, "a sector has {SECTOR_BYTES} bytes");
-    if bytes.iter().all(|byte| *byte == 0) {
+    if *bytes == UNWRITTEN {
         return Sector::Unwritten;
     }
     let place = u32_at(bytes, 4);

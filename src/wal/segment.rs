@@ -181,7 +181,7 @@ impl Spare {
 
     /// Fills the next step with zeroes and syncs it.
     pub fn step(&mut self) -> Result<(), Error> {
-        const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
         let end = self.bytes.min(self.zeroed + Spare::STEP_BYTES);
         let mut at = self.zeroed;
         while at < end {

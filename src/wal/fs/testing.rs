@@ -142,8 +142,9 @@ impl MemFs {
         Arc::new(self.clone())
     }
 
-    /// An independent copy, with open handles belonging to the original.
+    /// An independent copy; open handles belong to the original, and the trace begins anew for both.
     pub fn fork(&self) -> MemFs {
+        self.state().trace.clear();
         MemFs(Arc::new(Mutex::new(self.state().clone())))
     }
 

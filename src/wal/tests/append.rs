@@ -335,3 +335,11 @@ fn the_real_disk_works() {
     let (_wal, reader, recovered) = Wal::open(fs, &dir, options(), &bootstrap()).unwrap();
     assert_eq!(Model::found(&recovered, &reader), model);
 }
+
+#[test]
+fn the_writer_moves_to_another_thread_and_readers_are_shared() {
+    fn movable<T: Send>() {}
+    fn shared<T: Clone + Send + Sync>() {}
+    movable::<Wal>();
+    shared::<Reader>();
+}

@@ -252,7 +252,7 @@ fn a_crash_at_every_call_and_another_in_the_recovery_lose_nothing() {
     assert!(calls > 80, "{calls} calls");
     let mut torn = 0;
     for call in 0..calls {
-        for loss in 0..6 {
+        for loss in 0..4 {
             let mut random = fastrand::Rng::with_seed(call * 100 + loss);
             let mut keep = move |_: Unsynced| match loss {
                 0 => false,
@@ -272,7 +272,7 @@ fn a_crash_at_every_call_and_another_in_the_recovery_lose_nothing() {
             let (_, _, recovered, found) = reopen(&fs);
             torn += u32::from(recovered.torn.is_some());
             check_found(&model, &step, &found, &context);
-            let start = if loss == 2 { 0 } else { recovery_calls.saturating_sub(6) };
+            let start = if loss == 2 { 0 } else { recovery_calls.saturating_sub(3) };
             for again in start..recovery_calls {
                 let fs = second.fork();
                 fs.fail_at(before + again, Fault::Stop);

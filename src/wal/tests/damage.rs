@@ -173,6 +173,22 @@ fn a_missing_segment_is_damage() {
     }
 }
 
+/// Whole files of another log, each good in itself: the chain does not fit.
+#[test]
+fn a_segment_of_another_log_is_damage() {
+    let (fs, _) = several_segments();
+    let other = MemFs::new();
+    let (mut wal, ..) = reopen(&other);
+    for index in 1..=5 {
+        wal.append(&[write(GROUP, None, vec![command(index, 1, 1300)])]).unwrap();
+    }
+    for foreign in [1, 2, 3] {
+        let fs = fs.fork();
+        fs.set_bytes(&segment(foreign), other.bytes(&segment(foreign)));
+        assert!(matches!(open(&fs), Err(Error::Damaged { .. })), "segment {foreign}");
+    }
+}
+
 #[test]
 fn a_later_format_is_named_and_not_called_damage() {
     let (fs, _) = several_segments();
