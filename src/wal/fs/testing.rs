@@ -65,33 +65,26 @@ struct Node {
     dirty: BTreeSet<usize>,
 }
 
+/// A change of names. It is about one file: where an earlier change was lost, a later one never moves another file
+/// that still has the old name.
 #[derive(Clone)]
-enum NameChange {
-    Create(PathBuf, u64),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
+struct NameChange {
+    node: u64,
+    from: Option<PathBuf>,
+    to: Option<PathBuf>,
 }
 
 impl NameChange {
     fn path(&self) -> &Path {
-        match self {
-            NameChange::Create(path, _) | NameChange::Rename(_, path) | NameChange::Remove(path) => path,
-        }
+        self.to.as_deref().or(self.from.as_deref()).expect("a change has a name")
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
-        match self {
-            NameChange::Create(path, node) => {
-                names.insert(path.clone(), *node);
-            }
-            NameChange::Rename(from, to) => {
-                if let Some(node) = names.remove(from) {
-                    names.insert(to.clone(), node);
-                }
-            }
-            NameChange::Remove(path) => {
-                names.remove(path);
-            }
+        if let Some(from) = self.from.as_ref().filter(|from| names.get(*from) == Some(&self.node)) {
+            names.remove(from);
+        }
+        if let Some(to) = &self.to {
+            names.insert(to.clone(), self.node);
         }
     }
 }
@@ -348,26 +341,27 @@ impl Fs for MemFs {
         let number = state.next_node;
         state.next_node += 1;
         state.nodes.insert(number, Node { created_as: path.to_path_buf(), ..Node::default() });
-        state.name_call(NameChange::Create(path.to_path_buf(), number), format!("create {}", name(path)))?;
+        let change = NameChange { node: number, from: None, to: Some(path.to_path_buf()) };
+        state.name_call(change, format!("create {}", name(path)))?;
         Ok(self.file(number, state.life))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let what = format!("rename {} to {}", name(from), name(to));
         let mut state = self.state();
-        if !state.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        state.name_call(NameChange::Rename(from.to_path_buf(), to.to_path_buf()), what)
+        let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let change = NameChange { node, from: Some(from.to_path_buf()), to: Some(to.to_path_buf()) };
+        state.name_call(change, what)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        if !state.names.contains_key(path) {
+        let Some(node) = state.names.get(path).copied() else {
             state.simple_call(None, || None)?;
             return Err(io::ErrorKind::NotFound.into());
-        }
-        state.name_call(NameChange::Remove(path.to_path_buf()), format!("remove {}", name(path)))
+        };
+        let change = NameChange { node, from: Some(path.to_path_buf()), to: None };
+        state.name_call(change, format!("remove {}", name(path)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
