@@ -187,6 +187,7 @@ impl Raft {
             self.timers.heartbeat = Monotonic(self.timers.heartbeat.0 + (missed + 1) * interval);
             self.timers.commit = NEVER;
             for (&to, peer) in &mut leader.peers {
+                peer.on_heartbeat_due();
                 let heartbeat =
                     heartbeat_to(peer, &mut leader.rounds, self.log.committed(), self.stored_by_all);
                 self.outbox.now(self.config.id, to, self.term, heartbeat);

@@ -19,9 +19,10 @@
 //! and truncates nothing while it follows the same leader), so it only ever raises `matched`. A rejection is about a
 //! guess that may have been corrected since: it counts only if its append was sent after the last correction (`epoch`).
 //!
-//! Nothing gets stuck by loss: a heartbeat reply shows that messages get through again and lets a probe be repeated.
-//! In Replicate, two such replies with the same oldest unanswered append make the leader send an empty append after
-//! all those sent (a *nudge*): if any of them was lost the follower rejects it, and the search starts over.
+//! Nothing gets stuck by loss. When a heartbeat falls due, the leader marks the appends sent so far as *suspect*. If
+//! the follower answers a heartbeat and the oldest unanswered append is a suspect, messages get through and that one
+//! may be lost: a probe is repeated; in Replicate an empty append goes out behind all those sent (a *nudge*), which the
+//! follower rejects if it lacks any of them, and the search starts over. Once an interval is enough.
 
 use std::collections::VecDeque;
 
@@ -94,8 +95,8 @@ pub(super) struct Progress {
     next_id: u64,
     /// The number of the first append sent since `next` was last corrected.
     epoch: u64,
-    /// The oldest unanswered append at the last heartbeat reply.
-    stalled: Option<u64>,
+    /// Appends below this number were sent before the last heartbeat that fell due.
+    suspect: Option<u64>,
     /// An empty append is due that finds out whether something was lost.
     nudge: bool,
     /// The follower answered since check-quorum last looked.
@@ -124,7 +125,7 @@ impl Progress {
             window_bytes: 0,
             next_id: 1,
             epoch: 1,
-            stalled: None,
+            suspect: None,
             nudge: false,
             active: true,
             acked: Round(0),
@@ -256,7 +257,6 @@ impl Progress {
         self.window.clear();
         self.window_bytes = 0;
         self.epoch = self.next_id;
-        self.stalled = None;
         self.nudge = false;
         self.fetching = Fetching::Idle;
     }
@@ -267,14 +267,16 @@ impl Progress {
         if self.fetching == Fetching::Failed {
             self.fetching = Fetching::Idle;
         }
+        let Some(suspect) = self.suspect.take() else { return };
         match &mut self.pace {
-            Pace::Probe { waiting } => *waiting = false,
-            Pace::Replicate => {
-                let oldest = self.window.front().map(|sent| sent.id);
-                self.nudge = oldest.is_some() && oldest == self.stalled;
-                self.stalled = oldest;
-            }
+            Pace::Probe { waiting } => *waiting &= self.next_id > suspect,
+            Pace::Replicate => self.nudge = self.window.front().is_some_and(|oldest| oldest.id < suspect),
         }
+    }
+
+    /// A heartbeat fell due and leaves now.
+    pub(super) fn on_heartbeat_due(&mut self) {
+        self.suspect = Some(self.next_id);
     }
 
     pub(super) fn check(&self, log: &Log) {

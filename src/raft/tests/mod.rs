@@ -3,4 +3,6 @@
 //! thought of.
 
 mod node;
+mod script;
 mod simulation;
+mod trace;
