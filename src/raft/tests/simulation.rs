@@ -405,13 +405,10 @@ impl Simulation {
     /// A checkpoint of the state machine, and the log up to it forgotten where every member has it.
     fn purge(&mut self) {
         let id = self.any_node();
-        let floor = self.nodes.values().filter_map(|node| node.raft.as_ref()?.min_match()).max();
         let node = self.nodes.get_mut(&id).unwrap();
-        if node.raft.is_none() {
-            return;
-        }
+        let Some(floor) = node.raft.as_ref().map(|raft| raft.stored_by_all()) else { return };
         node.disk.folded = node.disk.folded.max(node.applied);
-        let to = floor.unwrap_or(Index(0)).min(node.disk.folded);
+        let to = floor.min(node.disk.folded);
         node.disk.purge_to(to);
         node.raft().purge_to(to);
     }
@@ -458,7 +455,7 @@ impl Simulation {
         let Some(leader) = self.nodes.values().find(|node| leads(node)) else { return false };
         let raft = leader.raft.as_ref().unwrap();
         let (term, last) = (raft.term(), raft.last_index());
-        raft.min_match() == Some(last)
+        raft.stored_by_all() == last
             && self.nodes.values().all(|node| {
                 let raft = node.raft.as_ref().unwrap();
                 raft.term() == term

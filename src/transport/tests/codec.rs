@@ -47,7 +47,7 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("append_probe", append(vec![])),
         ("append_matched", reply(AppendResult::Matched { index: Index(13) })),
         ("append_rejected", reply(rejected)),
-        ("heartbeat", Message::Heartbeat { session, commit: Index(9), round }),
+        ("heartbeat", Message::Heartbeat { session, commit: Index(9), round, stored_by_all: Index(7) }),
         ("heartbeat_reply", Message::HeartbeatReply { session, round }),
         ("read_index", Message::ReadIndex { request }),
         ("read_index_reply", Message::ReadIndexReply { request, index: Some(Index(0)) }),
@@ -70,7 +70,7 @@ fn every_message_comes_back_as_it_was() {
     }
 }
 
-/// Set QUORATE_GOLDEN=rewrite after a change that is meant, and raise the wire version if old peers would misread it.
+/// Set UPDATE_GOLDEN=1 after a change that is meant, and raise the wire version if old peers would misread it.
 #[test]
 fn the_wire_format_does_not_change_by_accident() {
     let mut text = String::new();
@@ -81,7 +81,7 @@ fn the_wire_format_does_not_change_by_accident() {
         }
         text.push('\n');
     }
-    if std::env::var("QUORATE_GOLDEN").as_deref() == Ok("rewrite") {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/tests/golden/wire_v1.txt");
         std::fs::write(path, &text).expect("the source tree is writable");
         return;

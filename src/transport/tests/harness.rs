@@ -155,7 +155,8 @@ pub async fn pair() -> (Node, Node) {
 }
 
 pub fn heartbeat(from: u64, to: u64, round: u64) -> Envelope {
-    let message = Message::Heartbeat { session: SessionId(3), commit: Index(4), round: Round(round) };
+    let (session, round) = (SessionId(3), Round(round));
+    let message = Message::Heartbeat { session, commit: Index(4), round, stored_by_all: Index(2) };
     Envelope { from: NodeId(from), to: NodeId(to), term: Term(5), message }
 }
 
