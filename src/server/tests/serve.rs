@@ -271,7 +271,7 @@ impl Listener for Flaky {
         if self.failures.load(Ordering::SeqCst) > 0 {
             let left = self.failures.fetch_sub(1, Ordering::SeqCst);
             // "Too many open files", and a client that gave up.
-            let error = if left % 2 == 0 {
+            let error = if left.is_multiple_of(2) {
                 io::Error::other("too many open files")
             } else {
                 io::ErrorKind::ConnectionAborted.into()

@@ -61,7 +61,7 @@ async fn three_nodes_reach_each_other() {
 async fn a_value_of_the_largest_size_and_several_in_one_frame() {
     let (a, mut b) = pair().await;
     let value = Bytes::from(vec![1; (1 << 20) + (1 << 19) + 8_192]);
-    a.transport.send(GROUP, append(1, 2, 0, &[value.clone()]));
+    a.transport.send(GROUP, append(1, 2, 0, std::slice::from_ref(&value)));
     a.transport.send(GROUP, append(1, 2, 1, &[value.clone(), value.clone()]));
     for i in 0..2 {
         assert_eq!(number(&b.recv_message().await), i);
