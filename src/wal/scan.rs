@@ -50,6 +50,9 @@ pub struct Stop {
     pub sector: u64,
 }
 
+/// A sector: its number, what it is, and its data.
+pub type Found<'a> = (u64, Sector, &'a [u8]);
+
 /// Reads the sectors of a span, in order, a chunk at a time.
 pub struct Sectors<'a> {
     span: &'a Span<'a>,
@@ -66,8 +69,8 @@ impl<'a> Sectors<'a> {
         Sectors { span, next: first, chunk: Vec::new(), used: 0 }
     }
 
-    /// The next sector: its number, what it is, and its data.
-    pub fn next(&mut self) -> Result<Option<(u64, Sector, &[u8])>, Error> {
+    /// The next sector.
+    pub fn next(&mut self) -> Result<Option<Found<'_>>, Error> {
         let end = self.span.sectors.1;
         if self.next >= end {
             return Ok(None);

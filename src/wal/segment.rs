@@ -119,7 +119,7 @@ impl SegmentHeader {
         if header.bytes != bytes {
             return Err(damaged(&format!("the file has {bytes} bytes, it was made with {}", header.bytes)));
         }
-        if bytes % SECTOR_BYTES as u64 != 0 || header.batch == 0 {
+        if !bytes.is_multiple_of(SECTOR_BYTES as u64) || header.batch == 0 {
             return Err(damaged("the first sector contradicts itself"));
         }
         Ok(header)

@@ -173,19 +173,28 @@ fn a_missing_segment_is_damage() {
     }
 }
 
-/// Whole files of another log, each good in itself: the chain does not fit.
+/// Whole files of another log, each good in itself, with the same groups, indexes, terms and batches: only the chain
+/// tells that they do not belong.
 #[test]
 fn a_segment_of_another_log_is_damage() {
-    let (fs, _) = several_segments();
-    let other = MemFs::new();
-    let (mut wal, ..) = reopen(&other);
-    for index in 1..=5 {
-        wal.append(&[write(GROUP, None, vec![command(index, 1, 1300)])]).unwrap();
+    let (fs, other) = (MemFs::new(), MemFs::new());
+    for (fs, payload) in [(&fs, 0), (&other, 1)] {
+        let (mut wal, ..) = reopen(fs);
+        for index in 1..=5 {
+            let payload = Bytes::from(vec![payload; 1300]);
+            let entry = Entry::new(Index(index), Term(1), EntryKind::Command, payload);
+            wal.append(&[write(GROUP, None, vec![entry])]).unwrap();
+        }
     }
     for foreign in [1, 2, 3] {
         let fs = fs.fork();
+        fs.kill();
+        drop(reopen(&fs));
         fs.set_bytes(&segment(foreign), other.bytes(&segment(foreign)));
-        assert!(matches!(open(&fs), Err(Error::Damaged { .. })), "segment {foreign}");
+        let error = open(&fs).map(|_| ()).unwrap_err();
+        let Error::Damaged { file, what, .. } = &error else { panic!("{error}") };
+        assert_eq!(*file, segment(foreign.max(2)), "{error}");
+        assert!(what.contains("does not"), "{error}");
     }
 }
 
