@@ -110,6 +110,7 @@ impl<'a> Run<'a> {
             view.active.insert(table, key, change);
         }
         view.head = self.head;
+        view.sessions = self.applier.sessions.len();
     }
 
     fn step(&mut self, index: Index, term: Term, step: Step) -> Result<Reply, Error> {

@@ -3,7 +3,8 @@
 //! Under one hold of the view's lock a reader takes what it needs of the active set, a handle to the frozen set, and
 //! begins its redb transaction. The fold that is under way may become durable just before or after: the frozen set
 //! lies over redb as long as it is there, and gives the same merged content either way; it is only cleared, under
-//! that same lock, when redb has all of it. Then the lock is released, before the disk is touched.
+//! that same lock, when redb has all of it. Then the lock is released, before the disk is touched. (With one exception:
+//! while redb makes a growth of the file durable, it lets no transaction begin. Growth doubles the file, so it is rare.)
 //!
 //! A transaction lives as long as one query, which is bounded in pairs and bytes: pages that a long-lived one pins
 //! would make the file grow for good.
@@ -52,7 +53,7 @@ fn get(shared: &Shared, keyspace: Keyspace, key: &[u8]) -> Result<Answer, Error>
     };
     let sets = [Some(&view.active), view.frozen.as_ref().map(|frozen| &frozen.set)];
     if let Some(change) = sets.into_iter().flatten().find_map(|set| set.get(Table::Records, &key)) {
-        let record = change.as_ref().map(|row| codec::decode_record(row)).transpose();
+        let record = change.as_ref().map(codec::decode_record).transpose();
         return record.map(answer).map_err(|error| broken(shared, &error));
     }
     let answer = answer(None);
@@ -171,10 +172,10 @@ impl Row {
 }
 
 /// The three layers in key order; where two have a key, the younger counts.
-struct Merge<'a, A: Iterator, F: Iterator> {
+struct Merge<'a, F: Iterator> {
     shared: &'a Shared,
     range: &'a Range,
-    active: Peekable<A>,
+    active: Peekable<std::vec::IntoIter<(Bytes, Change)>>,
     frozen: Peekable<F>,
     folded: redb::Range<'static, &'static [u8], &'static [u8]>,
     /// The next pair of `folded`, if it was fetched.
@@ -190,10 +191,7 @@ fn merge<'a>(
     active: Vec<(Bytes, Change)>,
     frozen: Option<&'a Arc<Frozen>>,
     table: &Records,
-) -> Result<
-    Merge<'a, impl Iterator<Item = (Bytes, Change)>, impl Iterator<Item = (&'a Bytes, &'a Change)>>,
-    Error,
-> {
+) -> Result<Merge<'a, impl Iterator<Item = (&'a Bytes, &'a Change)>>, Error> {
     let bounds = (range.from(), Bound::Unbounded);
     let folded = table.range::<&[u8]>(bounds).map_err(|error| shared.fault(error))?;
     let frozen = frozen.into_iter().flat_map(|frozen| range.of(&frozen.set));
@@ -209,11 +207,7 @@ fn merge<'a>(
     Ok(merge)
 }
 
-impl<'a, A, F> Merge<'a, A, F>
-where
-    A: Iterator<Item = (Bytes, Change)>,
-    F: Iterator<Item = (&'a Bytes, &'a Change)>,
-{
+impl<'a, F: Iterator<Item = (&'a Bytes, &'a Change)>> Merge<'a, F> {
     /// The next live pair: the user's key and its row.
     fn next(&mut self) -> Result<Option<(Bytes, Row)>, Error> {
         loop {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend};
 
 use super::Error;
 use super::backend::{Checked, Latch};
@@ -77,6 +77,8 @@ pub(super) struct View {
     pub(super) frozen: Option<Arc<Frozen>>,
     /// How far the active set is.
     pub(super) head: Head,
+    /// Sessions held.
+    pub(super) sessions: usize,
     /// How far redb is: the index from which the log would be replayed. Monotone, at most `head.applied`.
     pub(super) folded: (Index, Term),
 }
@@ -111,7 +113,8 @@ impl Store {
         }
         let (head, sessions) = load(&db, &latch)?;
         let folded = head.applied;
-        let view = View { active: WriteSet::default(), frozen: None, head, folded };
+        let (active, frozen) = (WriteSet::default(), None);
+        let view = View { active, frozen, head, sessions: sessions.len(), folded };
         Ok(Store {
             shared: Arc::new(Shared {
                 options,
@@ -169,14 +172,13 @@ impl Store {
 
     /// What the store holds.
     pub fn sizes(&self) -> Sizes {
-        let sessions = self.shared.applier().sessions.len();
         let view = self.shared.view();
         Sizes {
             write_set_bytes: view.active.bytes(),
             frozen_bytes: view.frozen.as_ref().map_or(0, |frozen| frozen.set.bytes()),
             file_bytes: self.shared.file.raw_bytes(),
             keys: view.head.keys,
-            sessions,
+            sessions: view.sessions,
         }
     }
 }
@@ -222,21 +224,27 @@ fn load(db: &Database, latch: &Latch) -> Result<(Head, Sessions), Error> {
     let head = Head::decode(state.value(), membership.as_ref().map(|row| row.value()))
         .map_err(|error| latch.set(error))?;
     let mut sessions = Sessions::default();
-    let each = |table: Table, row: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>| {
-        let table = txn.open_table(table.definition()).map_err(|error| fault(latch, error))?;
-        for pair in table.iter().map_err(|error| fault(latch, error))? {
-            let (key, value) = pair.map_err(|error| fault(latch, error))?;
-            row(key.value(), value.value()).map_err(|error| latch.set(error))?;
-        }
-        Ok(())
-    };
-    each(Table::Sessions, &mut |key, row| {
+    each_row(&txn, Table::Sessions, latch, |key, row| {
         sessions.load_session(schema::session_of_key(key)?, SessionRow::decode(row)?);
         Ok(())
     })?;
-    each(Table::Replies, &mut |key, row| {
+    each_row(&txn, Table::Replies, latch, |key, row| {
         let (client, seq) = schema::reply_of_key(key)?;
         sessions.load_reply(client, seq, ReplyRow::decode(row)?)
     })?;
     Ok((head, sessions))
+}
+
+fn each_row(
+    txn: &ReadTransaction,
+    table: Table,
+    latch: &Latch,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let table = txn.open_table(table.definition()).map_err(|error| fault(latch, error))?;
+    for pair in table.iter().map_err(|error| fault(latch, error))? {
+        let (key, row) = pair.map_err(|error| fault(latch, error))?;
+        visit(key.value(), row.value()).map_err(|error| latch.set(error))?;
+    }
+    Ok(())
 }

@@ -155,6 +155,19 @@ fn another_format_version_is_refused_loudly() {
     assert!(matches!(Checked::open(Box::new(text)), Err(Error::Damaged { offset: Some(0), .. })));
 }
 
+/// These are on disks: a change needs a new format version.
+#[test]
+fn golden_bytes() {
+    let sector = superblock(true);
+    assert_eq!(sector[..13], *b"QRTSTATE\x01\0\0\0\x01");
+    assert!(sector[13..SECTOR_CRC_AT].iter().all(|&byte| byte == 0));
+    assert_eq!(sector[SECTOR_CRC_AT..], [220, 157, 103, 248]);
+    assert_eq!(block_sum(1, &[0; BLOCK_BYTES]), 171356283);
+    assert_eq!(block_sum(2, b"content"), crc32fast::hash(b"\x02\0\0\0\0\0\0\0content"));
+    assert_eq!((raw_offset(0), sums_offset(0), raw_offset(1)), (4_096, 8_192, 12_288));
+    assert_eq!((raw_offset(1_024), sums_offset(1), raw_offset(1_025)), (4_202_496, 4_206_592, 4_210_688));
+}
+
 #[test]
 fn accesses_off_the_grid_are_refused() {
     let (_, backend) = formed(3);

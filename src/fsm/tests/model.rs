@@ -12,6 +12,9 @@ use crate::fsm::testing::CrashFile;
 use crate::fsm::{Input, Store, hash, schema};
 use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
 
+/// A number, its command, its reply.
+type Answered = (u64, Command, Reply);
+
 /// What the store should be, written as plainly as possible.
 #[derive(Default)]
 struct Model {
@@ -20,7 +23,7 @@ struct Model {
     group_time_ms: u64,
     index: u64,
     /// Client, last use, begin of the window, replies.
-    sessions: Vec<(u128, u64, u64, Vec<(u64, Command, Reply)>)>,
+    sessions: Vec<(u128, u64, u64, Vec<Answered>)>,
 }
 
 impl Model {
