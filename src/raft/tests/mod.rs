@@ -2,7 +2,12 @@
 //! sentences of the paper, `quorum` the arithmetic, `membership` the layout, and `simulation` searches for what nobody
 //! thought of.
 
+mod core;
+mod index;
+mod membership;
 mod node;
+mod paper;
+mod quorum;
 mod script;
 mod simulation;
 mod trace;

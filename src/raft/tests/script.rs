@@ -73,8 +73,9 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
+/// A group of nodes that does what commands say. Other tests use it too.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     nodes: BTreeMap<NodeId, Node>,
     network: Vec<Envelope>,
     cut: BTreeSet<(NodeId, NodeId)>,
@@ -91,6 +92,41 @@ struct Script {
 }
 
 impl Script {
+    /// Runs commands, one a line.
+    pub(super) fn play(commands: &str) -> Script {
+        let mut script = Script::default();
+        script.then(commands);
+        script
+    }
+
+    /// Runs further commands and returns what they caused.
+    pub(super) fn then(&mut self, commands: &str) -> String {
+        self.out.clear();
+        commands.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| self.run(line));
+        std::mem::take(&mut self.out)
+    }
+
+    /// The core of node `id`, which is up.
+    pub(super) fn raft(&self, id: u64) -> &Raft {
+        self.nodes[&NodeId(id)].raft.as_ref().expect("the node is up")
+    }
+
+    /// What is on the way.
+    pub(super) fn network(&self) -> &[Envelope] {
+        &self.network
+    }
+
+    /// The log of node `id` as it is on its disk, as terms.
+    pub(super) fn terms(&self, id: u64) -> Vec<u64> {
+        self.nodes[&NodeId(id)].disk.entries.iter().map(|entry| entry.term.0).collect()
+    }
+
+    /// Delivers a made-up message.
+    pub(super) fn inject(&mut self, from: u64, to: u64, term: u64, message: Message) {
+        let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
+        self.arrive(Envelope { from, to, term, message });
+    }
+
     fn say(&mut self, line: impl AsRef<str>) {
         writeln!(self.out, "{}", line.as_ref()).unwrap();
     }

@@ -1,0 +1,197 @@
+//! What a script cannot say: bad input, comparison of states, and the order of things inside one call.
+
+use bytes::Bytes;
+
+use super::node::{Node, config, membership};
+use super::script::Script;
+use crate::raft::{
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ProposeError, RoleName, Round,
+    SessionId, WriteSeq,
+};
+use crate::types::{Index, Monotonic, NodeId, Term};
+
+fn entry(index: u64, term: u64, kind: EntryKind) -> Entry {
+    Entry::new(Index(index), Term(term), kind, Bytes::from("x"))
+}
+
+fn append(prev: (u64, u64), entries: Vec<Entry>) -> Message {
+    Message::Append(Append {
+        session: SessionId(1),
+        inflight: 1,
+        prev_index: Index(prev.0),
+        prev_term: Term(prev.1),
+        entries,
+        commit: Index(0),
+        round: Round(0),
+    })
+}
+
+/// What no correct peer sends is dropped and counted, and changes nothing.
+#[test]
+fn contradictory_appends_are_dropped() {
+    let command = EntryKind::Command;
+    for message in [
+        append((0, 0), vec![entry(2, 1, command)]),
+        append((0, 0), vec![entry(1, 1, command), entry(3, 1, command)]),
+        append((0, 0), vec![entry(1, 1, command), entry(1, 1, command)]),
+        append((0, 0), vec![entry(1, 2, command), entry(2, 1, command)]),
+        append((0, 0), vec![entry(1, 9, command)]),
+        append((0, 0), vec![entry(1, 0, command)]),
+        append((0, 3), vec![]),
+        append((3, 0), vec![]),
+        append((3, 9), vec![]),
+        append((u64::MAX, 1), vec![entry(0, 1, command)]),
+        append((0, 0), vec![entry(1, 1, EntryKind::Membership)]),
+    ] {
+        let mut script = Script::play("cluster nodes=3\nelect 1\ncrash 1\ntick time=10 2");
+        let before = script.raft(2).clone();
+        script.inject(1, 2, 1, message.clone());
+        assert_eq!(script.raft(2), &before, "{message:?}");
+        assert_eq!(script.raft(2).counters().invalid, 1, "{message:?}");
+    }
+}
+
+#[test]
+fn misaddressed_messages_are_dropped() {
+    let mut node = Node::new(config(1), membership(3, 0), Monotonic(0));
+    let message = Message::Heartbeat { session: SessionId(1), commit: Index(0), round: Round(0) };
+    for (from, to, term) in [(2, 3, 1), (1, 1, 1), (0, 1, 1), (2, 1, u64::MAX)] {
+        let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
+        node.raft().step(Monotonic(0), Envelope { from, to, term, message: message.clone() });
+    }
+    assert_eq!(node.raft().counters().invalid, 4);
+    assert_eq!(node.raft().term(), Term(0));
+}
+
+/// A second leader in one term is not believed, by the leader or by its followers.
+#[test]
+fn a_second_leader_in_a_term_is_not_followed() {
+    let mut script = Script::play("cluster nodes=3\nelect 1");
+    script.inject(3, 1, 1, append((1, 1), vec![entry(2, 1, EntryKind::Command)]));
+    script.inject(3, 2, 1, append((1, 1), vec![entry(2, 1, EntryKind::Command)]));
+    assert_eq!(script.raft(1).role(), RoleName::Leader);
+    assert_eq!(script.raft(2).leader(), Some(NodeId(1)));
+    assert!(
+        (1..=2).all(|id| script.raft(id).last_index() == Index(1) && script.raft(id).counters().invalid == 1)
+    );
+}
+
+/// Replies that claim more than was sent, or a round that was not begun, are dropped.
+#[test]
+fn impossible_replies_are_dropped() {
+    let reply = |inflight, round, result| {
+        Message::AppendReply(AppendReply { session: SessionId(1), inflight, round: Round(round), result })
+    };
+    for message in [
+        reply(1, 0, AppendResult::Matched { index: Index(99) }),
+        reply(99, 0, AppendResult::Matched { index: Index(1) }),
+        reply(1, 5, AppendResult::Matched { index: Index(1) }),
+        Message::HeartbeatReply { session: SessionId(1), round: Round(5) },
+    ] {
+        let mut script = Script::play("cluster nodes=3\nelect 1");
+        script.inject(2, 1, 1, message.clone());
+        assert_eq!(script.raft(1).counters().invalid, 1, "{message:?}");
+        assert_eq!(script.raft(1).commit(), Index(1));
+    }
+}
+
+#[test]
+fn a_heartbeat_beyond_the_log_commits_nothing() {
+    let mut script = Script::play("cluster nodes=3\nelect 1");
+    let message = Message::Heartbeat { session: SessionId(2), commit: Index(7), round: Round(0) };
+    script.inject(1, 2, 1, message);
+    assert_eq!(script.raft(2).commit(), Index(1));
+    assert_eq!(script.raft(2).counters().invalid, 1);
+}
+
+/// A leader that wants to replace what is committed here cannot come from lost or repeated messages: this group is
+/// broken, and the node stops before it makes things worse.
+#[test]
+#[should_panic(expected = "is committed")]
+fn a_committed_entry_is_never_replaced() {
+    let mut script =
+        Script::play("cluster nodes=3\nelect 1\npropose 1 a\nstabilize\ntick time=10\nstabilize");
+    script.inject(3, 2, 5, append((1, 1), vec![entry(2, 5, EntryKind::Command)]));
+}
+
+/// Apart from time and dice a state is all there is to a node: two that got the same compare as equal, and the clone
+/// goes the same way.
+#[test]
+fn states_compare_without_time() {
+    let mut one = config(1);
+    one.seed = 1;
+    let mut early = Node::new(one.clone(), membership(3, 0), Monotonic(0));
+    let mut late = Node::new(one, membership(3, 0), Monotonic(777));
+    assert_eq!(early.raft, late.raft);
+    early.raft().campaign(Monotonic(5));
+    assert_ne!(early.raft, late.raft);
+    late.raft().campaign(Monotonic(9999));
+    assert_eq!(early.raft, late.raft);
+    assert_eq!(early.raft.clone().unwrap().ready(), late.raft().ready());
+}
+
+#[test]
+fn a_follower_refuses_proposals() {
+    let mut script = Script::play("cluster nodes=3\nelect 1");
+    assert!(script.then("propose 2 a").contains("NotLeader { leader: Some(NodeId(1)) }"));
+    let mut node = Node::new(config(1), membership(3, 0), Monotonic(0));
+    let refused = node.raft().propose(Monotonic(0), vec![Bytes::new()]);
+    assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+}
+
+/// A batch of proposals, and several batches between two collections, are one message a follower and one write.
+#[test]
+fn proposals_gather_until_they_are_collected() {
+    let mut script = Script::play("cluster nodes=3\nelect 1\nhold 1\npropose 1 a b\npropose 1 c");
+    let trace = script.then("release 1");
+    assert_eq!(trace.matches("writes").count(), 1, "{trace}");
+    assert_eq!(script.network().len(), 2);
+}
+
+#[test]
+#[should_panic(expected = "never made")]
+fn a_write_that_was_not_made_cannot_complete() {
+    Node::new(config(1), membership(1, 0), Monotonic(0)).raft().persisted(WriteSeq(1));
+}
+
+/// Heartbeats keep their phase however late each tick is (covers H43).
+#[test]
+fn heartbeats_do_not_drift() {
+    let mut script = Script::play("cluster nodes=3\nelect 1");
+    let interval = config(1).heartbeat_interval;
+    let phase = |at: Monotonic| at.0 % u64::try_from(interval.as_nanos()).unwrap();
+    let due = script.raft(1).timers.heartbeat;
+    let mut raft = script.raft(1).clone();
+    for late in [1, 7, 30, 90, 150] {
+        let now = raft.timers.heartbeat.plus(std::time::Duration::from_millis(late));
+        raft.tick(now);
+        assert_eq!(phase(raft.timers.heartbeat), phase(due));
+        assert!(raft.timers.heartbeat > now);
+    }
+    script.then("status");
+}
+
+/// The purged part of the log is forgotten, and all else goes on.
+#[test]
+fn purging_keeps_the_rest() {
+    let mut script =
+        Script::play("cluster nodes=3\nelect 1\npublish 1 version=5\nstabilize\npropose 1 a b\nstabilize");
+    script.then("tick time=10\nstabilize");
+    assert_eq!(script.raft(1).min_match(), Some(Index(4)));
+    script.then("purge 1 to=3\npurge 2 to=4\npurge 3 to=2");
+    let raft = script.raft(1);
+    assert_eq!(
+        (raft.purged(), raft.term_at(Index(2)), raft.term_at(Index(3))),
+        ((Index(3), Term(1)), None, Some(Term(1)))
+    );
+    assert_eq!(raft.membership().members[&NodeId(1)].version, "5");
+    script.then("propose 1 c\nstabilize\ncrash 1\nrestart 1\nrun time=5000");
+    assert!((1..=3).all(|id| script.raft(id).applied_index() >= Index(5)), "all go on");
+    assert!((1..=3).all(|id| script.raft(id).membership().members[&NodeId(1)].version == "5"));
+}
+
+#[test]
+#[should_panic(expected = "beyond applied")]
+fn what_is_not_applied_is_not_purged() {
+    Node::new(config(1), membership(1, 0), Monotonic(0)).raft().purge_to(Index(1));
+}
