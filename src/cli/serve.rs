@@ -105,7 +105,7 @@ fn production() -> Seams {
         net: Arc::new(TcpNet),
         executor: Arc::new(ThreadExecutor),
         clock: SystemClock::shared(),
-        state_file: Arc::new(|path| fsm::file_backend(path)),
+        state_file: Arc::new(fsm::file_backend),
         http_date: true,
     }
 }

@@ -119,7 +119,7 @@ impl From<identity::Error> for Exit {
 
 impl From<wal::Error> for Exit {
     fn from(error: wal::Error) -> Exit {
-        if matches!(error, wal::Error::Locked { .. }) {
+        if matches!(error, wal::Error::Locked) {
             return Exit::new(ExitCode::Usage, error.to_string());
         }
         Fatal::of_log(&error).into()

@@ -111,7 +111,7 @@ async fn watch(
 }
 
 /// The signals that end the demo.
-pub(self) struct StopSignals([Signal; 3]);
+struct StopSignals([Signal; 3]);
 
 impl StopSignals {
     fn install() -> Result<StopSignals, Failure> {
