@@ -43,6 +43,7 @@ mod error;
 mod file;
 mod fold;
 mod hash;
+mod layout;
 mod read;
 mod schema;
 mod sessions;
