@@ -148,8 +148,13 @@ impl Scenario {
             file.cut_after(cut);
             let folds = self.run(&file);
             for loss in Loss::EVERY {
-                let when = format!("cut after call {cut} of {calls}, losing {loss:?}");
-                self.recover(&file.reboot(loss, cut), folds, &expected, loss == Loss::Sectors, &when);
+                let draws = if matches!(loss, Loss::Writes | Loss::Sectors) { 6 } else { 1 };
+                for draw in 0..draws {
+                    let seed = (cut << 8) + draw;
+                    let when = format!("cut after call {cut} of {calls}, losing {loss:?} by seed {seed}");
+                    let and_on = loss == Loss::Sectors && draw == 0;
+                    self.recover(&file.reboot(loss, seed), folds, &expected, and_on, &when);
+                }
             }
         }
     }
