@@ -176,6 +176,11 @@ proptest! {
             prop_assert!(answer.status.as_u16() < 500, "{}", answer.status);
         }
     }
+}
+
+proptest! {
+    // Fewer: each opens a store of its own, with its API description.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
     /// What is set is what is got, listed and deleted: bytes through base64, text through JSON.
     #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::error::{Error, ErrorKind};
 use crate::types::Monotonic;
 
-use super::{Desk, request};
+use super::{Desk, at_once, request};
 
 #[tokio::test]
 async fn a_well_node_is_live_and_ready() {
@@ -32,10 +32,10 @@ async fn a_well_node_is_live_and_ready() {
 #[tokio::test]
 async fn before_the_node_is_open_probes_answer_at_once() {
     let desk = Desk::closed();
-    assert_eq!(desk.get("/livez").await.status, 200);
+    assert_eq!(at_once(desk.get("/livez")).status, 200);
     for path in ["/readyz", "/health"] {
         // The clock stands still: an answer that waited would never come.
-        let answer = desk.get(path).await;
+        let answer = at_once(desk.get(path));
         let expected = json!({"health": "false", "reason": "the node is still opening its data"});
         assert_eq!((answer.status.as_u16(), answer.json()), (503, expected));
     }
@@ -134,16 +134,16 @@ async fn a_request_waits_no_longer_than_its_deadline() {
 async fn a_node_that_will_never_open_refuses() {
     let mut desk = Desk::closed();
     desk.router = tokio::sync::watch::Sender::new(None);
-    desk.get("/api/get?key=k").await.problem(503, "stopping");
-    assert_eq!(desk.get("/health").await.status, 503);
+    at_once(desk.get("/api/get?key=k")).problem(503, "stopping");
+    assert_eq!(at_once(desk.get("/health")).status, 503);
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_refused_before_the_node_is_open() {
     let desk = Desk::closed();
-    desk.get("/api/get").await.problem(400, "missing_parameter");
-    desk.post("/api/set", "{").await.problem(400, "invalid_json");
-    desk.delete("/api/delete?key=").await.problem(400, "invalid_key");
-    desk.get("/api/list?limit=0").await.problem(400, "invalid_parameter");
-    desk.get("/api/stats?x").await.problem(400, "unknown_parameter");
+    at_once(desk.get("/api/get")).problem(400, "missing_parameter");
+    at_once(desk.post("/api/set", "{")).problem(400, "invalid_json");
+    at_once(desk.delete("/api/delete?key=")).problem(400, "invalid_key");
+    at_once(desk.get("/api/list?limit=0")).problem(400, "invalid_parameter");
+    at_once(desk.get("/api/stats?x")).problem(400, "unknown_parameter");
 }
