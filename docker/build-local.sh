@@ -5,10 +5,9 @@
 #     docker/build-local.sh [BINARY]     with BINARY, a static quorate that exists already
 set -eu
 
-root=$(cd "$(dirname "$0")/.." && pwd)
-cd "$root"
+binary=${1:+$(realpath "$1")}
+cd "$(dirname "$0")/.."
 
-binary=${1:-}
 if [ -z "$binary" ]; then
     target=$(rustc -vV | sed -n 's/^host: //p')
     # Naming the target keeps the flag from build scripts and procedural macros, which cannot be static. The variable

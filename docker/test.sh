@@ -7,6 +7,7 @@
 #
 # Exit code 0: passed, or skipped because no engine answers (the last line says which).
 set -euo pipefail
+binary=${1:+$(realpath "$1")}
 cd "$(dirname "$0")"
 
 for program in docker docker-compose curl; do
@@ -101,7 +102,7 @@ others_of() { # NODE: sets $one and $two to the other nodes
 }
 
 echo "== the image"
-./build-local.sh "$@"
+./build-local.sh ${binary:+"$binary"}
 
 echo "== the sequence, as written"
 docker-compose up -d

@@ -60,7 +60,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Demo(demo::Args),
     Health(health::Args),
-    /// Work with a node's log while the node is stopped
+    /// Look into a node's log
     #[command(subcommand, arg_required_else_help = true)]
     Wal(WalCommand),
 }

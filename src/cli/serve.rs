@@ -1,26 +1,21 @@
 //! `quorate serve`: one node, until it is told to stop.
 //!
 //! Settings are layered and judged, log lines set up, and only then does anything start: a mistake costs one line and
-//! exit code 2. The production seams are chosen here: the machine's disk, network, threads and clock.
+//! exit code 2.
 //!
 //! SIGTERM and Ctrl-C drain; a second one does not wait. A panic anywhere ends the process: a node whose invariant
 //! broke must not go on answering with the rest of its parts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::settings::Settings;
 use super::{Failure, UNEXPECTED, USAGE};
-use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::node::executor::ThreadExecutor;
 use crate::server::{self, Seams};
-use crate::transport::net::TcpNet;
-use crate::wal::fs::StdFs;
-use crate::{fsm, telemetry};
+use crate::telemetry;
 
 const AFTER_HELP: &str = "\
 Every flag is also a variable (--data-dir: QUORATE_DATA_DIR) and a key of the TOML file that --config names
@@ -68,6 +63,10 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     telemetry::init(format, level).map_err(|error| Failure::usage(format!("--log-level {error}")))?;
     let config = settings.into_config()?;
     config.validate().map_err(Failure::usage)?;
+    // A directory that has been a node's knows its cluster; the server judges whether it is the same one.
+    if !config.data_dir.join("identity").exists() {
+        config.validate_bootstrap().map_err(Failure::usage)?;
+    }
     warn_of_unknown_variables();
     stop_on_panic();
     block_on_node(config)
@@ -86,28 +85,17 @@ fn block_on_node(config: Config) -> Result<(), Failure> {
         let signals = Signals::install().map_err(unexpected)?;
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(signals.watch(stop));
-        let seams = production();
         let shutdown = async {
             // The sender lives as long as the watch does, which never ends by itself.
             let _ = stopped.await;
         };
-        server::run(config, seams, shutdown).await.map_err(|exit| Failure::new(exit.code as u8, exit.message))
+        server::run(config, Seams::production(), shutdown)
+            .await
+            .map_err(|exit| Failure::new(exit.code as u8, exit.message))
     });
     // What is left are tasks of connections that did not end in time.
     runtime.shutdown_background();
     outcome
-}
-
-/// The seams of a real machine.
-fn production() -> Seams {
-    Seams {
-        fs: Arc::new(StdFs),
-        net: Arc::new(TcpNet),
-        executor: Arc::new(ThreadExecutor),
-        clock: SystemClock::shared(),
-        state_file: Arc::new(fsm::file_backend),
-        http_date: true,
-    }
 }
 
 /// The signals that end a node.

@@ -10,9 +10,10 @@ Examples:
   quorate wal inspect /var/lib/quorate                 a node's data directory, or its wal/
   quorate wal inspect /var/lib/quorate --json | jq -c 'select(.kind == \"entry\")'
 
-Reads only, and changes nothing. Exit code 3 if the log is damaged; what comes before the damage is printed.";
+Changes nothing, and takes no lock: the log of a running node may grow meanwhile. What cannot be read is a record of
+kind `damaged`; whether a node would start from this log is for `quorate serve` to say.";
 
-/// Print every record of a stopped node's log
+/// Print every record of a node's log
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -26,8 +27,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let dir = log_dir(&args.dir)?;
-    let mut reading = true;
+    let (mut found, mut reading) = (false, true);
     let mut print = |record: wal::inspect::RecordInfo| {
+        found = true;
         if !reading {
             return;
         }
@@ -40,7 +42,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         reading = say(&line);
     };
     wal::inspect::inspect(&wal::fs::StdFs, &dir, &mut print)
-        .map_err(|error| Failure::new(exit_code(&error), format!("{}: {error}", dir.display())))
+        .map_err(|error| Failure::new(exit_code(&error), error))?;
+    if found { Ok(()) } else { Err(Failure::new(USAGE, format!("{}: there is no log here", dir.display()))) }
 }
 
 /// The log's own directory, whichever of the two was named.

@@ -9,6 +9,7 @@
 //! at once instead: whatever has not been acknowledged is unknown to its caller, which is the truth.
 
 pub mod grpc;
+mod production;
 pub mod serve;
 #[cfg(test)]
 mod tests;
