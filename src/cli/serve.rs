@@ -7,12 +7,14 @@
 //! broke must not go on answering with the rest of its parts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::settings::Settings;
 use super::{Failure, UNEXPECTED, USAGE};
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::server::{self, Seams};
 use crate::telemetry;
@@ -84,19 +86,21 @@ fn block_on_node(config: Config) -> Result<(), Failure> {
         // Before anything else: a signal that comes while the node opens must not be lost.
         let signals = Signals::install().map_err(unexpected)?;
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(signals.watch(stop));
+        let seams = Seams::production();
+        tokio::spawn(signals.watch(stop, seams.clock.clone()));
         let shutdown = async {
             // The sender lives as long as the watch does, which never ends by itself.
             let _ = stopped.await;
         };
-        server::run(config, Seams::production(), shutdown)
-            .await
-            .map_err(|exit| Failure::new(exit.code as u8, exit.message))
+        server::run(config, seams, shutdown).await.map_err(|exit| Failure::new(exit.code as u8, exit.message))
     });
     // What is left are tasks of connections that did not end in time.
     runtime.shutdown_background();
     outcome
 }
+
+/// For how long a second signal is taken for the first one.
+pub(super) const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The signals that end a node.
 struct Signals {
@@ -120,13 +124,18 @@ impl Signals {
         }
     }
 
-    /// The first signal asks for a drain, the second does not wait for it.
-    async fn watch(mut self, stop: oneshot::Sender<()>) {
+    /// The first signal asks for a drain, the second does not wait for it. What follows the first at once is the first
+    /// again: `timeout`, for one, signals its child and then the process group that the child is in.
+    async fn watch(mut self, stop: oneshot::Sender<()>, clock: SharedClock) {
         let first = self.next().await;
         tracing::info!(signal = first, "stopping");
         // The node may have stopped by itself just now.
         let _ = stop.send(());
-        let second = self.next().await;
+        let patient_until = clock.now().plus(SAME_SIGNAL);
+        let mut second = self.next().await;
+        while clock.now() < patient_until {
+            second = self.next().await;
+        }
         tracing::warn!(signal = second, "stopping at once");
         exit_now(UNEXPECTED);
     }

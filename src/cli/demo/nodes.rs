@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::super::serve::SAME_SIGNAL;
 use super::super::{Failure, UNEXPECTED, USAGE};
 use super::StopSignals;
 use super::home::Home;
@@ -22,7 +23,7 @@ use crate::clock::{self, SharedClock};
 use crate::types::Monotonic;
 
 /// How long the children may take to drain before they are killed: the demo promises that none is left after 5 s.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// How often a stopping child is looked at.
 const REAP_INTERVAL: Duration = Duration::from_millis(20);
 /// An answer older than this no longer shows that a node is up.
@@ -125,14 +126,14 @@ impl Cluster {
 
     /// Stops the children: all are asked, and those that do not go in time, or when a second signal comes, are killed.
     pub(super) async fn stop(&mut self, signals: &mut StopSignals, clock: &SharedClock) {
-        let deadline = clock.now().plus(DRAIN_TIMEOUT);
+        let (patient_until, deadline) = (clock.now().plus(SAME_SIGNAL), clock.now().plus(DRAIN_TIMEOUT));
         for node in &mut self.nodes {
             node.terminate(clock.now());
         }
         while clock.now() < deadline && self.nodes.iter_mut().any(|node| !node.reap(clock.now())) {
             tokio::select! {
                 biased;
-                () = signals.recv() => break,
+                () = signals.recv() => if clock.now() >= patient_until { break },
                 () = clock::sleep(&**clock, REAP_INTERVAL) => {}
             }
         }
