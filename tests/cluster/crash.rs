@@ -1,0 +1,181 @@
+//! Processes that die: what was acknowledged is there, whatever was killed and whenever.
+
+use std::time::Duration;
+
+use crate::harness::poll::{PATIENCE, poll_until};
+use crate::harness::{Client, Cluster, Outcome, Writers};
+
+fn clients(cluster: &Cluster) -> Vec<Client> {
+    cluster.ids().into_iter().map(|id| cluster.client(id)).collect()
+}
+
+/// The history is checked through every node: linearizable reads do not depend on where they are asked.
+fn check_everywhere(cluster: &Cluster, label: &str, history: &crate::harness::history::History) {
+    assert!(!history.done.is_empty(), "nothing was acknowledged: the test shows nothing");
+    for id in cluster.ids() {
+        if cluster.node(id).is_running() {
+            history.check(label, &cluster.client(id));
+        }
+    }
+}
+
+#[test]
+fn the_leader_is_killed_under_load_three_times() {
+    let mut cluster = Cluster::start("crash-leader", 3);
+    cluster.wait_ready();
+    let writers = Writers::start("load", clients(&cluster));
+    for _ in 0..3 {
+        writers.wait_acknowledged(100);
+        let old = cluster.wait_leader();
+        cluster.node_mut(old).kill();
+        let others = cluster.ids_without(&[old]);
+        let new = cluster.wait_leader_among(&others);
+        assert_ne!(new, old);
+        writers.wait_acknowledged(50);
+        cluster.start_node(old);
+        let client = cluster.client(old);
+        poll_until("the killed node to be ready again", PATIENCE, || client.is_ready().then_some(()));
+    }
+    let history = writers.finish();
+    cluster.wait_ready();
+    check_everywhere(&cluster, "load", &history);
+}
+
+#[test]
+fn all_are_killed_at_once_and_come_back_with_everything() {
+    let mut cluster = Cluster::start("crash-all", 3);
+    cluster.wait_ready();
+    for round in 0..3 {
+        let label = format!("round{round}");
+        let writers = Writers::start(&label, clients(&cluster));
+        writers.wait_acknowledged(150);
+        for id in cluster.ids() {
+            cluster.node(id).signal(nix::sys::signal::Signal::SIGKILL);
+        }
+        for id in cluster.ids() {
+            cluster.node_mut(id).wait_exit(PATIENCE);
+        }
+        let history = writers.finish();
+        cluster.start_all();
+        cluster.wait_ready();
+        check_everywhere(&cluster, &label, &history);
+    }
+}
+
+#[test]
+fn a_single_node_serves_and_keeps_what_it_acknowledged() {
+    let mut cluster = Cluster::start("crash-single", 1);
+    cluster.wait_ready();
+    let writers = Writers::start("single", clients(&cluster));
+    writers.wait_acknowledged(200);
+    cluster.node_mut(1).kill();
+    let history = writers.finish();
+    cluster.start_all();
+    cluster.wait_ready();
+    check_everywhere(&cluster, "single", &history);
+    assert!(cluster.node_mut(1).stop().success());
+    cluster.start_all();
+    cluster.wait_ready();
+    check_everywhere(&cluster, "single", &history);
+}
+
+#[test]
+fn five_nodes_serve_with_two_down_and_not_with_three() {
+    let mut cluster = Cluster::start("crash-five", 5);
+    let leader = cluster.wait_ready();
+    cluster.client(leader).set("before", "1");
+    let other = cluster.ids_without(&[leader])[0];
+    cluster.node_mut(leader).kill();
+    cluster.node_mut(other).kill();
+    let rest = cluster.ids_without(&[leader, other]);
+    cluster.wait_leader_among(&rest);
+    for id in &rest {
+        let client = cluster.client(*id);
+        client.set(&format!("with-two-down-{id}"), "2");
+        assert_eq!(client.value("before").as_deref(), Some("1"));
+    }
+    cluster.node_mut(rest[0]).kill();
+    let client = cluster.client(rest[1]);
+    match client.try_set("with-three-down", "3", Some(Duration::from_millis(800))) {
+        Outcome::Done(revision) => panic!("two of five acknowledged a write at revision {revision}"),
+        Outcome::NotApplied { .. } | Outcome::Unknown(_) => {}
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    for id in cluster.ids() {
+        for key in rest.iter().map(|id| format!("with-two-down-{id}")) {
+            assert_eq!(cluster.client(id).value(&key).as_deref(), Some("2"), "{key} through node {id}");
+        }
+    }
+}
+
+#[test]
+fn a_follower_that_was_away_catches_up() {
+    let mut cluster = Cluster::start("crash-follower", 3);
+    let leader = cluster.wait_ready();
+    let follower = cluster.ids_without(&[leader])[0];
+    cluster.node_mut(follower).kill();
+    let client = cluster.client(leader);
+    // More than fits into one append message.
+    let value = "x".repeat(256 << 10);
+    for number in 0..30 {
+        client.set(&format!("away/{number:02}"), &value);
+    }
+    let target = client.stats()["commit_index"].as_u64().expect("an index");
+    cluster.start_node(follower);
+    cluster.wait_applied(follower, target);
+    let held = crate::harness::history::all(&cluster.client(follower), "away/");
+    assert_eq!(held.len(), 30);
+}
+
+#[test]
+fn a_paused_follower_does_not_disturb_and_catches_up() {
+    let mut cluster = Cluster::start("crash-paused-follower", 3);
+    let leader = cluster.wait_ready();
+    let term = cluster.client(leader).stats()["term"].clone();
+    let follower = cluster.ids_without(&[leader])[0];
+    cluster.node(follower).pause();
+    for number in 0..50 {
+        cluster.client(leader).set(&format!("paused/{number}"), "x");
+    }
+    // Long enough for the paused node's election timer to have run out several times over.
+    let begin = std::time::Instant::now();
+    poll_until("three seconds of writes", PATIENCE, || {
+        cluster.client(leader).set("paused/tick", "x");
+        (begin.elapsed() > Duration::from_secs(3)).then_some(())
+    });
+    cluster.node(follower).resume();
+    let target = cluster.client(leader).stats()["commit_index"].as_u64().expect("an index");
+    cluster.wait_applied(follower, target);
+    let stats = cluster.client(leader).stats();
+    assert_eq!(stats["state"], "leader", "a node that wakes up must not depose a working leader: {stats}");
+    assert_eq!(stats["term"], term, "pre-vote keeps the term: {stats}");
+}
+
+#[test]
+fn a_paused_leader_wakes_up_deposed_and_serves_nothing_old() {
+    let mut cluster = Cluster::start("crash-paused-leader", 3);
+    let old = cluster.wait_ready();
+    cluster.client(old).set("k", "before");
+    cluster.node(old).pause();
+    let others = cluster.ids_without(&[old]);
+    let new = {
+        let clients: Vec<(u64, Client)> = others.iter().map(|id| (*id, cluster.client(*id))).collect();
+        poll_until("a leader among the others", PATIENCE, || {
+            clients
+                .iter()
+                .find(|(_, client)| client.is_ready() && client.stats()["state"] == "leader")
+                .map(|(id, _)| *id)
+        })
+    };
+    cluster.client(new).set("k", "after");
+    // The request is waiting in the paused node's socket when it wakes up.
+    let client = cluster.client(old);
+    let reader = std::thread::spawn(move || client.try_value("k", Some(Duration::from_secs(8))));
+    cluster.node(old).resume();
+    match reader.join().expect("the reader saw what the contract forbids") {
+        Ok(value) => assert_eq!(value.as_deref(), Some("after"), "a deposed leader served an old value"),
+        Err(_) => assert_eq!(cluster.client(old).value("k").as_deref(), Some("after")),
+    }
+    cluster.wait_ready();
+}

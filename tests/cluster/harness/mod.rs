@@ -1,0 +1,16 @@
+//! What the tests stand on: processes, addresses, relays, an HTTP client, and waiting.
+
+pub mod client;
+pub mod cluster;
+pub mod history;
+pub mod node;
+pub mod poll;
+pub mod relay;
+pub mod run;
+pub mod skip;
+pub mod slots;
+
+pub use client::{Answer, Client, Outcome};
+pub use cluster::Cluster;
+pub use history::Writers;
+pub use poll::try_poll_until;

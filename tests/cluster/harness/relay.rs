@@ -1,0 +1,192 @@
+//! A network that can be cut: TCP relays between peers.
+//!
+//! All nodes are told the relays' addresses instead of each other's: one relay stands before each node. Who dialled
+//! is read from the kernel (the socket's owner), so a cut names an ordered pair `from -> to` whatever addresses the
+//! nodes learn from each other, and whoever of the two opened the connection. What is cut off is held back, as by a
+//! network that loses packets and TCP that repeats them: after healing it arrives, late.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The relays of one cluster, and which pairs are cut.
+pub struct Network {
+    shared: Arc<Shared>,
+    listeners: Vec<(String, JoinHandle<()>)>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    cut: BTreeSet<(u64, u64)>,
+    /// Process id of each node that runs: the owner of a socket is one of these.
+    pids: BTreeMap<u64, u32>,
+    /// Every stream opened, to end its pumps.
+    streams: Vec<TcpStream>,
+}
+
+impl Network {
+    /// Opens one relay for each `(node, relay address, node's own address)`.
+    pub fn open(relays: Vec<(u64, String, String)>) -> Network {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            closed: AtomicBool::new(false),
+        });
+        let mut listeners = Vec::new();
+        for (to, address, target) in relays {
+            let listener =
+                TcpListener::bind(&address).unwrap_or_else(|error| panic!("relay {address}: {error}"));
+            let shared = Arc::clone(&shared);
+            let accept = std::thread::spawn(move || shared.accept(&listener, to, &target));
+            listeners.push((address, accept));
+        }
+        Network { shared, listeners }
+    }
+
+    /// Tells the relays which process is node `id`.
+    pub fn set_pid(&self, id: u64, pid: u32) {
+        self.shared.lock().pids.insert(id, pid);
+    }
+
+    /// Holds back everything that `from` sends to `to`.
+    pub fn cut(&self, from: u64, to: u64) {
+        self.shared.lock().cut.insert((from, to));
+    }
+
+    /// Holds back everything between `id` and each of `others`, both ways.
+    pub fn isolate(&self, id: u64, others: &[u64]) {
+        let mut state = self.shared.lock();
+        for &other in others {
+            assert_ne!(id, other, "a node is not cut off from itself");
+            state.cut.insert((id, other));
+            state.cut.insert((other, id));
+        }
+    }
+
+    /// Lets everything through again; what was held back arrives now.
+    pub fn heal(&self) {
+        self.shared.lock().cut.clear();
+        self.shared.changed.notify_all();
+    }
+
+    /// Breaks every connection, as a router that restarts.
+    pub fn reset(&self) {
+        for stream in self.shared.lock().streams.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.reset();
+        self.shared.changed.notify_all();
+        for (address, accept) in self.listeners.drain(..) {
+            // One last connection wakes the accept loop, which then sees that it is over.
+            let _ = TcpStream::connect(&address);
+            let _ = accept.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn accept(self: Arc<Shared>, listener: &TcpListener, to: u64, target: &str) {
+        for dialer in listener.incoming() {
+            if self.closed.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(dialer) = dialer else { continue };
+            let Some(from) = self.owner(&dialer) else {
+                // The dialer is gone, or is no node of this cluster.
+                let _ = dialer.shutdown(Shutdown::Both);
+                continue;
+            };
+            let Ok(node) = TcpStream::connect(target) else {
+                let _ = dialer.shutdown(Shutdown::Both);
+                continue;
+            };
+            self.join(dialer, node, from, to);
+        }
+    }
+
+    /// Starts the two pumps of one connection.
+    fn join(self: &Arc<Shared>, dialer: TcpStream, node: TcpStream, from: u64, to: u64) {
+        let _ = dialer.set_nodelay(true);
+        let _ = node.set_nodelay(true);
+        let clone = |stream: &TcpStream| stream.try_clone().expect("descriptors are plenty in a test");
+        let mut state = self.lock();
+        state.streams.push(clone(&dialer));
+        state.streams.push(clone(&node));
+        drop(state);
+        let pairs = [(clone(&dialer), clone(&node), (from, to)), (node, dialer, (to, from))];
+        for (source, sink, direction) in pairs {
+            let shared = Arc::clone(self);
+            std::thread::spawn(move || shared.pump(source, sink, direction));
+        }
+    }
+
+    fn pump(&self, mut source: TcpStream, mut sink: TcpStream, direction: (u64, u64)) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = source.read(&mut buffer) {
+            self.wait_open(direction);
+            if self.closed.load(Ordering::SeqCst) || sink.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
+        // The end of a connection is news, too: it does not pass a cut either.
+        self.wait_open(direction);
+        let _ = sink.shutdown(Shutdown::Both);
+        let _ = source.shutdown(Shutdown::Both);
+    }
+
+    fn wait_open(&self, direction: (u64, u64)) {
+        let mut state = self.lock();
+        while state.cut.contains(&direction) && !self.closed.load(Ordering::SeqCst) {
+            let (next, _) = self
+                .changed
+                .wait_timeout(state, Duration::from_secs(1))
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = next;
+        }
+    }
+
+    /// Which node holds the other end of an accepted connection.
+    fn owner(&self, accepted: &TcpStream) -> Option<u64> {
+        let dialer = accepted.peer_addr().ok()?;
+        let std::net::IpAddr::V4(ip) = dialer.ip() else { return None };
+        let local = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), dialer.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        let inode = table.lines().skip(1).find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            (columns.get(1) == Some(&local.as_str()))
+                .then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
+        })?;
+        let socket = format!("socket:[{inode}]");
+        let pids = self.lock().pids.clone();
+        pids.into_iter().find(|(_, pid)| holds(*pid, &socket)).map(|(id, _)| id)
+    }
+}
+
+/// Whether process `pid` has the file `name` open.
+fn holds(pid: u32, name: &str) -> bool {
+    let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    files
+        .flatten()
+        .filter_map(|file| std::fs::read_link(file.path()).ok())
+        .any(|target| target.as_os_str() == name)
+}
