@@ -1,6 +1,8 @@
 //! Every path in a source: `use` trees, inline paths, attributes and macro bodies alike, because all are read as
 //! tokens. Each is resolved as far as a module name goes: within the crate, or to an external one.
 
+use std::collections::BTreeSet;
+
 use proc_macro2::{Delimiter, LineColumn, TokenStream, TokenTree};
 
 use crate::source::Source;
@@ -31,9 +33,21 @@ pub enum Target {
 
 /// Finds the paths in a source.
 pub fn written(source: &Source) -> Vec<Written> {
+    scan_all(&source.tokens)
+}
+
+/// Finds the paths among tokens.
+pub fn scan_all(tokens: &TokenStream) -> Vec<Written> {
     let mut found = Vec::new();
-    scan(&source.tokens, &mut found);
+    scan(tokens, &mut found);
     found
+}
+
+/// The names that imports from this crate bring in: in this file they hide external crates.
+pub fn imports(tokens: &TokenStream) -> BTreeSet<String> {
+    let inside =
+        |path: &Written| path.is_use && ["crate", "self", "super"].contains(&path.segments[0].as_str());
+    scan_all(tokens).into_iter().filter(inside).filter_map(|path| path.segments.last().cloned()).collect()
 }
 
 /// Resolves a path that stands in `source`.
@@ -52,7 +66,9 @@ pub fn resolve(source: &Source, path: &Written) -> Target {
         name if source.crates.contains(name)
             && (path.is_global || path.is_use || path.segments.len() > 1) =>
         {
-            if !path.is_global && declares_module(source, name) {
+            if !path.is_global
+                && (declares_module(source, name) || (!path.is_use && source.imports.contains(name)))
+            {
                 return Target::Local;
             }
             Target::External(path.segments.clone())

@@ -38,7 +38,13 @@ pub fn check(source: &Source, complaints: &mut Vec<Complaint>) {
     let tokens: Vec<TokenTree> = source.tokens.clone().into_iter().collect();
     find_sleep(&tokens, &mut |at| {
         let is_polling = pollers.iter().any(|span| span.start() <= at && at <= span.end());
-        if (source.kind == Kind::Outside || source.is_test_at(at)) && !is_polling {
+        let is_judged = match source.kind {
+            Kind::Outside => true,
+            Kind::Product => source.is_test_at(at),
+            // Its time is simulated: a sleep there is an instant of the schedule.
+            Kind::Simulation => false,
+        };
+        if is_judged && !is_polling {
             let text = "a sleep is no synchronisation: wait for what is meant with the polling helper (`poll_until`)";
             complaints.push(source.complaint(at.line, "sleep", text));
         }
@@ -64,7 +70,8 @@ fn check_doc(source: &Source, complaints: &mut Vec<Complaint>) {
     let has_doc = source.file.attrs.iter().any(|attribute| {
         matches!(attribute.style, syn::AttrStyle::Inner(_)) && attribute.path().is_ident("doc")
     });
-    if !has_doc {
+    let is_test_of_product = source.is_test && source.kind == Kind::Product;
+    if !has_doc && !is_test_of_product {
         let text = "no module doc: begin with `//!` and say what it is, where it sits, what it does not do";
         complaints.push(source.complaint(1, "module-doc", text));
     }

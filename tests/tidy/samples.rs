@@ -100,6 +100,8 @@ fn a_module_uses_what_its_row_lists_and_nothing_else() {
     reported("module", "src/command.rs", "use crate::raft::Entry;");
     reported("module", "src/cli/serve.rs", "use crate::fsm::Store;");
     reported("module", "src/surprise/mod.rs", "pub struct S;");
+    reported("module", "src/transport/lane.rs", "use crate::server::serve::serve;");
+    passes("src/transport/lane.rs", "#[cfg(test)] mod tests { use crate::server::serve::serve; }");
     passes("src/server.rs", "use crate::{api, fsm, node, raft, transport, wal};");
     passes("src/api/rest/set.rs", "use crate::shard::Router;");
 }
@@ -127,6 +129,7 @@ fn a_module_uses_the_crates_of_its_row() {
     passes("src/raft/log.rs", "use bytes::Bytes;\nuse fastrand::Rng;\nfn f(bytes: u8) -> u8 { bytes }");
     passes("src/raft/log.rs", "mod tokio; use tokio::x;");
     passes("src/raft/log.rs", "#[cfg(test)] mod tests { use proptest::prelude::*; use std::thread; }");
+    passes("src/raft/log.rs", "use super::tokio;\nfn f() { tokio::x(); }");
     reported("crate", "src/command.rs", "#[derive(bincode::Encode)] struct S;");
     reported("crate", "src/node/driver.rs", "use bincode::config;");
     passes("src/codec.rs", "use bincode::config;");

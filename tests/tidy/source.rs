@@ -27,6 +27,8 @@ pub struct Source {
     pub tokens: TokenStream,
     /// The external crates that its package names, with underscores.
     pub crates: BTreeSet<String>,
+    /// The names that it imports from its own crate.
+    pub imports: BTreeSet<String>,
     test_spans: Vec<(LineColumn, LineColumn)>,
     inline_modules: Vec<(LineColumn, LineColumn, Vec<String>)>,
 }
@@ -68,6 +70,7 @@ impl Source {
             kind,
             is_test,
             file,
+            imports: crate::paths::imports(&tokens),
             tokens,
             crates: BTreeSet::new(),
             test_spans: spans.tests,

@@ -190,3 +190,63 @@ fn holds(pid: u32, name: &str) -> bool {
         .filter_map(|file| std::fs::read_link(file.path()).ok())
         .any(|target| target.as_os_str() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::slots::Slot;
+
+    /// Reads what is there within a moment.
+    fn arrived(stream: &mut TcpStream) -> Vec<u8> {
+        stream.set_read_timeout(Some(Duration::from_millis(150))).expect("a socket option");
+        let mut buffer = [0; 64];
+        match stream.read(&mut buffer) {
+            Ok(count) => buffer[..count].to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_cut_holds_back_one_direction_and_healing_delivers() {
+        let slot = Slot::claim(1);
+        let node = TcpListener::bind(slot.peer(2)).expect("a free address");
+        let network = Network::open(vec![(2, slot.relay(2), slot.peer(2))]);
+        // This process plays node 1.
+        network.set_pid(1, std::process::id());
+        let mut dialer = TcpStream::connect(slot.relay(2)).expect("the relay listens");
+        let (mut accepted, _) = node.accept().expect("the relay dials on");
+        dialer.write_all(b"one").expect("open");
+        assert_eq!(arrived(&mut accepted), b"one");
+
+        network.cut(1, 2);
+        dialer.write_all(b"two").expect("open");
+        assert_eq!(arrived(&mut accepted), b"", "1 -> 2 is cut");
+        accepted.write_all(b"back").expect("open");
+        assert_eq!(arrived(&mut dialer), b"back", "2 -> 1 is not");
+        network.heal();
+        assert_eq!(arrived(&mut accepted), b"two", "what was held back arrives late");
+
+        network.isolate(1, &[2]);
+        accepted.write_all(b"three").expect("open");
+        assert_eq!(arrived(&mut dialer), b"");
+        network.reset();
+        let mut again = TcpStream::connect(slot.relay(2)).expect("the relay listens");
+        let (mut accepted, _) = node.accept().expect("the relay dials on");
+        again.write_all(b"four").expect("open");
+        assert_eq!(arrived(&mut accepted), b"", "a new connection is cut as well");
+        network.heal();
+        assert_eq!(arrived(&mut accepted), b"four");
+    }
+
+    #[test]
+    fn a_stranger_does_not_get_through() {
+        let slot = Slot::claim(1);
+        let node = TcpListener::bind(slot.peer(2)).expect("a free address");
+        let _network = Network::open(vec![(2, slot.relay(2), slot.peer(2))]);
+        let mut stranger = TcpStream::connect(slot.relay(2)).expect("the relay listens");
+        let mut buffer = [0; 1];
+        assert!(matches!(stranger.read(&mut buffer), Ok(0) | Err(_)), "the connection ends");
+        node.set_nonblocking(true).expect("a socket option");
+        assert!(node.accept().is_err(), "nobody was passed on");
+    }
+}
