@@ -163,7 +163,7 @@ fn bad_command_lines_are_exit_2_and_name_the_flag() {
     for (flag, value) in [
         ("--id", "0"),
         ("--id", "one"),
-        ("--id", "-1"),
+        ("--id", "1.5"),
         ("--http", "nonsense"),
         ("--peer", "127.0.0.1"),
         ("--grpc", "127.0.0.1:99999"),
