@@ -190,11 +190,12 @@ impl Config {
             return invalid("--data-dir is empty: name the directory that holds this node's data");
         }
         self.validate_listeners()?;
-        self.validate_advertised()?;
-        self.validate_timing()?;
+        // Before the advertised addresses: one of them comes from here, and the complaint names what was written.
         if !self.initial_cluster.is_empty() {
             self.validate_initial_cluster()?;
         }
+        self.validate_advertised()?;
+        self.validate_timing()?;
         self.limits.validate()
     }
 

@@ -45,7 +45,10 @@ fn flip(file: &Path, offset: usize) {
 fn assert_names_damage(cluster: &Cluster, since: usize, file: &Path) {
     let output = cluster.node(1).output()[since..].to_owned();
     let name = file.file_name().expect("a file").to_string_lossy().into_owned();
-    let told = output.lines().any(|line| line.contains(&name) && line.contains("offset"));
+    let is_place = |text: &str| text.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    let names_place =
+        |line: &str| ["byte ", "offset "].iter().any(|word| line.split(word).skip(1).any(is_place));
+    let told = output.lines().any(|line| line.contains(&name) && names_place(line));
     assert!(told, "no line names {name} and an offset:\n{output}");
     assert!(!output.contains("panicked"), "{output}");
 }
@@ -114,16 +117,19 @@ fn a_damaged_header_of_the_state_file_is_exit_3() {
     assert_names_damage(&cluster, since, &file);
 }
 
+/// Values of 1 MiB: enough that a small write set is folded more than once.
+const VALUES: usize = 20;
+
 #[test]
 fn a_damaged_value_in_the_state_file_never_reaches_a_reader() {
     let mut cluster = Cluster::prepare("damage-value", 1, false);
     // A small write set is folded into the file soon.
-    cluster.node_mut(1).arguments.extend(["--write-set-bytes-max".to_owned(), "4MiB".to_owned()]);
+    cluster.node_mut(1).arguments.extend(["--write-set-bytes-max".to_owned(), "8MiB".to_owned()]);
     cluster.start_all();
     cluster.wait_ready();
     let client = cluster.client(1);
     let value = format!("marker-in-the-state-{}", "y".repeat(1 << 20));
-    for number in 0..12 {
+    for number in 0..VALUES {
         client.set(&format!("state/{number:02}"), &value);
     }
     poll_until("a fold", PATIENCE, || (client.stats()["folded_index"].as_u64() > Some(5)).then_some(()));
@@ -139,7 +145,7 @@ fn a_damaged_value_in_the_state_file_never_reaches_a_reader() {
     // It may find out at the start or when the value is asked for: either way it ends with 3 and serves nothing bad.
     let client = cluster.client(1);
     let _ = crate::harness::try_poll_until(PATIENCE, || {
-        for number in 0..12 {
+        for number in 0..VALUES {
             let path = format!("/api/get?key=state/{number:02}");
             let Ok(answer) = client.request("GET", &path, &[("x-quorate-timeout-ms", "500")], None) else {
                 continue;

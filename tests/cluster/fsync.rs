@@ -70,10 +70,9 @@ fn calls(text: &str) -> Vec<Call> {
     let mut open: BTreeMap<&str, (String, String, f64)> = BTreeMap::new();
     let mut done = Vec::new();
     for line in text.lines() {
-        let mut words = line.splitn(3, ' ').map(str::trim);
-        let (Some(thread), Some(time), Some(rest)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
+        // strace pads the thread's number.
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let Some((time, rest)) = rest.trim_start().split_once(' ') else { continue };
         let Ok(time) = time.parse::<f64>() else { continue };
         let rest = rest.trim_start();
         let failed = rest.contains(") = -1") || rest.contains("= ? ");
@@ -177,7 +176,7 @@ fn the_trace_is_read_right() {
     let log = Path::new("/d/wal");
     let text = "\
 10 100.000100 pwrite64(9</d/wal/000.seg>, \"\"..., 512, 4096) = 512 <0.000050>
-10 100.000200 fdatasync(9</d/wal/000.seg>) = 0 <0.000300>
+10    100.000200 fdatasync(9</d/wal/000.seg>) = 0 <0.000300>
 11 100.000300 fdatasync(9</d/wal/000.seg> <unfinished ...>
 11 100.000900 <... fdatasync resumed>)  = 0 <0.000600>
 12 100.001000 fdatasync(8</d/state.redb>) = 0 <0.000100>

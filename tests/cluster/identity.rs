@@ -98,12 +98,7 @@ fn a_changed_token_does_not_take_over_an_old_directory() {
         if client.is_ready() {
             return Some(false);
         }
-        nix::sys::wait::waitpid(
-            nix::unistd::Pid::from_raw(i32::try_from(cluster.node(1).pid()).expect("a pid")),
-            Some(nix::sys::wait::WaitPidFlag::WNOHANG | nix::sys::wait::WaitPidFlag::WNOWAIT),
-        )
-        .is_ok_and(|status| !matches!(status, nix::sys::wait::WaitStatus::StillAlive))
-        .then_some(true)
+        cluster.node_mut(1).has_ended().then_some(true)
     });
     match ended {
         true => assert_eq!(

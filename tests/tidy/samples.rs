@@ -295,6 +295,8 @@ fn files_that_no_module_declares_are_found() {
     write("src/wal/inner/deep.rs", "//! Deep.\n");
     write("src/wal/odd.rs", "//! Odd.\n");
     write("src/wal/orphan.rs", "//! Nobody knows me.\n");
+    write("src/bench/echo.rs", "//! A target of its own.\n");
+    write("Cargo.toml", "[[example]]\nname = \"echo\"\npath = \"src/bench/echo.rs\"\n");
     let mut complaints = Vec::new();
     let sources = crate::source::load(root.path(), &BTreeSet::new(), &mut complaints);
     let found: Vec<(&str, &str)> = complaints.iter().map(|found| (found.rule, found.file.as_str())).collect();

@@ -208,10 +208,11 @@ pub fn load(root: &Path, crates: &BTreeSet<String>, complaints: &mut Vec<Complai
         }
     }
     let mut sources = loader.sources;
+    let declared = declared_targets(root);
     let known: BTreeSet<String> = sources.iter().map(|source| source.path.clone()).collect();
     for directory in ["src", "sim/src", "tests"] {
         for path in rust_files(root, directory) {
-            if !known.contains(&path) && !path.contains("/bin/") {
+            if !known.contains(&path) && !declared.contains(&path) {
                 complaints.push(Complaint {
                     file: path,
                     line: 0,
@@ -225,6 +226,13 @@ pub fn load(root: &Path, crates: &BTreeSet<String>, complaints: &mut Vec<Complai
         source.crates.clone_from(crates);
     }
     sources
+}
+
+/// The files that the manifests declare as targets of their own.
+fn declared_targets(root: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+    let paths = text.lines().filter_map(|line| line.trim().strip_prefix("path = "));
+    paths.map(|path| path.trim().trim_matches('"').to_owned()).collect()
 }
 
 struct Loader<'a> {

@@ -135,7 +135,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "node",
         modules: &["clock", "command", "codec", "raft", "wal", "transport", "fsm"],
-        crates: &["bytes", "fastrand", "futures_util", "thiserror", "tokio", "tracing"],
+        crates: &["bytes", "crc32fast", "fastrand", "futures_util", "thiserror", "tokio", "tracing"],
         never: SEAMED,
     },
     Row {

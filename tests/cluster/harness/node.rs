@@ -131,6 +131,13 @@ impl Node {
         status
     }
 
+    /// Whether the process has ended by itself. Its status is kept for `wait_exit`.
+    pub fn has_ended(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("a child can be waited for").is_some())
+    }
+
     /// Fails the test if the process has ended.
     pub fn assert_alive(&mut self) {
         let id = self.id;
