@@ -148,7 +148,7 @@ impl Scenario {
             file.cut_after(cut);
             let folds = self.run(&file);
             for loss in Loss::EVERY {
-                let draws = if matches!(loss, Loss::Writes | Loss::Sectors) { 6 } else { 1 };
+                let draws = if matches!(loss, Loss::Writes | Loss::Sectors) { 4 } else { 1 };
                 for draw in 0..draws {
                     let seed = (cut << 8) + draw;
                     let when = format!("cut after call {cut} of {calls}, losing {loss:?} by seed {seed}");
