@@ -145,6 +145,10 @@ impl Sessions {
     pub(super) fn load_reply(&mut self, client: ClientId, seq: Seq, row: ReplyRow) -> Result<(), Error> {
         let session = self.held.get_mut(&client);
         let session = session.ok_or_else(|| schema::broken("reply", "its session is not there"))?;
+        // A forgotten reply whose row stayed would be a leak: every fold takes the rows with it.
+        if seq < session.row.done_below {
+            return Err(schema::broken("reply", "it lies below its session's window"));
+        }
         session.replies.insert(seq, row);
         Ok(())
     }
