@@ -1,5 +1,6 @@
 //! The index at the end of `raft`'s module doc: each rule of the paper's Figure 2 with the function and the test that
-//! keep it. A row is `//! | rule | function | test |`; the named function and the named test must exist.
+//! keep it. A row is `//! | rule | file::function | file::function |`, the first in `src/raft`, the second in its
+//! `tests`; several are separated by commas. Both must exist.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ pub fn check(sources: &[Source], complaints: &mut Vec<Complaint>) {
     let mut names = Names::default();
     for source in &raft {
         names.is_test_file = source.is_test;
+        names.file = source.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
         names.visit_file(&source.file);
     }
     complaints.extend(judge(book, &names.functions, &names.tests));
@@ -45,7 +47,7 @@ pub fn judge(book: &Source, functions: &BTreeSet<String>, tests: &BTreeSet<Strin
                 found.push(book.complaint(
                     line,
                     "figure-2",
-                    format!("no {what} is named: write it in backticks"),
+                    format!("no {what} is named: write it as file::function"),
                 ));
             }
             for name in names.iter().filter(|name| !known.contains(*name)) {
@@ -83,26 +85,24 @@ fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// The last segments of what stands in backticks, without links and calls.
+/// The names in a cell, without backticks.
 fn names_in(cell: &str) -> Vec<String> {
-    let quoted = cell.split('`').skip(1).step_by(2);
-    quoted
-        .map(|path| path.trim_end_matches("()").rsplit("::").next().unwrap_or_default().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect()
+    let names = cell.split(',').map(|name| name.trim().trim_matches('`').trim_end_matches("()").to_owned());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
-/// Collects the names of functions and of tests.
+/// Collects the names of functions and of tests, as `file::name`.
 #[derive(Default)]
 struct Names {
     functions: BTreeSet<String>,
     tests: BTreeSet<String>,
     is_test_file: bool,
+    file: String,
 }
 
 impl<'ast> Visit<'ast> for Names {
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        let name = item.sig.ident.to_string();
+        let name = format!("{}::{}", self.file, item.sig.ident);
         if is_test_only(&item.attrs) {
             self.tests.insert(name);
         } else if !self.is_test_file {
@@ -113,7 +113,7 @@ impl<'ast> Visit<'ast> for Names {
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         if !self.is_test_file {
-            self.functions.insert(item.sig.ident.to_string());
+            self.functions.insert(format!("{}::{}", self.file, item.sig.ident));
         }
         visit::visit_impl_item_fn(self, item);
     }

@@ -321,23 +321,21 @@ fn a_dependency_says_why() {
 #[test]
 fn the_index_of_figure_2_names_what_exists() {
     let judge = |rows: &str| -> Vec<Complaint> {
-        let filler: String = (0..20).map(|_| "//! | kept | `on_vote` | `votes_once` |\n").collect();
+        let filler: String = (0..20).map(|_| "//! | kept | vote::on_vote | paper::votes_once |\n").collect();
         let text =
             format!("//! Raft.\n//!\n//! | rule | function | test |\n//! |---|---|---|\n{filler}{rows}");
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        figure2::judge(
-            &source("src/raft/mod.rs", &text),
-            &names(&["on_vote", "step"]),
-            &names(&["votes_once"]),
-        )
+        let (functions, tests) = (names(&["vote::on_vote", "raft::step"]), names(&["paper::votes_once"]));
+        figure2::judge(&source("src/raft/mod.rs", &text), &functions, &tests)
     };
     assert_eq!(judge(""), []);
-    assert_eq!(judge("//! | a rule | [`Raft::step`], `on_vote` | `tests::paper::votes_once` |\n"), []);
+    assert_eq!(judge("//! | a rule | `raft::step`, vote::on_vote | paper::votes_once |\n"), []);
     for (row, part) in [
-        ("//! | a rule | `on_nothing` | `votes_once` |\n", "no function `on_nothing`"),
-        ("//! | a rule | `on_vote` | `never_written` |\n", "no test `never_written`"),
-        ("//! | a rule | `on_vote` | |\n", "no test is named"),
-        ("//! | a rule | `on_vote` |\n", "three cells"),
+        ("//! | a rule | vote::on_nothing | paper::votes_once |\n", "no function `vote::on_nothing`"),
+        ("//! | a rule | raft::on_vote | paper::votes_once |\n", "no function `raft::on_vote`"),
+        ("//! | a rule | vote::on_vote | paper::never_written |\n", "no test `paper::never_written`"),
+        ("//! | a rule | vote::on_vote | |\n", "no test is named"),
+        ("//! | a rule | vote::on_vote |\n", "three cells"),
     ] {
         let found = judge(row);
         assert_eq!(found.len(), 1, "{row}: {found:?}");
