@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Failure, USAGE, say};
-use crate::wal;
+use crate::wal::fs::StdFs;
+use crate::wal::{Error, inspect};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -28,7 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let dir = log_dir(&args.dir)?;
     let (mut found, mut reading) = (false, true);
-    let mut print = |record: wal::inspect::RecordInfo| {
+    let mut print = |record: inspect::RecordInfo| {
         found = true;
         if !reading {
             return;
@@ -41,8 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         // A reader that went away early (`| head`) has seen enough.
         reading = say(&line);
     };
-    wal::inspect::inspect(&wal::fs::StdFs, &dir, &mut print)
-        .map_err(|error| Failure::new(exit_code(&error), error))?;
+    inspect::inspect(&StdFs, &dir, &mut print).map_err(|error| Failure::new(exit_code(&error), error))?;
     if found { Ok(()) } else { Err(Failure::new(USAGE, format!("{}: there is no log here", dir.display()))) }
 }
 
@@ -56,10 +56,10 @@ fn log_dir(dir: &Path) -> Result<PathBuf, Failure> {
     Ok(log)
 }
 
-fn exit_code(error: &wal::Error) -> u8 {
+fn exit_code(error: &Error) -> u8 {
     match error {
-        wal::Error::Damaged { .. } | wal::Error::Version { .. } => 3,
-        wal::Error::Io { .. } => 4,
+        Error::Damaged { .. } | Error::Version { .. } => 3,
+        Error::Io { .. } => 4,
         _ => super::UNEXPECTED,
     }
 }
