@@ -9,7 +9,7 @@ use crate::wal::{Error, inspect};
 const AFTER_HELP: &str = "\
 Examples:
   quorate wal inspect /var/lib/quorate                 a node's data directory, or its wal/
-  quorate wal inspect /var/lib/quorate --json | jq -c 'select(.kind == \"entry\")'
+  quorate wal inspect /var/lib/quorate --json | jq -c 'select(.kind == \"command\")'
 
 Changes nothing, and takes no lock: the log of a running node may grow meanwhile. What cannot be read is a record of
 kind `damaged`; whether a node would start from this log is for `quorate serve` to say.";
