@@ -38,7 +38,8 @@ pub struct Ready {
 pub struct Write {
     /// Its number, one more than the last.
     pub seq: WriteSeq,
-    /// The hard state, if term or vote changed; it stands before the entries.
+    /// The hard state, if term or vote changed; it stands before the entries. Its commit index is a hint and never a
+    /// reason to write.
     pub hard_state: Option<HardState>,
     /// Entries, contiguous. Whatever the log holds at the first one's index or beyond is void from here on.
     pub entries: Vec<Entry>,
@@ -65,7 +66,7 @@ pub enum FetchFor {
 /// Entries to read back from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetch {
-    /// Why. At most one fetch is under way for each.
+    /// Why. Only the last fetch for each purpose is wanted; an answer to an earlier one is ignored.
     pub purpose: FetchFor,
     /// The first index.
     pub first: Index,

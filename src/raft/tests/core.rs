@@ -100,6 +100,57 @@ fn impossible_replies_are_dropped() {
     }
 }
 
+/// A rejection that arrives again, or after the search that it began has ended, corrects nothing (covers H3).
+#[test]
+fn stale_rejections_change_nothing() {
+    let mut script =
+        Script::play("cluster nodes=3\nelect 1\npropose 1 a b\ndrop\ntick time=100\ndeliver\ndeliver");
+    script.then("deliver type=Append\ncopy type=AppendReply");
+    let searching = script.then("progress 1");
+    assert!(searching.contains("Probe"), "{searching}");
+    script.then("deliver type=AppendReply");
+    assert_eq!(script.then("progress 1"), searching, "the same rejections again");
+    script.then("drop type=AppendReply\nstabilize\npropose 1 c");
+    let streaming = script.then("progress 1");
+    assert!(!streaming.contains("Probe"), "{streaming}");
+    for (inflight, prev) in [(3, 3), (3, 1), (4, 1)] {
+        let result = AppendResult::Rejected {
+            prev_index: Index(prev),
+            hint_index: Index(prev - 1),
+            hint_term: Term(1),
+        };
+        let reply = AppendReply { session: SessionId(1), inflight, round: Round(0), result };
+        script.inject(2, 1, 1, Message::AppendReply(reply));
+        assert_eq!(script.then("progress 1"), streaming, "#{inflight} rejected {prev}");
+    }
+}
+
+/// A conversation of an earlier session is over, whatever its replies say (covers H3).
+#[test]
+fn replies_of_another_session_change_nothing() {
+    let mut script = Script::play("cluster nodes=3\nelect 1\npropose 1 a\ndrop");
+    for session in [0, 2, 3] {
+        let result = AppendResult::Matched { index: Index(2) };
+        let reply = AppendReply { session: SessionId(session), inflight: 2, round: Round(0), result };
+        script.inject(2, 1, 1, Message::AppendReply(reply));
+        script.inject(2, 1, 1, Message::HeartbeatReply { session: SessionId(session), round: Round(0) });
+    }
+    assert_eq!(script.raft(1).commit(), Index(1));
+    assert_eq!(script.raft(1).counters().stale, 6 + 2, "and two late votes at the election");
+}
+
+/// The candidate's own vote counts when the core is told that it is on disk, not before, though all others came
+/// (covers H8).
+#[test]
+fn the_own_vote_counts_once_it_is_reported() {
+    let mut script =
+        Script::play("cluster nodes=3\nslow 1\ncampaign 1\ndeliver\ndeliver\npersist 1 silent=yes");
+    script.then("deliver type=Vote\ndeliver type=VoteReply count=1");
+    assert_eq!(script.raft(1).role(), RoleName::Candidate);
+    script.then("complete 1 seq=1");
+    assert_eq!(script.raft(1).role(), RoleName::Leader);
+}
+
 #[test]
 fn a_heartbeat_beyond_the_log_commits_nothing() {
     let mut script = Script::play("cluster nodes=3\nelect 1");

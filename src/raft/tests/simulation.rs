@@ -77,6 +77,8 @@ impl Simulation {
         for id in 1..=voters + learners {
             let mut config = config(id);
             config.seed = rng.u64(..);
+            config.heartbeat_interval = Duration::from_millis(60);
+            config.election_timeout = Duration::from_millis(250);
             config.cache_bytes_max = cache_bytes_max;
             config.append_inflight_max = append_inflight_max;
             config.append_batch_bytes_max = append_batch_bytes_max;
@@ -90,7 +92,7 @@ impl Simulation {
             repeat: some(0.3),
             crash: some(0.02),
             partition: some(0.03),
-            pause: some(0.01),
+            pause: some(0.02),
             slow_disk: some(0.9),
             purge: some(0.05),
         };
@@ -158,7 +160,7 @@ impl Simulation {
         if self.chance(0.2) {
             self.propose();
         }
-        if self.chance(0.1) {
+        if self.chance(0.2) {
             self.read();
         }
         if self.chance(0.003) && self.is_running(id) {
@@ -188,7 +190,7 @@ impl Simulation {
     /// What happens without faults too: time passes, one message arrives, one disk works.
     fn advance(&mut self) {
         self.now = self.now.plus(Duration::from_micros(self.rng.u64(..20_000)));
-        for _ in 0..self.network.len().min(2) {
+        for _ in 0..self.network.len().min(3) {
             let at = self.rng.usize(..self.network.len());
             let envelope = if self.chance(self.faults.repeat) {
                 self.network[at].clone()
