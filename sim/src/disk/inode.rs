@@ -1,0 +1,277 @@
+//! One file's bytes: as written, as durable, and the writes between the two.
+//!
+//! A crash gives each sector its own place in the sequence of writes: the sector holds what it held after the first
+//! `k` of them. [`Loss::Whole`] is k = 0 everywhere, [`Loss::Nothing`] is all, [`Loss::Tail`] one k with the write at k
+//! decided sector by sector, [`Loss::Sectors`] a k for each sector. The length has a k too; what a sector keeps
+//! beyond the length is gone, and what the length covers without a sector is zero.
+
+use std::collections::BTreeMap;
+
+use super::{Loss, SECTOR_BYTES};
+
+/// A file's content.
+#[derive(Debug, Default)]
+pub struct Inode {
+    /// What a running node reads.
+    bytes: Vec<u8>,
+    /// What is on the platter.
+    durable: Vec<u8>,
+    /// What was done since the last sync, in order.
+    pending: Vec<Write>,
+}
+
+#[derive(Debug)]
+enum Write {
+    Bytes {
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    /// The length was `before` when it was set to `len`.
+    Length {
+        before: usize,
+        len: usize,
+    },
+}
+
+impl Inode {
+    /// The content.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes that are not synced.
+    pub fn pending_len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Writes at `offset`, growing the file if need be.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        put(&mut self.bytes, offset, bytes);
+        self.pending.push(Write::Bytes { offset, bytes: bytes.to_vec() });
+    }
+
+    /// Cuts the file, or extends it with zeroes.
+    pub fn set_len(&mut self, len: usize) {
+        self.pending.push(Write::Length { before: self.bytes.len(), len });
+        self.bytes.resize(len, 0);
+    }
+
+    /// Makes all of it durable.
+    pub fn sync(&mut self) {
+        for write in self.pending.drain(..) {
+            match write {
+                Write::Bytes { offset, bytes } => put(&mut self.durable, offset, &bytes),
+                Write::Length { len, .. } => self.durable.resize(len, 0),
+            }
+        }
+        assert_eq!(self.durable.len(), self.bytes.len(), "a synced file is as long as it was written");
+    }
+
+    /// Only what the platter holds is left (see the module doc).
+    pub fn crash(&mut self, loss: Loss, rng: &mut fastrand::Rng) {
+        let pending = std::mem::take(&mut self.pending);
+        if !pending.is_empty() {
+            let kept = Kept::draw(&pending, loss, rng);
+            self.durable = kept.replay(&self.durable, &pending);
+        }
+        self.bytes = self.durable.clone();
+    }
+}
+
+/// How many of the pending writes each sector, and the length, have seen.
+struct Kept {
+    sectors: BTreeMap<u64, usize>,
+    length: usize,
+}
+
+impl Kept {
+    fn draw(pending: &[Write], loss: Loss, rng: &mut fastrand::Rng) -> Kept {
+        let all = pending.len();
+        let tail = rng.usize(..=all);
+        let draw = |rng: &mut fastrand::Rng| match loss {
+            Loss::Whole => 0,
+            Loss::Nothing => all,
+            // The write after the first `tail` is torn: a sector has seen it or not.
+            Loss::Tail => (tail + usize::from(rng.bool())).min(all),
+            // Mostly all or nothing, so that neither drowns in the middle where writes are many.
+            Loss::Sectors => [0, all, rng.usize(..=all)][rng.usize(..3)],
+        };
+        let mut sectors = BTreeMap::new();
+        for write in pending {
+            let (start, end) = write.range();
+            for sector in sectors_of(start, end) {
+                sectors.entry(sector).or_insert_with(|| draw(rng));
+            }
+        }
+        let length = draw(rng);
+        Kept { sectors, length }
+    }
+
+    fn replay(&self, durable: &[u8], pending: &[Write]) -> Vec<u8> {
+        let mut image = durable.to_vec();
+        let mut length = durable.len();
+        for (number, write) in pending.iter().enumerate() {
+            let (start, end) = write.range();
+            for sector in sectors_of(start, end) {
+                if number < self.sectors[&sector] {
+                    let first = start.max(to_usize(sector * SECTOR_BYTES));
+                    let last = end.min(to_usize((sector + 1) * SECTOR_BYTES));
+                    match write {
+                        Write::Bytes { offset, bytes } => {
+                            put(&mut image, first, &bytes[first - offset..last - offset]);
+                        }
+                        // Bytes that a shorter length cut off are zero if the file grows over them again.
+                        Write::Length { .. } => put(&mut image, first, &vec![0; last - first]),
+                    }
+                }
+            }
+            if number < self.length {
+                length = match write {
+                    Write::Bytes { .. } => length.max(end),
+                    Write::Length { len, .. } => *len,
+                };
+            }
+        }
+        image.resize(length, 0);
+        image
+    }
+}
+
+impl Write {
+    /// The bytes it changes, `start..end`.
+    fn range(&self) -> (usize, usize) {
+        match self {
+            Write::Bytes { offset, bytes } => (*offset, offset + bytes.len()),
+            Write::Length { before, len } => ((*len).min(*before), *before),
+        }
+    }
+}
+
+fn sectors_of(start: usize, end: usize) -> std::ops::Range<u64> {
+    if start >= end {
+        return 0..0;
+    }
+    start as u64 / SECTOR_BYTES..(end as u64).div_ceil(SECTOR_BYTES)
+}
+
+fn put(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if into.len() < end {
+        into.resize(end, 0);
+    }
+    into[offset..end].copy_from_slice(bytes);
+}
+
+fn to_usize(offset: u64) -> usize {
+    usize::try_from(offset).expect("a simulated file fits into memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECTOR: usize = 512;
+
+    /// A file of four synced sectors of 1s, then two un-synced writes over sectors 1 to 3.
+    fn written() -> Inode {
+        let mut inode = Inode::default();
+        inode.write(0, &[1; 4 * SECTOR]);
+        inode.sync();
+        inode.write(SECTOR, &[2; 2 * SECTOR]);
+        inode.write(2 * SECTOR, &[3; 2 * SECTOR]);
+        inode
+    }
+
+    fn sectors(inode: &Inode) -> Vec<u8> {
+        inode
+            .bytes()
+            .chunks(SECTOR)
+            .map(|sector| {
+                assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is never torn");
+                sector[0]
+            })
+            .collect()
+    }
+
+    fn outcomes(loss: Loss) -> std::collections::BTreeSet<Vec<u8>> {
+        let mut rng = fastrand::Rng::with_seed(1);
+        (0..2_000)
+            .map(|_| {
+                let mut inode = written();
+                inode.crash(loss, &mut rng);
+                sectors(&inode)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn losses_of_whole_and_nothing() {
+        assert_eq!(outcomes(Loss::Whole), [vec![1, 1, 1, 1]].into());
+        assert_eq!(outcomes(Loss::Nothing), [vec![1, 2, 3, 3]].into());
+    }
+
+    #[test]
+    fn a_lost_tail_is_a_prefix_of_the_writes_with_the_last_one_torn() {
+        let expected = [
+            // The first write torn, in any way.
+            vec![1, 1, 1, 1],
+            vec![1, 2, 1, 1],
+            vec![1, 1, 2, 1],
+            vec![1, 2, 2, 1],
+            // The second torn after the first came whole.
+            vec![1, 2, 3, 1],
+            vec![1, 2, 2, 3],
+            vec![1, 2, 3, 3],
+        ];
+        assert_eq!(outcomes(Loss::Tail), expected.into());
+    }
+
+    #[test]
+    fn sectors_survive_in_every_combination() {
+        let mut expected = std::collections::BTreeSet::new();
+        for first in [1, 2] {
+            for second in [1, 2, 3] {
+                for third in [1, 3] {
+                    expected.insert(vec![1, first, second, third]);
+                }
+            }
+        }
+        assert_eq!(outcomes(Loss::Sectors), expected);
+    }
+
+    #[test]
+    fn synced_bytes_survive_every_loss() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..200 {
+            let mut inode = written();
+            inode.sync();
+            inode.crash(Loss::draw(&mut rng), &mut rng);
+            assert_eq!(sectors(&inode), vec![1, 2, 3, 3]);
+        }
+    }
+
+    #[test]
+    fn a_length_can_be_lost_with_or_without_its_bytes() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..500 {
+            let mut inode = Inode::default();
+            inode.write(0, &[1; SECTOR]);
+            inode.sync();
+            inode.write(SECTOR, &[2; SECTOR]);
+            inode.crash(Loss::Sectors, &mut rng);
+            seen.insert(sectors(&inode));
+        }
+        assert_eq!(seen, [vec![1], vec![1, 0], vec![1, 2]].into());
+    }
+
+    #[test]
+    fn a_cut_file_grows_again_over_zeroes() {
+        let mut inode = written();
+        inode.set_len(SECTOR);
+        inode.set_len(4 * SECTOR);
+        assert_eq!(sectors(&inode), vec![1, 0, 0, 0]);
+        inode.crash(Loss::Nothing, &mut fastrand::Rng::with_seed(4));
+        assert_eq!(sectors(&inode), vec![1, 0, 0, 0]);
+    }
+}
