@@ -1,0 +1,260 @@
+//! The network seam over turmoil's network.
+//!
+//! turmoil delays, drops and holds segments; this module adds what belongs to a node rather than to a link. A
+//! connection obeys its node's power: while it is paused nothing is read or written, once it is cut nothing ever is.
+//! Every stretch of bytes that a node reads enters the trace.
+//!
+//! turmoil does not send a lost segment again, so a connection that lost one stays mute for ever, where real TCP
+//! would go on after a partition of seconds. Two models of a partition make up for it: one *holds* segments until
+//! it heals (TCP that retransmitted), one *drops* them and resets, at the end, the connections that crossed it (TCP
+//! that gave up): [`Wires::reset_between`] does that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use quorate::transport::net::{BoxStream, Listener, Net, NetFuture, SharedNet};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::power::SharedPower;
+use crate::trace::SharedTrace;
+
+/// How long a connection attempt to a machine that runs, but not the process, takes to be refused.
+const REFUSAL: Duration = Duration::from_millis(1);
+
+/// All connections of a run, so that faults can find them.
+#[derive(Debug, Default)]
+pub struct Wires {
+    state: Mutex<WiresState>,
+}
+
+#[derive(Debug, Default)]
+struct WiresState {
+    next: u64,
+    ends: BTreeMap<u64, Weak<End>>,
+    /// Machines whose process died while they run on: they refuse.
+    refusing: BTreeSet<String>,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+struct End {
+    local: String,
+    remote: String,
+    state: Mutex<EndState>,
+}
+
+#[derive(Debug, Default)]
+struct EndState {
+    reset: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Wires {
+    /// Resets every connection between two hosts.
+    pub fn reset_between(&self, a: &str, b: &str) {
+        let mut wakers = Vec::new();
+        for end in self.lock().ends.values().filter_map(Weak::upgrade) {
+            if (end.local == a && end.remote == b) || (end.local == b && end.remote == a) {
+                let mut state = end.lock();
+                state.reset = true;
+                wakers.extend(state.reader.take());
+                wakers.extend(state.writer.take());
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether attempts to connect to `host` are refused at once.
+    pub fn set_refusing(&self, host: &str, refusing: bool) {
+        let mut state = self.lock();
+        if refusing {
+            state.refusing.insert(host.to_owned());
+        } else {
+            state.refusing.remove(host);
+        }
+    }
+
+    fn is_refusing(&self, host: &str) -> bool {
+        self.lock().refusing.contains(host)
+    }
+
+    fn register(&self, local: &str, remote: &str) -> Arc<End> {
+        let end =
+            Arc::new(End { local: local.to_owned(), remote: remote.to_owned(), state: Mutex::default() });
+        let mut state = self.lock();
+        state.ends.retain(|_, end| end.strong_count() > 0);
+        let number = state.next;
+        state.next += 1;
+        state.ends.insert(number, Arc::downgrade(&end));
+        end
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WiresState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl End {
+    fn lock(&self) -> MutexGuard<'_, EndState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The network as one boot of one host sees it.
+#[derive(Clone, Debug)]
+pub struct HostNet {
+    host: String,
+    power: SharedPower,
+    wires: Arc<Wires>,
+    trace: SharedTrace,
+}
+
+impl HostNet {
+    /// The network of `host`, as long as `power` lasts.
+    pub fn new(host: &str, power: SharedPower, wires: Arc<Wires>, trace: SharedTrace) -> HostNet {
+        HostNet { host: host.to_owned(), power, wires, trace }
+    }
+
+    /// The network as the seam takes it.
+    pub fn shared(self) -> SharedNet {
+        Arc::new(self)
+    }
+
+    fn stream(&self, inner: TcpStream, remote: &str) -> BoxStream {
+        Box::new(SimStream {
+            inner,
+            power: self.power.clone(),
+            end: self.wires.register(&self.host, remote),
+            trace: self.trace.clone(),
+        })
+    }
+}
+
+impl Net for HostNet {
+    fn connect<'a>(&'a self, address: &'a str) -> NetFuture<'a, BoxStream> {
+        Box::pin(async move {
+            self.power.running().await;
+            let remote = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            if self.wires.is_refusing(remote) {
+                tokio::time::sleep(REFUSAL).await;
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let connected = TcpStream::connect(address).await;
+            self.power.running().await;
+            let outcome = connected.as_ref().map_or_else(|error| error.kind().to_string(), |_| "done".into());
+            self.trace.record(&self.host, "connect", format_args!("{address} {outcome}"), &[]);
+            Ok(self.stream(connected?, remote))
+        })
+    }
+
+    fn bind<'a>(&'a self, address: &'a str) -> NetFuture<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            self.power.running().await;
+            let inner = TcpListener::bind(address).await?;
+            Ok(Box::new(SimListener { inner, net: self.clone() }) as Box<dyn Listener>)
+        })
+    }
+}
+
+struct SimListener {
+    inner: TcpListener,
+    net: HostNet,
+}
+
+impl Listener for SimListener {
+    fn accept(&mut self) -> NetFuture<'_, (BoxStream, String)> {
+        Box::pin(async move {
+            self.net.power.running().await;
+            let (stream, from) = self.inner.accept().await?;
+            self.net.power.running().await;
+            let remote = host_name(from);
+            let port = self.inner.local_addr()?.port();
+            self.net.trace.record(&self.net.host, "accept", format_args!("{port} from {remote}"), &[]);
+            Ok((self.net.stream(stream, &remote), from.to_string()))
+        })
+    }
+
+    fn local_address(&self) -> io::Result<String> {
+        Ok(self.inner.local_addr()?.to_string())
+    }
+}
+
+fn host_name(address: SocketAddr) -> String {
+    turmoil::reverse_lookup(address.ip()).unwrap_or_else(|| address.ip().to_string())
+}
+
+struct SimStream {
+    inner: TcpStream,
+    power: SharedPower,
+    end: Arc<End>,
+    trace: SharedTrace,
+}
+
+impl SimStream {
+    /// Passes while the node runs and the connection is not reset.
+    fn poll_usable(
+        &self,
+        context: &mut Context<'_>,
+        waker: impl FnOnce(&mut EndState) -> &mut Option<Waker>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.power.poll_running(context));
+        let mut state = self.end.lock();
+        if state.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        *waker(&mut state) = Some(context.waker().clone());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_usable(context, |state| &mut state.reader))?;
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut self.inner).poll_read(context, buf));
+        let from = &self.end.remote;
+        match &result {
+            Ok(()) => {
+                let bytes = &buf.filled()[before..];
+                self.trace.record(&self.end.local, "receive", format_args!("from {from}"), bytes);
+            }
+            Err(error) => {
+                let error = error.kind();
+                self.trace.record(&self.end.local, "broken", format_args!("from {from}: {error}"), &[]);
+            }
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_usable(context, |state| &mut state.writer))?;
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_usable(context, |state| &mut state.writer))?;
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_usable(context, |state| &mut state.writer))?;
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
