@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -114,11 +113,11 @@ impl Cluster {
     }
 
     /// Waits until `attempt` yields a value; a violation if it has not within `limit`.
-    pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    pub async fn eventually<T>(
         &self,
         what: &str,
         limit: Duration,
-        mut attempt: impl FnMut() -> F,
+        mut attempt: impl AsyncFnMut() -> Option<T>,
     ) -> Result<T, Violation> {
         self.shared.doing.replace(what.to_owned());
         let tries = async {
@@ -168,7 +167,7 @@ impl Cluster {
     /// Stops a node in good order.
     pub async fn stop(&self, node: u64) -> Result<(), Violation> {
         self.world(move |world| world.stop(node)).await;
-        let is_down = || async {
+        let is_down = async || {
             let is_up = self.world(move |world| world.node(node).is_up).await;
             (!is_up).then_some(())
         };
@@ -202,11 +201,11 @@ impl Cluster {
     /// Waits for a leader among `nodes` that a majority of all nodes follows.
     pub async fn leader_among(&self, nodes: &[u64]) -> Result<u64, Violation> {
         let majority = self.shared.nodes.len() / 2 + 1;
-        let session = RefCell::new(self.session());
-        let agreed = || async {
+        let mut session = self.session();
+        let agreed = async || {
             let mut leaders = Vec::new();
             for node in nodes {
-                let stats = session.borrow_mut().client.stats(&address(*node)).await;
+                let stats = session.client.stats(&address(*node)).await;
                 leaders.extend(
                     stats.and_then(|stats| Some((stats["term"].as_u64()?, stats["leader_id"].as_u64()?))),
                 );
@@ -226,18 +225,18 @@ impl Cluster {
 
     /// Waits until a node says that it is ready.
     pub async fn ready(&self, node: u64) -> Result<(), Violation> {
-        let session = RefCell::new(self.session());
-        let ready = || async { session.borrow_mut().client.is_ready(&address(node)).await.then_some(()) };
+        let mut session = self.session();
+        let ready = async || session.client.is_ready(&address(node)).await.then_some(());
         self.eventually(&format!("{} is ready", host(node)), PATIENCE, ready).await
     }
 
     /// Waits until `count` writes through each of `nodes` are acknowledged.
     pub async fn write_through(&self, nodes: &[u64], count: usize) -> Result<(), Violation> {
         for node in nodes {
-            let session = RefCell::new(self.session());
+            let mut session = self.session();
             for _ in 0..count {
-                let acked = || async {
-                    let written = session.borrow_mut().set(*node).await;
+                let acked = async || {
+                    let written = session.set(*node).await;
                     matches!(written, Written::Done { .. }).then_some(())
                 };
                 self.eventually(&format!("a write through {}", host(*node)), PATIENCE, acked).await?;
@@ -259,14 +258,14 @@ impl Cluster {
         }
         let keys = self.shared.oracle.borrow().keys();
         for node in self.nodes() {
-            let session = RefCell::new(self.session());
+            let mut session = self.session();
             for key in &keys {
-                let read = || async { session.borrow_mut().read(node, key, Freshness::Linearizable).await };
+                let read = async || session.read(node, key, Freshness::Linearizable).await;
                 let found =
                     self.eventually(&format!("a read through {}", host(node)), PATIENCE, read).await?;
                 self.shared.oracle.borrow().judge_final(key, &found).map_err(|why| in_the_end(node, &why))?;
                 // The linearizable read waited until this node had applied all that was acknowledged before.
-                let read = || async { session.borrow_mut().read(node, key, Freshness::Stale).await };
+                let read = async || session.read(node, key, Freshness::Stale).await;
                 let found = self.eventually(&format!("a read of {}", host(node)), PATIENCE, read).await?;
                 self.shared.oracle.borrow().judge_final(key, &found).map_err(|why| in_the_end(node, &why))?;
                 self.count("final reads");
