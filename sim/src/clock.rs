@@ -161,3 +161,88 @@ impl Clock for NodeClock {
         self.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner).u64(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::power::Power;
+
+    /// Runs `body` on a host for `steps` milliseconds, with `between` after each.
+    fn simulate<F: Future<Output = ()> + 'static>(body: F, steps: u64, mut between: impl FnMut(u64)) {
+        let mut sim = turmoil::Builder::new().rng_seed(1).build();
+        sim.client("node1", async move {
+            body.await;
+            Ok(())
+        });
+        for step in 0..steps {
+            sim.step().expect("the host does not fail");
+            between(step);
+        }
+    }
+
+    #[test]
+    fn a_fast_clock_fires_early_on_the_simulated_time_line() {
+        let oscillator = Oscillator::new(1, 1, 0);
+        oscillator.set_rate(2_000_000);
+        let woke = Rc::new(RefCell::new(None));
+        let noted = woke.clone();
+        let body = async move {
+            let clock = oscillator.boot(Power::on());
+            let deadline = clock.now().plus(Duration::from_millis(200));
+            clock.sleep_until(deadline).await;
+            assert!(clock.now() >= deadline);
+            noted.replace(turmoil::sim_elapsed());
+        };
+        simulate(body, 150, |_| {});
+        let woke = woke.take().expect("it woke up");
+        assert!((Duration::from_millis(99)..=Duration::from_millis(102)).contains(&woke), "{woke:?}");
+    }
+
+    #[test]
+    fn no_timer_fires_in_a_pause_and_all_that_are_due_fire_after_it() {
+        let oscillator = Oscillator::new(1, 1, 0);
+        let power = Power::on();
+        let woke = Rc::new(RefCell::new(None));
+        let (noted, node_power) = (woke.clone(), power.clone());
+        let body = async move {
+            let clock = oscillator.boot(node_power);
+            let start = clock.now();
+            clock.sleep_until(start.plus(Duration::from_millis(50))).await;
+            noted.replace(Some(clock.now().since(start)));
+        };
+        power.pause();
+        simulate(body, 300, |step| {
+            if step == 200 {
+                assert_eq!(*woke.borrow(), None, "it is frozen");
+                power.resume();
+            }
+        });
+        let after = woke.take().expect("it woke up");
+        assert!(after >= Duration::from_millis(199), "its clock ran on: {after:?}");
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_and_each_boot_anew() {
+        let draws = |seed| {
+            let oscillator = Oscillator::new(seed, 1, 200);
+            let draw = |clock: SharedClock| (clock.random(), clock.random(), clock.wall_ms());
+            [draw(oscillator.boot(Power::on())), draw(oscillator.boot(Power::on()))]
+        };
+        assert_eq!(draws(1), draws(1));
+        assert_ne!(draws(1), draws(2));
+        assert_ne!(draws(1)[0].0, draws(1)[1].0);
+    }
+
+    #[test]
+    fn a_wall_clock_can_be_stepped_and_the_monotonic_one_cannot() {
+        let oscillator = Oscillator::new(1, 1, 200);
+        let clock = oscillator.boot(Power::on());
+        let (wall, now) = (clock.wall_ms(), clock.now());
+        oscillator.step_wall(-10_000);
+        assert_eq!(clock.wall_ms(), wall - 10_000);
+        assert_eq!(clock.now(), now);
+    }
+}

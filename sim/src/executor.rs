@@ -117,3 +117,72 @@ impl Runner {
         drawn
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use quorate::node::executor::Lane;
+
+    use super::*;
+    use crate::power::Power;
+    use crate::trace::Trace;
+
+    const DELAYS: Delays = Delays {
+        job_max: Duration::from_millis(3),
+        completion_max: Duration::from_millis(10),
+        slow_one_in: 5,
+    };
+
+    /// The jobs that ran, and those whose waiter knew, at the end of each of `steps` milliseconds. Power goes at `cut`.
+    fn run(seed: u64, steps: u64, cut: u64) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let mut sim = turmoil::Builder::new().rng_seed(1).build();
+        let (power, trace) = (Power::on(), Trace::new(None).expect("no sink to fail"));
+        let (ran, known) = (Arc::new(Mutex::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
+        let (job_ran, waiter_knew, node_power) = (ran.clone(), known.clone(), power.clone());
+        sim.client("node1", async move {
+            let executor = SimExecutor::shared("node1", seed, DELAYS, node_power, trace);
+            let lane = Lane::open(&*executor, "wal");
+            for number in 0..20 {
+                let (lane, ran, knew) = (lane.clone(), job_ran.clone(), waiter_knew.clone());
+                tokio::task::spawn_local(async move {
+                    let job = move || ran.lock().expect("no panic").push(number);
+                    if lane.run(job).await.is_some() {
+                        knew.borrow_mut().push(number);
+                    }
+                });
+            }
+            std::future::pending().await
+        });
+        let mut history = Vec::new();
+        for step in 0..steps {
+            if step == cut {
+                power.cut();
+            }
+            sim.step().expect("the host does not fail");
+            history.push((ran.lock().expect("no panic").clone(), known.borrow().clone()));
+        }
+        history
+    }
+
+    #[test]
+    fn jobs_run_in_order_and_are_known_later() {
+        let history = run(1, 1_000, u64::MAX);
+        let (ran, mut known) = history.last().cloned().expect("there are steps");
+        assert_eq!(ran, (0..20).collect::<Vec<u32>>());
+        assert!(history.iter().any(|(ran, known)| ran.len() > known.len() + 1), "the lane does not wait");
+        assert_ne!(known, ran, "completions come in another order");
+        known.sort_unstable();
+        assert_eq!(known, ran, "and all come");
+        assert_eq!(run(1, 1_000, u64::MAX), history, "the same seed does the same");
+    }
+
+    #[test]
+    fn after_the_cut_nothing_runs_and_nothing_is_known() {
+        let history = run(1, 1_000, 20);
+        let (at_the_cut, end) = (&history[20], history.last().expect("there are steps"));
+        assert_eq!(at_the_cut, end);
+        assert!(end.0.len() > end.1.len(), "some ran that nobody knows of");
+    }
+}

@@ -258,3 +258,131 @@ impl AsyncWrite for SimStream {
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::power::Power;
+    use crate::trace::Trace;
+
+    /// An echo server, and what a client of it needs.
+    struct Fixture {
+        sim: turmoil::Sim<'static>,
+        wires: Arc<Wires>,
+        power: SharedPower,
+        client: SharedNet,
+        said: Rc<RefCell<Vec<String>>>,
+    }
+
+    fn fixture() -> Fixture {
+        let mut sim = turmoil::Builder::new().rng_seed(1).build();
+        let trace = Trace::new(None).expect("no sink to fail");
+        let (wires, power) = (Arc::new(Wires::default()), Power::on());
+        let server = HostNet::new("node1", power.clone(), wires.clone(), trace.clone()).shared();
+        sim.host("node1", move || {
+            let server = server.clone();
+            async move {
+                let mut listener = server.bind("0.0.0.0:7").await?;
+                loop {
+                    let (mut stream, _) = listener.accept().await?;
+                    tokio::spawn(async move {
+                        let (mut read, mut write) = tokio::io::split(&mut stream);
+                        drop(tokio::io::copy(&mut read, &mut write).await);
+                    });
+                }
+            }
+        });
+        let client = HostNet::new("clients", Power::on(), wires.clone(), trace).shared();
+        Fixture { sim, wires, power, client, said: Rc::default() }
+    }
+
+    impl Fixture {
+        /// A client that connects, then says one thing after another and notes what comes back.
+        fn talk(&mut self) {
+            let (client, said) = (self.client.clone(), self.said.clone());
+            let note = move |text: String| said.borrow_mut().push(text);
+            self.sim.client("clients", async move {
+                let mut stream = match client.connect("node1:7").await {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        note(error.kind().to_string());
+                        return Ok(());
+                    }
+                };
+                loop {
+                    let mut bytes = [0; 4];
+                    if let Err(error) = stream.write_all(b"ping").await {
+                        note(error.kind().to_string());
+                        return Ok(());
+                    }
+                    match stream.read_exact(&mut bytes).await {
+                        Ok(_) => note(String::from_utf8_lossy(&bytes).into_owned()),
+                        Err(error) => {
+                            note(error.kind().to_string());
+                            return Ok(());
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+
+        fn step(&mut self, ms: u64) {
+            for _ in 0..ms {
+                self.sim.step().expect("no host fails");
+            }
+        }
+
+        fn said(&self) -> usize {
+            self.said.borrow().len()
+        }
+    }
+
+    #[test]
+    fn a_paused_node_answers_late_and_a_cut_one_never() {
+        let mut fixture = fixture();
+        fixture.talk();
+        fixture.step(1_000);
+        let before = fixture.said();
+        assert!(before > 1, "the echo works");
+        fixture.power.pause();
+        fixture.step(1_000);
+        assert!(fixture.said() <= before + 1, "what was under way");
+        let before = fixture.said();
+        fixture.power.resume();
+        fixture.step(1_000);
+        assert!(fixture.said() > before);
+        fixture.power.cut();
+        fixture.step(1_000);
+        let before = fixture.said();
+        fixture.step(5_000);
+        assert_eq!(fixture.said(), before);
+    }
+
+    #[test]
+    fn a_reset_reaches_both_ends_and_no_others() {
+        let mut fixture = fixture();
+        fixture.talk();
+        fixture.step(1_000);
+        fixture.wires.reset_between("node1", "node2");
+        fixture.step(1_000);
+        assert_eq!(fixture.said.borrow().last().map(String::as_str), Some("ping"));
+        fixture.wires.reset_between("clients", "node1");
+        fixture.step(1_000);
+        assert_eq!(fixture.said.borrow().last().map(String::as_str), Some("connection reset"));
+    }
+
+    #[test]
+    fn a_dead_process_refuses() {
+        let mut fixture = fixture();
+        fixture.wires.set_refusing("node1", true);
+        fixture.talk();
+        fixture.step(1_000);
+        assert_eq!(*fixture.said.borrow(), ["connection refused"]);
+    }
+}
