@@ -97,7 +97,7 @@ impl Client {
             Written::Unknown(_) => "unknown",
         };
         self.trace.count(counter, 1);
-        self.trace.record(&self.name, "set", format_args!("{node} {key}={value}: {written:?}"), &[]);
+        self.trace.record(&self.name, "set", format_args!("{node} {key}: {written:?}"), value.as_bytes());
         written
     }
 
@@ -118,7 +118,8 @@ impl Client {
             (Ok(_), Freshness::Stale) => "stale reads",
         };
         self.trace.count(counter, 1);
-        self.trace.record(&self.name, "get", format_args!("{node} {path}: {found:?}"), &[]);
+        let text = format!("{found:?}");
+        self.trace.record(&self.name, "get", format_args!("{node} {path}"), text.as_bytes());
         found
     }
 

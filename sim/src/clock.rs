@@ -40,7 +40,7 @@ struct State {
     local_ns: u64,
     /// What the wall clock shows at local time 0.
     wall_ms: u64,
-    /// The last instant known, for calls where no host runs.
+    /// The latest reading: a clock never goes back, also not from within a step to its beginning.
     now: Duration,
     rng: fastrand::Rng,
 }
@@ -96,7 +96,7 @@ impl Oscillator {
 
 impl State {
     fn simulated(&mut self) -> Duration {
-        self.now = turmoil::sim_elapsed().unwrap_or(self.now).max(self.now);
+        self.now = entropy::now().max(self.now);
         self.now
     }
 

@@ -31,6 +31,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many keys the clients share.
 const KEYS: u64 = 12;
 
+/// How much longer than its name a value may be.
+const VALUE_PADDING_MAX: usize = 8 << 10;
+
 /// What only the world can do, asked for between two steps.
 pub type Request = Box<dyn FnOnce(&mut World)>;
 
@@ -301,7 +304,12 @@ impl Session {
     /// Writes a new value to some key through a node.
     pub async fn set(&mut self, node: u64) -> Written {
         self.writes += 1;
-        let (key, value) = (self.key(), format!("{}-{}", self.name, self.writes));
+        let (key, mut value) = (self.key(), format!("{}-{}", self.name, self.writes));
+        // Most values are small; a few are so large that logs roll and state files fold within a run.
+        if self.rng.u32(..4) == 0 {
+            let padding = self.rng.usize(..VALUE_PADDING_MAX);
+            value.extend(std::iter::repeat_n('.', padding));
+        }
         let begun = self.cluster.shared.oracle.borrow_mut().begin_write(&key, &value);
         let written = self.client.set(&address(node), &key, &value).await;
         let judged = self.cluster.shared.oracle.borrow_mut().end_write(&begun, &value, &written);

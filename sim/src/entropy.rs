@@ -20,6 +20,9 @@ thread_local! {
     static NOW_NS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
+/// One step of the simulation.
+pub const STEP: Duration = Duration::from_millis(1);
+
 /// Where simulated time starts: late enough that code may subtract from it.
 const ORIGIN_NS: u64 = 1_700_000_000 * 1_000_000_000;
 
@@ -47,6 +50,19 @@ pub fn advance_to(elapsed: Duration) {
     let now = ORIGIN_NS + elapsed_ns;
     let before = NOW_NS.replace(Some(now)).expect("only a simulating thread advances time");
     assert!(before <= now, "time went back from {before} to {now} ns");
+}
+
+/// The simulated time since the run began.
+///
+/// It is turmoil's, as long as that lies within the current step. It does not while a host is being restarted: turmoil
+/// then counts the time it was down twice. Outside a run it is turmoil's, and zero outside a simulation.
+pub fn now() -> Duration {
+    let began = NOW_NS.get().map(|now| Duration::from_nanos(now - ORIGIN_NS));
+    match (began, turmoil::sim_elapsed()) {
+        (Some(began), Some(now)) if (began..=began + STEP).contains(&now) => now,
+        (Some(began), _) => began,
+        (None, now) => now.unwrap_or_default(),
+    }
 }
 
 /// A generator for one part of a run: parts do not disturb each other's draws.

@@ -30,8 +30,6 @@ pub type SharedTrace = Arc<Trace>;
 struct Inner {
     hasher: DefaultHasher,
     counters: BTreeMap<&'static str, u64>,
-    /// The last instant known, for what is recorded where no host runs.
-    now: Duration,
     sink: Option<BufWriter<std::fs::File>>,
     sink_error: Option<io::Error>,
 }
@@ -40,23 +38,16 @@ impl Trace {
     /// An empty trace; with `sink`, one that writes each record as a line to that file.
     pub fn new(sink: Option<&Path>) -> io::Result<SharedTrace> {
         let sink = sink.map(std::fs::File::create).transpose()?.map(BufWriter::new);
-        let inner = Inner {
-            hasher: DefaultHasher::new(),
-            counters: BTreeMap::new(),
-            now: Duration::ZERO,
-            sink,
-            sink_error: None,
-        };
+        let inner = Inner { hasher: DefaultHasher::new(), counters: BTreeMap::new(), sink, sink_error: None };
         Ok(Arc::new(Trace { inner: Mutex::new(inner) }))
     }
 
     /// Records that `node` did `kind`; `what` says it in words, `bytes` are what went through.
     pub fn record(&self, node: &str, kind: &'static str, what: fmt::Arguments<'_>, bytes: &[u8]) {
-        let now = turmoil::sim_elapsed();
+        // Hosts take turns within a step: the second's record may be of an earlier instant than the first's.
+        let at = crate::entropy::now();
         let line = format!("{node} {kind} {what}");
         let mut inner = self.lock();
-        let at = now.unwrap_or(inner.now).max(inner.now);
-        inner.now = at;
         *inner.counters.entry(kind).or_default() += 1;
         inner.hasher.write_u128(at.as_nanos());
         inner.hasher.write_usize(line.len());

@@ -47,9 +47,6 @@ pub const CLIENTS: &str = "clients";
 /// The most simulated time that a run may take.
 const RUN_MAX: Duration = Duration::from_secs(1_200);
 
-/// One step of the simulation.
-const TICK: Duration = Duration::from_millis(1);
-
 /// The most segments that wait in one direction of a connection, and connections that wait to be accepted.
 const TCP_CAPACITY: usize = 4_096;
 
@@ -166,10 +163,7 @@ struct SimulatedTime;
 
 impl tracing_subscriber::fmt::time::FormatTime for SimulatedTime {
     fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        match turmoil::sim_elapsed() {
-            Some(elapsed) => write!(writer, "{:>12.6}", elapsed.as_secs_f64()),
-            None => write!(writer, "{:>12}", "-"),
-        }
+        write!(writer, "{:>12.6}", entropy::now().as_secs_f64())
     }
 }
 
@@ -218,7 +212,7 @@ impl World {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .enable_random_order()
-            .tick_duration(TICK)
+            .tick_duration(entropy::STEP)
             .simulation_duration(RUN_MAX * 2)
             .epoch(UNIX_EPOCH)
             .tcp_capacity(TCP_CAPACITY)
