@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod client;
 pub mod oracle;
 pub mod world;
+pub mod assembly;
 pub mod faults;
 pub mod invariants;
 pub mod net;

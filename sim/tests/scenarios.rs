@@ -1,0 +1,65 @@
+//! The product in the simulation: a few seeds of each scenario. More by hand: `cargo run -p quorate-sim -- --help`.
+
+use quorate_sim::world::{self, Options, Report};
+use quorate_sim::{assembly, scenarios};
+
+fn run(scenario: &str, seed: u64, nodes: u64) -> Report {
+    let play = scenarios::find(scenario).expect("it exists").play;
+    let report = world::run(&Options { seed, nodes, trace: None, log: false }, &assembly::production(), play);
+    let command =
+        format!("cargo run -p quorate-sim -- --seed {seed} --scenario {scenario} --nodes {nodes} --log");
+    assert_eq!(report.violation, None, "reproduce: {command}");
+    report
+}
+
+/// Two seeds of a scenario with three nodes; what `counter` counted in both.
+fn played(scenario: &str, counter: &str) -> u64 {
+    let count = |seed| run(scenario, seed, 3).counters.get(counter).copied().unwrap_or(0);
+    count(1) + count(2)
+}
+
+#[test]
+fn elects_a_leader() {
+    assert!(played("elect", "role changes") >= 2);
+}
+
+#[test]
+fn writes_through_every_node() {
+    assert!(played("write", "acked") >= 120);
+}
+
+#[test]
+fn survives_a_crash_of_the_leader() {
+    assert!(played("crash-leader", "crashes") == 2);
+}
+
+#[test]
+fn goes_on_without_a_leader_that_is_cut_off() {
+    assert!(played("partition-leader", "links cut") == 4);
+}
+
+#[test]
+fn goes_on_without_a_leader_that_is_frozen() {
+    assert!(played("pause-leader", "pauses") == 2);
+}
+
+#[test]
+fn serves_nothing_stale_from_a_leader_that_is_cut_off() {
+    assert!(played("stale-read", "reads refused by a cut-off leader") == 10);
+}
+
+#[test]
+fn keeps_every_acknowledged_write_when_all_crash() {
+    assert!(played("restart-all", "crashes") == 6);
+}
+
+#[test]
+fn restarts_one_by_one() {
+    assert!(played("rolling-restart", "final reads") > 0);
+}
+
+#[test]
+fn works_with_one_and_with_five_nodes() {
+    run("story", 1, 1);
+    run("crash-leader", 1, 5);
+}
