@@ -119,6 +119,7 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "that they are pinned is what is tested")]
 mod tests {
     use std::collections::HashMap;
     use std::time::{Instant, SystemTime, UNIX_EPOCH};

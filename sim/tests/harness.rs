@@ -107,6 +107,7 @@ fn checksum(text: &str) -> u64 {
     text.bytes().fold(7, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
+#[allow(clippy::disallowed_methods, reason = "one of the bugs is to take the time from the machine")]
 async fn answer(
     store: Rc<RefCell<Store>>,
     lane: Lane,
