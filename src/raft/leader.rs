@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{Index, Monotonic, NodeId};
+use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::applying::Fetching;
+use super::log::Log;
+use super::outbox::Outbox;
 use super::progress::{Digest, Plan, Progress};
 use super::raft::RoleState;
 use super::read_index::{Reader, Rounds};
 use super::timers::NEVER;
 use super::{
-    Append, AppendReply, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Round, SessionId,
+    Append, AppendReply, Config, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Round,
+    SessionId,
 };
 
 /// What only a leader keeps: volatile, made anew in each election (Figure 2).
@@ -42,6 +45,20 @@ impl Leader {
         }
         self.peers = peers;
     }
+}
+
+/// Borrows what a [`Sender`] needs from the node, and leaves the leader's `peers` free to be walked.
+macro_rules! sender {
+    ($raft:expr, $leader:expr) => {
+        Sender {
+            config: &$raft.config,
+            term: $raft.term,
+            log: &$raft.log,
+            stored_by_all: $raft.stored_by_all,
+            rounds: &mut $leader.rounds,
+            outbox: &mut $raft.outbox,
+        }
+    };
 }
 
 impl Raft {
@@ -186,23 +203,18 @@ impl Raft {
             let missed = (now.0 - self.timers.heartbeat.0) / interval;
             self.timers.heartbeat = Monotonic(self.timers.heartbeat.0 + (missed + 1) * interval);
             self.timers.commit = NEVER;
+            let mut sender = sender!(self, leader);
             for (&to, peer) in &mut leader.peers {
                 peer.on_heartbeat_due();
-                let heartbeat =
-                    heartbeat_to(peer, &mut leader.rounds, self.log.committed(), self.stored_by_all);
-                self.outbox.now(self.config.id, to, self.term, heartbeat);
+                sender.send_heartbeat(to, peer);
             }
-            leader.rounds.on_broadcast();
+            sender.rounds.on_broadcast();
         }
         if now >= self.timers.commit {
             self.timers.commit = NEVER;
-            for (&to, peer) in &mut leader.peers {
-                if is_untold(peer, self.log.committed()) {
-                    let heartbeat =
-                        heartbeat_to(peer, &mut leader.rounds, self.log.committed(), self.stored_by_all);
-                    self.outbox.now(self.config.id, to, self.term, heartbeat);
-                }
-            }
+            let mut sender = sender!(self, leader);
+            let untold = leader.peers.iter_mut().filter(|(_, peer)| is_untold(peer, self.log.committed()));
+            untold.for_each(|(&to, peer)| sender.send_heartbeat(to, peer));
         }
     }
 
@@ -238,62 +250,21 @@ impl Raft {
     /// This runs when the driver collects its work, not for each proposal: a batch of proposals becomes one message.
     pub(super) fn replicate(&mut self) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let peers: Vec<NodeId> = leader.peers.keys().copied().collect();
-        for id in peers {
-            while self.send_append(id) {}
-        }
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let reads_due = leader.rounds.is_broadcast_due();
-        let (committed, current) = (self.log.committed(), leader.rounds.current());
+        let mut sender = sender!(self, leader);
         for (&to, peer) in &mut leader.peers {
-            let asked = reads_due && self.quorum.contains(to) && peer.stamped < current;
-            if asked || is_wanting(peer, committed) {
-                let heartbeat = heartbeat_to(peer, &mut leader.rounds, committed, self.stored_by_all);
-                self.outbox.now(self.config.id, to, self.term, heartbeat);
+            while sender.send_append(to, peer) {}
+        }
+        let reads_due = sender.rounds.is_broadcast_due();
+        let round = sender.rounds.current();
+        for (&to, peer) in &mut leader.peers {
+            let is_asked = reads_due && peer.stamped < round && self.quorum.contains(to);
+            if is_asked || is_wanting(peer, self.log.committed()) {
+                sender.send_heartbeat(to, peer);
             }
         }
         if reads_due {
-            leader.rounds.on_broadcast();
+            sender.rounds.on_broadcast();
         }
-    }
-
-    /// Sends the next append to `to`, if one is due. Returns whether another may follow at once.
-    fn send_append(&mut self, to: NodeId) -> bool {
-        let RoleState::Leader(leader) = &mut self.role else { return false };
-        let Some(peer) = leader.peers.get_mut(&to) else { return false };
-        let (first, last) = (peer.next(), self.log.last());
-        let bytes_max = self.config.append_batch_bytes_max;
-        let entries = match peer.plan(&self.config, &self.log) {
-            Plan::Nothing => return false,
-            Plan::Empty => Vec::new(),
-            Plan::Entries => self.log.slice(first, last, bytes_max),
-            Plan::Fetch => {
-                let last = self.log.first_cached().prev();
-                let fetch = Fetch { purpose: FetchFor::Peer(to), first, last, bytes_max };
-                peer.fetching = Fetching::Asked(fetch);
-                self.outbox.fetches.push(fetch);
-                return false;
-            }
-        };
-        self.emit_append(to, entries);
-        true
-    }
-
-    /// Sends `entries`, which begin at the follower's next position.
-    fn emit_append(&mut self, to: NodeId, entries: Vec<Entry>) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.peers.get_mut(&to) else { return };
-        let prev_index = peer.next().prev();
-        let prev_term = self.log.term_at(prev_index).expect("the caller has looked");
-        let last = entries.last().map_or(prev_index, |entry| entry.index);
-        let bytes = entries.iter().map(Entry::bytes).sum();
-        let inflight = peer.on_sent(last, bytes);
-        let (commit, round) = (self.log.committed(), leader.rounds.stamp());
-        peer.told = peer.told.max(commit.min(last));
-        peer.stamped = round;
-        let session = peer.session;
-        let append = Append { session, inflight, prev_index, prev_term, entries, commit, round };
-        self.outbox.now(self.config.id, to, self.term, Message::Append(append));
     }
 
     /// Entries were read back for a follower; none if that failed.
@@ -310,19 +281,71 @@ impl Raft {
         }
         // While it was read, the follower may have been found to have more, or less.
         if peer.accepts(fetch.first, &self.config) {
-            self.emit_append(to, entries);
+            sender!(self, leader).emit_append(to, peer, entries);
         }
     }
 }
 
-/// A heartbeat, with the commit index as far as the follower is known to have the log: it must never be told of an
-/// entry that it may lack or have another version of.
-fn heartbeat_to(peer: &mut Progress, rounds: &mut Rounds, committed: Index, stored_by_all: Index) -> Message {
-    let commit = committed.min(peer.matched());
-    peer.told = peer.told.max(commit);
-    let round = rounds.stamp();
-    peer.stamped = round;
-    Message::Heartbeat { session: peer.session, commit, round, stored_by_all }
+/// What a leader needs to send something, apart from the follower's progress.
+struct Sender<'a> {
+    config: &'a Config,
+    term: Term,
+    log: &'a Log,
+    stored_by_all: Index,
+    rounds: &'a mut Rounds,
+    outbox: &'a mut Outbox,
+}
+
+impl Sender<'_> {
+    /// Sends the next append to `to`, if one is due. Returns whether another may follow at once.
+    fn send_append(&mut self, to: NodeId, peer: &mut Progress) -> bool {
+        let (first, last) = (peer.next(), self.log.last());
+        let bytes_max = self.config.append_batch_bytes_max;
+        let entries = match peer.plan(self.config, self.log) {
+            Plan::Nothing => return false,
+            Plan::Empty => Vec::new(),
+            Plan::Entries => self.log.slice(first, last, bytes_max),
+            Plan::Fetch => {
+                let last = self.log.first_cached().prev();
+                let fetch = Fetch { purpose: FetchFor::Peer(to), first, last, bytes_max };
+                peer.fetching = Fetching::Asked(fetch);
+                self.outbox.fetches.push(fetch);
+                return false;
+            }
+        };
+        self.emit_append(to, peer, entries);
+        true
+    }
+
+    /// Sends `entries`, which begin at the follower's next position.
+    fn emit_append(&mut self, to: NodeId, peer: &mut Progress, entries: Vec<Entry>) {
+        let prev_index = peer.next().prev();
+        let prev_term = self.log.term_at(prev_index).expect("the plan has looked");
+        let last = entries.last().map_or(prev_index, |entry| entry.index);
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        let inflight = peer.on_sent(last, bytes);
+        let (session, commit) = (peer.session, self.log.committed());
+        peer.told = peer.told.max(commit.min(last));
+        let round = self.stamp(peer);
+        let append = Append { session, inflight, prev_index, prev_term, entries, commit, round };
+        self.outbox.now(self.config.id, to, self.term, Message::Append(append));
+    }
+
+    /// Sends a heartbeat, with the commit index as far as the follower is known to have the log: it must never be told
+    /// of an entry that it may lack or have another version of.
+    fn send_heartbeat(&mut self, to: NodeId, peer: &mut Progress) {
+        let commit = self.log.committed().min(peer.matched());
+        peer.told = peer.told.max(commit);
+        let round = self.stamp(peer);
+        let stored_by_all = self.stored_by_all;
+        let heartbeat = Message::Heartbeat { session: peer.session, commit, round, stored_by_all };
+        self.outbox.now(self.config.id, to, self.term, heartbeat);
+    }
+
+    fn stamp(&mut self, peer: &mut Progress) -> Round {
+        peer.stamped = self.rounds.stamp();
+        peer.stamped
+    }
 }
 
 /// Whether a follower has entries of which it does not know that they are committed.

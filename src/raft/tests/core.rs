@@ -139,6 +139,51 @@ fn replies_of_another_session_change_nothing() {
     assert_eq!(script.raft(1).counters().stale, 6 + 2, "and two late votes at the election");
 }
 
+/// An answer to a fetch can be older than a truncation: entries that are not the log's own are not sent on.
+#[test]
+fn fetched_entries_of_another_log_are_not_sent() {
+    let mut script =
+        Script::play("cluster nodes=3 cache=0\ncut 1 3\nelect 1\npropose 1 a b\nstabilize\nheal\nhold 1");
+    script.then("tick time=100 1\nrelease 1\ndeliver\ndeliver\ndeliver to=3\nhold 1\ndeliver to=1");
+    let mut raft = script.raft(1).clone();
+    let fetches = raft.ready().fetches;
+    let [fetch] = fetches[..] else { panic!("one fetch: {fetches:?}") };
+    assert_eq!((fetch.first, fetch.last), (Index(1), Index(3)));
+    let wrong = (1..=3).map(|index| entry(index, 7, EntryKind::Command)).collect();
+    raft.fetched(fetch, wrong);
+    assert_eq!(raft.ready().messages, [], "entries of term 7 in a log of term 1");
+    let right = (1..=3).map(|index| entry(index, 1, EntryKind::Command)).collect();
+    let mut raft = script.raft(1).clone();
+    raft.ready();
+    raft.fetched(fetch, right);
+    assert_eq!(raft.ready().messages.len(), 1);
+}
+
+/// An acknowledgement that waits for a write is taken back when its entries are truncated before they are written: the
+/// write would not attest them.
+#[test]
+fn acks_of_truncated_entries_do_not_leave() {
+    let mut script = Script::play("cluster nodes=3\nelect 1\nhold 2");
+    script.inject(1, 2, 1, append((1, 1), vec![entry(2, 1, EntryKind::Command)]));
+    script.inject(3, 2, 2, append((1, 1), vec![entry(2, 2, EntryKind::Command)]));
+    script.then("release 2");
+    let receivers: Vec<NodeId> = script.network().iter().map(|envelope| envelope.to).collect();
+    assert_eq!(receivers, [NodeId(3)], "the old leader is told nothing");
+}
+
+/// A pre-vote for a term that has begun already is refused.
+#[test]
+fn a_pre_vote_for_the_current_term_is_refused() {
+    let mut script = Script::play("cluster nodes=3 term1=4");
+    for (next_term, expected) in [(4, false), (5, true)] {
+        let message =
+            Message::PreVote { next_term: Term(next_term), last_index: Index(0), last_term: Term(0) };
+        script.inject(2, 1, 4, message);
+        let reply = script.network().last().unwrap().message.clone();
+        assert_eq!(reply, Message::PreVoteReply { next_term: Term(next_term), granted: expected });
+    }
+}
+
 /// The candidate's own vote counts when the core is told that it is on disk, not before, though all others came
 /// (covers H8).
 #[test]
