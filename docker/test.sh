@@ -12,12 +12,12 @@ cd "$(dirname "$0")"
 
 for program in docker docker-compose curl; do
     if ! command -v "$program" >/dev/null; then
-        echo "SKIPPED: docker/test.sh: no $program on this machine"
+        echo "SKIPPED: docker/test.sh: needs $program: it is not on this machine"
         exit 0
     fi
 done
 if ! docker info >/dev/null 2>&1; then
-    echo "SKIPPED: docker/test.sh: no container engine answers"
+    echo "SKIPPED: docker/test.sh: needs docker: no container engine answers"
     exit 0
 fi
 
@@ -102,6 +102,9 @@ others_of() { # NODE: sets $one and $two to the other nodes
 }
 
 echo "== the image"
+# The two ways to build it end in the same image: after FROM they differ in where they copy from alone.
+final_stage() { sed -n '/^FROM scratch/,$p' "$1" | grep -v '^COPY'; }
+diff <(final_stage Dockerfile) <(final_stage Dockerfile.local) || fail "Dockerfile and Dockerfile.local differ"
 ./build-local.sh ${binary:+"$binary"}
 
 echo "== the sequence, as written"

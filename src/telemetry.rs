@@ -45,6 +45,36 @@ pub const STATE_FILE_BYTES: &str = "state_file_bytes";
 pub const KEYS: &str = "keys";
 /// Client sessions held.
 pub const SESSIONS: &str = "sessions";
+/// Messages handed to a connection.
+pub const TRANSPORT_SENT: &str = "transport_sent";
+/// The frames that carried them.
+pub const TRANSPORT_FRAMES_SENT: &str = "transport_frames_sent";
+/// Messages from peers that were handed to the inbox.
+pub const TRANSPORT_RECEIVED: &str = "transport_received";
+/// The frames that carried them.
+pub const TRANSPORT_FRAMES_RECEIVED: &str = "transport_frames_received";
+/// Messages dropped because there is no connection to the peer, or it ended before they were handed to it.
+pub const TRANSPORT_DROPPED_UNCONNECTED: &str = "transport_dropped_unconnected";
+/// Messages dropped because the control lane's queue was full.
+pub const TRANSPORT_DROPPED_CONTROL_FULL: &str = "transport_dropped_control_full";
+/// Messages dropped because the bulk lane's queue was full.
+pub const TRANSPORT_DROPPED_BULK_FULL: &str = "transport_dropped_bulk_full";
+/// Messages dropped because no frame may be as large.
+pub const TRANSPORT_DROPPED_OVERSIZE: &str = "transport_dropped_oversize";
+/// Messages of peers that broke a rule and were dropped.
+pub const TRANSPORT_REJECTED: &str = "transport_rejected";
+/// Frames of peers that could not be read; each closed its lane.
+pub const TRANSPORT_REJECTED_FRAMES: &str = "transport_rejected_frames";
+/// Forwards of peers that were refused because too many were under way.
+pub const TRANSPORT_FORWARDS_REFUSED: &str = "transport_forwards_refused";
+/// Connections that peers made and that were accepted.
+pub const TRANSPORT_ACCEPTED: &str = "transport_accepted";
+/// Connections that peers made and that were refused at the handshake.
+pub const TRANSPORT_REFUSED: &str = "transport_refused";
+/// Connections made to peers.
+pub const TRANSPORT_CONNECTED: &str = "transport_connected";
+/// Attempts to connect to a peer that failed.
+pub const TRANSPORT_CONNECT_FAILURES: &str = "transport_connect_failures";
 
 /// Why log lines could not be set up.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
-//! What the transport counts: every message that it does not deliver is counted once.
+//! What the transport counts: every message that it does not deliver is counted once. `telemetry` says what each is.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::telemetry;
 
 /// One number. Monotone.
 #[derive(Debug, Default)]
@@ -23,51 +25,36 @@ impl Counter {
 }
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+    ($($name:ident => $public:ident,)*) => {
         /// The numbers of one transport.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
-            $($(#[doc = $doc])* pub $name: Counter,)*
+            $(pub $name: Counter,)*
         }
 
         impl Counters {
             /// All numbers by name.
             pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
-                BTreeMap::from([$((concat!("transport_", stringify!($name)), self.$name.get()),)*])
+                BTreeMap::from([$((telemetry::$public, self.$name.get()),)*])
             }
         }
     };
 }
 
 counters! {
-    /// Messages handed to a connection.
-    sent,
-    /// The frames that carried them.
-    frames_sent,
-    /// Messages from peers that were handed to the inbox.
-    received,
-    /// The frames that carried them.
-    frames_received,
-    /// Messages dropped because there is no connection to the peer, or it ended before they were handed to it.
-    dropped_unconnected,
-    /// Messages dropped because the control lane's queue was full.
-    dropped_control_full,
-    /// Messages dropped because the bulk lane's queue was full.
-    dropped_bulk_full,
-    /// Messages dropped because no frame may be as large.
-    dropped_oversize,
-    /// Messages of peers that broke a rule and were dropped.
-    rejected,
-    /// Frames of peers that could not be read; each closed its lane.
-    rejected_frames,
-    /// Forwards of peers that were refused because too many were under way.
-    forwards_refused,
-    /// Connections that peers made and that were accepted.
-    accepted,
-    /// Connections that peers made and that were refused at the handshake.
-    refused,
-    /// Connections made to peers.
-    connected,
-    /// Attempts to connect to a peer that failed.
-    connect_failures,
+    sent => TRANSPORT_SENT,
+    frames_sent => TRANSPORT_FRAMES_SENT,
+    received => TRANSPORT_RECEIVED,
+    frames_received => TRANSPORT_FRAMES_RECEIVED,
+    dropped_unconnected => TRANSPORT_DROPPED_UNCONNECTED,
+    dropped_control_full => TRANSPORT_DROPPED_CONTROL_FULL,
+    dropped_bulk_full => TRANSPORT_DROPPED_BULK_FULL,
+    dropped_oversize => TRANSPORT_DROPPED_OVERSIZE,
+    rejected => TRANSPORT_REJECTED,
+    rejected_frames => TRANSPORT_REJECTED_FRAMES,
+    forwards_refused => TRANSPORT_FORWARDS_REFUSED,
+    accepted => TRANSPORT_ACCEPTED,
+    refused => TRANSPORT_REFUSED,
+    connected => TRANSPORT_CONNECTED,
+    connect_failures => TRANSPORT_CONNECT_FAILURES,
 }
