@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use self::serve::{ServeOptions, Traffic};
 use crate::api;
 use crate::clock::{SharedClock, sleep};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Identity};
@@ -296,8 +296,7 @@ impl Data {
         let limits = &config.limits;
         let options = wal::Options {
             segment_bytes: limits.wal_segment_bytes,
-            // A follower's log may be somewhat longer than that of the leader, which refuses writes at the limit.
-            bytes_max: limits.wal_bytes_max + limits.wal_bytes_max / 4,
+            bytes_max: log_bytes_max(limits),
             tail_bytes_max: limits.log_cache_bytes_max,
         };
         let peers = config.initial_cluster.iter().map(|(id, address)| (*id, address.clone()));
@@ -406,6 +405,16 @@ fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> Member
         labels: BTreeMap::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Where the log itself refuses entries, which ends the node: a log that could not take what a leader sends has no
+/// other answer. So it is never to be reached: a leader refuses writes once its log is past `wal_bytes_max`, and this
+/// leaves room for all that may still come then. That is what is proposed and not yet written; what has not been
+/// folded, on a follower that is behind with it; the segment being written, the next, and the one that the log keeps
+/// for hard states; and a share for segments that are cut at other places than the leader's.
+fn log_bytes_max(limits: &Limits) -> u64 {
+    let on_the_way = (limits.uncommitted_bytes_max + 2 * limits.write_set_bytes_max) as u64;
+    limits.wal_bytes_max + limits.wal_bytes_max / 4 + 3 * limits.wal_segment_bytes + on_the_way
 }
 
 fn raft_config(
