@@ -40,7 +40,8 @@ const INPUTS_PER_TURN_MAX: usize = 4_096;
 /// How often a node whose member record differs from what the group knows asks for it to be published.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The log is purged only when at least so many entries can go: each purge is a record in the log itself.
+/// The log is purged when at least so many entries can go, or any once it has grown long: each purge is a record in the
+/// log itself.
 const PURGE_ENTRIES_MIN: u64 = 4_096;
 
 /// All that a group's driver is built from; see `server`, which builds it.
@@ -637,7 +638,10 @@ impl Driver {
     fn maybe_purge(&mut self) {
         let to = self.parts.store.folded().0.min(self.parts.raft.stored_by_all());
         let (purged, _) = self.parts.raft.purged();
-        if to.0 < purged.0 + PURGE_ENTRIES_MIN {
+        // Few large entries fill a log as well as many small ones. What can go changes with each fold, so there is no
+        // flood of small purges.
+        let is_long = self.parts.log.bytes() > self.parts.limits.wal_bytes_max / 4;
+        if to.0 < purged.0 + if is_long { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }
         let term = self.parts.raft.term_at(to).expect("an index between purged and applied has a term");
