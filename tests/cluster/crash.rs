@@ -131,6 +131,42 @@ fn a_follower_that_was_away_catches_up() {
 }
 
 #[test]
+fn a_full_log_refuses_writes_until_everyone_has_caught_up() {
+    let mut cluster = Cluster::prepare("crash-full", 3, false);
+    for id in cluster.ids() {
+        // The smallest that are accepted: 64 MiB of log.
+        let limits =
+            ["--wal-segment-bytes", "16MiB", "--wal-bytes-max", "64MiB", "--write-set-bytes-max", "8MiB"];
+        cluster.node_mut(id).arguments.extend(limits.map(str::to_owned));
+    }
+    cluster.start_all();
+    let leader = cluster.wait_ready();
+    let follower = cluster.ids_without(&[leader])[0];
+    cluster.node_mut(follower).kill();
+    let client = cluster.client(leader);
+    let value = "x".repeat(1 << 20);
+    let mut written = Vec::new();
+    let why = poll_until("the log to be full", PATIENCE, || {
+        let key = format!("full/{:03}", written.len());
+        match client.try_set(&key, &value, None) {
+            Outcome::Done(_) => written.push(key),
+            Outcome::NotApplied { why, retryable: true } if why.contains("log_full") => return Some(why),
+            other => panic!("after {} writes: {other:?}", written.len()),
+        }
+        assert!(written.len() < 200, "200 MiB fit into a log of 64 MiB, though a member lacks them all");
+        None
+    });
+    assert!(written.len() > 16, "full after {} MiB: {why}", written.len());
+    assert_eq!(client.value(&written[0]).as_deref(), Some(value.as_str()), "reads go on");
+    cluster.start_node(follower);
+    poll_until("the log to have room again", PATIENCE, || {
+        matches!(client.try_set("full/again", "x", None), Outcome::Done(_)).then_some(())
+    });
+    let held = crate::harness::history::all(&cluster.client(follower), "full/");
+    assert_eq!(held.len(), written.len() + 1, "the follower has everything");
+}
+
+#[test]
 fn a_paused_follower_does_not_disturb_and_catches_up() {
     let mut cluster = Cluster::start("crash-paused-follower", 3);
     let leader = cluster.wait_ready();

@@ -113,6 +113,21 @@ fn rest_answers_before_there_is_a_quorum() {
 }
 
 #[test]
+fn a_peer_whose_name_does_not_resolve_yet_is_tried_again() {
+    let mut cluster = Cluster::prepare("process-name", 3, false);
+    let (one, two) = (cluster.slot().peer(1), cluster.slot().peer(2));
+    for id in [1, 2] {
+        let arguments = &mut cluster.node_mut(id).arguments;
+        let at = arguments.iter().position(|argument| argument == "--initial-cluster").expect("given");
+        arguments[at + 1] = format!("1={one},2={two},3=node3.invalid:7001");
+        cluster.start_node(id);
+    }
+    let leader = cluster.wait_leader_among(&[1, 2]);
+    cluster.client(leader).set("k", "v");
+    cluster.assert_all_alive();
+}
+
+#[test]
 fn a_port_in_use_is_one_line_and_exit_2() {
     let slot = Slot::claim(1);
     let directory = Directory::new("process-port");

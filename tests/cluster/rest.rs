@@ -35,7 +35,13 @@ fn every_call_answers_alike_on_every_node() {
         assert!(other > first, "revisions rise: {first}, then {other}");
         let got = client.get(&format!("/api/get?key={key}")).expect(200);
         assert_eq!(got.json()["revision"], json!(first), "a key's revision is its own");
-        assert_eq!(revision(&got), other, "the header's is the store's");
+        for path in [format!("/api/get?key={key}"), "/api/list".to_owned(), "/api/stats".to_owned()] {
+            assert_eq!(
+                revision(&client.get(&path).expect(200)),
+                other,
+                "the header's is the store's: {path}"
+            );
+        }
 
         let gone = client.delete(&format!("/api/delete?key={key}")).expect(200).json();
         assert_eq!(gone["success"], json!(true));
