@@ -50,7 +50,7 @@ fn serves_nothing_stale_from_a_leader_that_is_cut_off() {
 
 #[test]
 fn keeps_every_acknowledged_write_when_all_crash() {
-    assert!(played("restart-all", "crashes") == 6);
+    assert!(played("restart-all", "crashes") == 18);
 }
 
 #[test]
