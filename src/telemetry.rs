@@ -35,6 +35,16 @@ pub const READS_TOTAL: &str = "reads_total";
 pub const READ_ROUNDS_TOTAL: &str = "read_rounds_total";
 /// Leaders that this node has met, beyond the one before.
 pub const LEADER_CHANGES_TOTAL: &str = "leader_changes_total";
+/// Elections that this node began.
+pub const CAMPAIGNS_TOTAL: &str = "campaigns_total";
+/// Vote requests ignored because a leader is heard.
+pub const VOTES_IGNORED_TOTAL: &str = "votes_ignored_total";
+/// Messages of an earlier term or conversation: normal after a change of leader.
+pub const MESSAGES_STALE_TOTAL: &str = "messages_stale_total";
+/// Messages that no correct peer sends.
+pub const MESSAGES_INVALID_TOTAL: &str = "messages_invalid_total";
+/// Proposals refused because too much was uncommitted.
+pub const PROPOSALS_REFUSED_TOTAL: &str = "proposals_refused_total";
 /// The log on disk, in bytes.
 pub const WAL_BYTES: &str = "wal_bytes";
 /// The write set that is being written to, in bytes.

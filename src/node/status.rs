@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::raft::{Membership, Raft, Role};
+use crate::raft::{Counters, Membership, Raft, Role};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Revision, Term};
 
 /// How fresh a read must be.
@@ -91,6 +91,7 @@ pub(super) struct Gauges {
     pub reads: u64,
     pub read_rounds: u64,
     pub leader_changes: u64,
+    pub core: Counters,
 }
 
 impl Gauges {
@@ -109,6 +110,7 @@ impl Gauges {
             reads: 0,
             read_rounds: 0,
             leader_changes: 0,
+            core: raft.counters(),
         }
     }
 }
