@@ -21,7 +21,7 @@
 //!   says that the write, and all before it, is on disk.
 //! - All that is queued is stepped before a timeout is judged, so a node that was paused reads its mail before it
 //!   campaigns.
-//! - A write has three outcomes. It is *not done* while its ticket was never started (see [`proposals`]) or when another
+//! - A write has three outcomes. It is *not done* while its ticket was never started (see `proposals`) or when another
 //!   term's entry was applied at its index; it is *done* when its own entry was applied; all else is *unknown*.
 //! - Any disk error is fatal: the node stops voting and acknowledging by stopping altogether.
 //!

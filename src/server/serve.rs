@@ -3,7 +3,7 @@
 //! Invariants:
 //! - At most `connections_max` connections are served at once; further ones wait in the system's backlog.
 //! - A failing `accept` (no more file descriptors) pauses the loop, it never ends it.
-//! - A client that connects and says nothing, or says it too slowly, is cut off: by [`Greeting`] until the protocol is
+//! - A client that connects and says nothing, or says it too slowly, is cut off: by `Greeting` until the protocol is
 //!   known, by hyper's header timeout (HTTP/1.1) or its keepalive pings (HTTP/2) from then on.
 //! - Whatever bytes come in, at most their own connection ends.
 //! - After `shutdown` nothing is accepted any more, requests under way may finish, and at the end of `drain` the rest

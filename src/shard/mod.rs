@@ -1,4 +1,4 @@
-//! Key -> group -> [`node::Handle`]. Today one group holds every key; the router is where that will change.
+//! Key -> group -> [`Handle`]. Today one group holds every key; the router is where that will change.
 //!
 //! Front doors know a [`Router`] and nothing below it.
 

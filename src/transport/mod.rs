@@ -9,7 +9,7 @@
 //! Every node dials every peer, and a message from A to B travels on a call that A made. Per peer there are two lanes,
 //! each a connection of its own: *control* (heartbeats, votes, append replies, read indexes: small, and late ones
 //! cost an election) and *bulk* (appends, forwards), so that no value, however large, delays a heartbeat. A later
-//! snapshot stream gets a third one for the same reason ([`LaneKind`](lane::LaneKind) is the place).
+//! snapshot stream gets a third one for the same reason (`lane::LaneKind` is the place).
 //!
 //! Invariants:
 //! - [`Transport::send`] never blocks and never fails: what cannot be queued is dropped and counted. Raft expects loss.

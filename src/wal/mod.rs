@@ -19,7 +19,7 @@
 //!
 //! * At most one batch is not synced: batch n + 1 is written only after the fsync of batch n returned. A batch begins
 //!   on a fresh sector, is padded to one and never leaves its segment: synced bytes are not rewritten. (Recovery
-//!   writes the last batch again with the same bytes, see [`recover`].)
+//!   writes the last batch again with the same bytes, see `recover`.)
 //! * A segment is zero-filled and synced before it is used, and complete up to the end of its preamble before it has
 //!   its name. The preamble repeats the state of every group, hard state first of all: freeing older segments can
 //!   never lose a vote.
@@ -37,7 +37,7 @@
 //! The end of the log is *torn*, and is cut, if no sector of a later batch exists *and* every sector that fails its
 //! check is wholly zero, the state it had before the batch. Everything before the first failing sector is kept as
 //! far as its records are whole, and hard states also from beyond it, by either of their two copies; of their commit
-//! indexes see [`hard_state`]. Everything else is *damage*, and damage is never shortened: [`Error::Damaged`].
+//! indexes see `hard_state`. Everything else is *damage*, and damage is never shortened: [`Error::Damaged`].
 //!
 //! The cut itself is a new segment whose first sector names the place where the one before it ends. What is behind
 //! that place is never read again; what is before it has to be whole from then on.
