@@ -223,7 +223,8 @@ impl World {
         let mut nodes = BTreeMap::new();
         for id in 1..=options.nodes {
             let delays = Delays {
-                job_max: Duration::from_millis(rng.u64(1..=5)),
+                // Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
+                job_max: Duration::from_millis([1, 3, 10, 40][rng.usize(..4)]),
                 completion_max: Duration::from_millis(rng.u64(1..=5)),
                 slow_one_in: [0, 50, 200][rng.usize(..3)],
             };
