@@ -45,13 +45,12 @@ impl Raft {
         // What is committed is in every later leader's log (Leader Completeness, section 5.4.3): so a position at or
         // below the commit index matches, and must do so also where its term was purged.
         let known = self.log.term_at(prev_index);
-        if prev_index <= self.log.committed() {
-            assert!(
-                known.is_none_or(|term| term == prev_term),
-                "leader {from} of term {} has term {prev_term} at {prev_index}, committed here with {known:?}",
-                self.term
-            );
-        } else if known != Some(prev_term) {
+        if self.contradicts_committed(prev_index, prev_term, &entries) {
+            // No correct leader sends this; a peer must not be able to stop a node by sending it.
+            self.counters.invalid += 1;
+            return;
+        }
+        if prev_index > self.log.committed() && known != Some(prev_term) {
             let (hint_index, hint_term) = self.log.last_at_most(prev_index, prev_term);
             let result = AppendResult::Rejected { prev_index, hint_index, hint_term };
             self.outbox.after(self.config.id, from, self.term, reply(result));
@@ -69,6 +68,16 @@ impl Raft {
         }
         self.commit_to(commit.min(index));
         self.outbox.after(self.config.id, from, self.term, reply(AppendResult::Matched { index }));
+    }
+
+    /// Whether an append has another term than this log at a position that is committed here.
+    fn contradicts_committed(&self, prev_index: Index, prev_term: Term, entries: &[Entry]) -> bool {
+        let committed = self.log.committed();
+        let positions = entries.iter().map(|entry| (entry.index, entry.term));
+        std::iter::once((prev_index, prev_term))
+            .chain(positions)
+            .take_while(|(index, _)| *index <= committed)
+            .any(|(index, term)| self.log.term_at(index).is_some_and(|known| known != term))
     }
 
     /// Takes in a heartbeat; false if it was not believed.

@@ -80,9 +80,9 @@
 //!
 //! # Errors
 //!
-//! What comes from a peer is validated; what no correct peer sends is dropped and counted ([`Counters`]). Two things
-//! stop the node at once: a driver that breaks the contract (a completion of a write that was never made), and proof
-//! that the group is broken (a leader that replaces what is committed). To go on would make either worse.
+//! What comes from a peer is validated; what no correct peer sends, such as an append that would replace what is
+//! committed, is dropped and counted ([`Counters`]): a peer must not be able to stop a node. A driver that breaks the
+//! contract (a completion of a write that was never made) does stop it at once: to go on would make things worse.
 //!
 //! # Index: Figure 2, rule by rule
 //!

@@ -222,10 +222,16 @@ impl Raft {
         Ok(Proposed { term: self.term, first, last: self.log.last() })
     }
 
-    /// Refuses what would make too much uncommitted. One batch may always be under way, however large.
-    fn check_load(&mut self, bytes: usize) -> Result<(), ProposeError> {
+    /// Whether proposals of so many bytes would be taken for their size. One batch may always be under way, however
+    /// large.
+    pub fn has_room(&self, bytes: usize) -> bool {
         let uncommitted = self.log.uncommitted_bytes();
-        if uncommitted > 0 && uncommitted.saturating_add(bytes) > self.config.uncommitted_bytes_max {
+        uncommitted == 0 || uncommitted.saturating_add(bytes) <= self.config.uncommitted_bytes_max
+    }
+
+    /// Refuses what would make too much uncommitted.
+    fn check_load(&mut self, bytes: usize) -> Result<(), ProposeError> {
+        if !self.has_room(bytes) {
             self.counters.overloaded += 1;
             return Err(ProposeError::Overloaded);
         }
