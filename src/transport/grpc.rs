@@ -101,7 +101,12 @@ fn open(
     if *closed.borrow() {
         return Err(Status::unavailable("this node is stopping"));
     }
-    let checked = handshake::check_dialer(&shared.identity, &*shared.admission, request.metadata());
+    let checked = handshake::check_dialer(
+        &shared.identity,
+        &*shared.admission,
+        |from| shared.peer(from).is_some(),
+        request.metadata(),
+    );
     let from = checked.map_err(|refusal| {
         shared.on_refused(&refusal);
         refusal.to_status()

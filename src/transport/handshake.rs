@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use crate::types::{ClusterId, Incarnation, NodeId};
 
-use super::{Admission, Identity};
+use super::{Admission, Identity, NotAdmitted};
 
 /// The version of the peer protocol. Both ends must have the same one.
 pub(super) const WIRE_VERSION: u32 = 1;
@@ -44,11 +44,22 @@ pub(super) enum Reason {
     To,
     /// The node under this id has another data directory than the one first met, or may not take part.
     Incarnation,
+    /// The other side is no member, as far as this node knows: it may not have heard of it yet.
+    Stranger,
+    /// This side cannot take part itself.
+    Unable,
 }
 
 impl Reason {
-    const ALL: [Reason; 5] =
-        [Reason::Malformed, Reason::Wire, Reason::Cluster, Reason::To, Reason::Incarnation];
+    pub(super) const ALL: [Reason; 7] = [
+        Reason::Malformed,
+        Reason::Wire,
+        Reason::Cluster,
+        Reason::To,
+        Reason::Incarnation,
+        Reason::Stranger,
+        Reason::Unable,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -57,6 +68,8 @@ impl Reason {
             Reason::Cluster => "cluster",
             Reason::To => "to",
             Reason::Incarnation => "incarnation",
+            Reason::Stranger => "stranger",
+            Reason::Unable => "unable",
         }
     }
 }
@@ -117,6 +130,7 @@ fn insert(metadata: &mut MetadataMap, key: &'static str, value: &str) {
 pub(super) fn check_dialer(
     identity: &Identity,
     admission: &dyn Admission,
+    is_member: impl FnOnce(NodeId) -> bool,
     metadata: &MetadataMap,
 ) -> Result<NodeId, Refusal> {
     let from = check_common(identity, metadata)?;
@@ -128,6 +142,10 @@ pub(super) fn check_dialer(
     if from.0 == 0 || from == identity.node {
         let text = format!("node {} was reached by a node that calls itself node {from}", identity.node);
         return Err(Refusal::new(Reason::Malformed, text));
+    }
+    if !is_member(from) {
+        let text = format!("node {} knows of no member {from}", identity.node);
+        return Err(Refusal::new(Reason::Stranger, text));
     }
     admit(admission, from, metadata)?;
     Ok(from)
@@ -166,7 +184,10 @@ fn check_common(identity: &Identity, metadata: &MetadataMap) -> Result<NodeId, R
 
 fn admit(admission: &dyn Admission, peer: NodeId, metadata: &MetadataMap) -> Result<(), Refusal> {
     let incarnation = Incarnation(hexadecimal(metadata, INCARNATION)?);
-    admission.admit(peer, incarnation).map_err(|text| Refusal::new(Reason::Incarnation, text))
+    admission.admit(peer, incarnation).map_err(|error| match error {
+        NotAdmitted::Other(text) => Refusal::new(Reason::Incarnation, text),
+        NotAdmitted::Failed(text) => Refusal::new(Reason::Unable, text),
+    })
 }
 
 fn text<'a>(metadata: &'a MetadataMap, key: &'static str) -> Result<&'a str, Refusal> {

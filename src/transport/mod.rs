@@ -71,8 +71,17 @@ pub struct Identity {
 /// Decides whether a peer with this data directory may talk to this node. Asked at every handshake, on both ends,
 /// after cluster and ids were found right. Durable inside: the first incarnation met under an id is the only one.
 pub trait Admission: Send + Sync + 'static {
-    /// Admits the peer, or says for a log line why not.
-    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), String>;
+    /// Admits the peer, or says why not.
+    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted>;
+}
+
+/// Why a peer is not admitted, with a text for a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// Another data directory was met first under the peer's id: the peer must not take part.
+    Other(String),
+    /// This node cannot tell, or cannot record it: its own failure, not the peer's.
+    Failed(String),
 }
 
 /// The limits of one transport.

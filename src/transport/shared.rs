@@ -101,7 +101,7 @@ impl Shared {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub fn peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -216,7 +216,7 @@ impl Shared {
                 let refusers = peers.keys().filter(|id| standing.foreign_to.contains(id)).count();
                 !standing.accepted && refusers * 2 > peers.len()
             }
-            Reason::Malformed | Reason::Wire | Reason::To => false,
+            Reason::Malformed | Reason::Wire | Reason::To | Reason::Stranger | Reason::Unable => false,
         };
         if wrong && !standing.told {
             // Where there is no room now there will be at the next refusal.

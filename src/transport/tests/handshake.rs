@@ -29,7 +29,7 @@ async fn expect_refused(node: &mut Node, by: u64) {
 async fn a_node_of_another_cluster_is_refused_and_told() {
     let a = start(identity(7, 1, 1)).await;
     let mut stranger = start(identity(8, 2, 2)).await;
-    stranger.dial(&[&a]);
+    stranger.dial_only(&[&a]);
     expect_refused(&mut stranger, 1).await;
     assert!(a.counter("transport_refused") > 0);
     assert_eq!(a.counter("transport_accepted"), 0);
@@ -41,10 +41,22 @@ async fn a_healthy_node_outlives_a_peer_of_another_cluster() {
     let mut a = start(identity(7, 1, 1)).await;
     let b = start(identity(7, 2, 2)).await;
     let stranger = start(identity(8, 3, 3)).await;
-    a.dial(&[&b, &stranger]);
+    a.dial_only(&[&b, &stranger]);
     a.connected_to(&[b.id]).await;
     eventually("it is refused repeatedly", || stranger.counter("transport_refused") > 4).await;
     assert!(a.inbox.try_recv().is_none(), "nothing to tell");
+}
+
+/// A cluster id is no secret: knowing it must not be enough to be heard.
+#[tokio::test]
+async fn who_is_no_member_is_refused_and_leaves_no_trace() {
+    let a = start(identity(7, 1, 1)).await;
+    let b = start(identity(7, 2, 2)).await;
+    let stranger = start(identity(7, 77, 5)).await;
+    a.dial_only(&[&b]);
+    stranger.dial_only(&[&a]);
+    eventually("it is refused", || a.counter("transport_refused") > 0).await;
+    assert_eq!(a.counter("transport_accepted"), 0);
 }
 
 #[tokio::test]
@@ -92,7 +104,8 @@ fn introduction(identity: &Identity, to: u64) -> MetadataMap {
 
 fn reason(metadata: &MetadataMap) -> Result<NodeId, Reason> {
     let me = identity(7, 1, 1);
-    check_dialer(&me, &*FirstMet::knowing(2, 2), metadata).map_err(|refusal| refusal.reason)
+    check_dialer(&me, &*FirstMet::knowing(2, 2), |from| from != NodeId(9), metadata)
+        .map_err(|refusal| refusal.reason)
 }
 
 #[test]
@@ -102,6 +115,7 @@ fn each_part_of_the_handshake_is_checked() {
     assert_eq!(reason(&introduction(&identity(8, 2, 2), 1)), Err(Reason::Cluster));
     assert_eq!(reason(&introduction(&identity(7, 2, 3), 1)), Err(Reason::Incarnation));
     assert_eq!(reason(&introduction(&peer, 3)), Err(Reason::To));
+    assert_eq!(reason(&introduction(&identity(7, 9, 9), 1)), Err(Reason::Stranger), "no member");
     assert_eq!(reason(&introduction(&identity(7, 1, 2), 1)), Err(Reason::Malformed), "calls itself as we");
     assert_eq!(reason(&introduction(&identity(7, 0, 2), 1)), Err(Reason::Malformed), "calls itself 0");
     for key in ["quorate-wire", "quorate-cluster", "quorate-from", "quorate-incarnation", "quorate-to"] {
@@ -138,15 +152,20 @@ fn the_server_is_checked_as_well() {
 fn an_incarnation_is_learned_only_after_all_else_was_right() {
     let me = identity(7, 1, 1);
     let admission = FirstMet::default();
-    for (stranger, to) in [(identity(8, 2, 99), 1), (identity(7, 2, 99), 3)] {
-        assert!(check_dialer(&me, &admission, &introduction(&stranger, to)).is_err());
+    for (stranger, to) in [(identity(8, 2, 99), 1), (identity(7, 2, 99), 3), (identity(7, 9, 99), 1)] {
+        assert!(
+            check_dialer(&me, &admission, |from| from != NodeId(9), &introduction(&stranger, to)).is_err()
+        );
     }
-    assert_eq!(check_dialer(&me, &admission, &introduction(&identity(7, 2, 2), 1)), Ok(NodeId(2)));
+    assert_eq!(
+        check_dialer(&me, &admission, |from| from != NodeId(9), &introduction(&identity(7, 2, 2), 1)),
+        Ok(NodeId(2))
+    );
 }
 
 #[test]
 fn a_refusal_survives_the_way_through_a_status() {
-    for reason in [Reason::Malformed, Reason::Wire, Reason::Cluster, Reason::To, Reason::Incarnation] {
+    for reason in Reason::ALL {
         let refusal = Refusal { reason, text: "because".to_owned() };
         assert_eq!(Refusal::from_status(&refusal.to_status()), Some(refusal));
     }

@@ -13,7 +13,7 @@ use crate::config;
 use crate::raft::{Append, Entry, EntryKind, Envelope, Message, Round, SessionId};
 use crate::server::serve::{ServeOptions, Traffic, serve};
 use crate::transport::net::TcpNet;
-use crate::transport::{Admission, Identity, Inbound, Inbox, Limits, Transport};
+use crate::transport::{Admission, Identity, Inbound, Inbox, Limits, NotAdmitted, Transport};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Term};
 
 /// Far longer than anything here takes; only a broken test meets it.
@@ -33,10 +33,11 @@ impl FirstMet {
 }
 
 impl Admission for FirstMet {
-    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), String> {
+    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted> {
         let mut known = self.0.lock().expect("no test panics in here");
         let first = *known.entry(peer).or_insert(incarnation);
-        if first == incarnation { Ok(()) } else { Err(format!("node {peer} has another incarnation")) }
+        let other = || NotAdmitted::Other(format!("node {peer} has another incarnation"));
+        if first == incarnation { Ok(()) } else { Err(other()) }
     }
 }
 
@@ -56,6 +57,11 @@ pub fn identity(cluster: u64, node: u64, incarnation: u64) -> Identity {
 /// The identity that node `node` has where a test does not care.
 pub fn usual(node: u64) -> Identity {
     identity(7, node, 1_000 + node)
+}
+
+/// The members that every node knows of, at an address where nobody listens.
+fn members() -> BTreeMap<NodeId, String> {
+    (1..=8).map(|id| (NodeId(id), "127.0.0.1:1".to_owned())).collect()
 }
 
 pub fn limits() -> Limits {
@@ -93,6 +99,7 @@ impl Node {
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
+        transport.set_peers(members());
         let service = transport.routes().into_axum_router();
         let server = tokio::spawn(serve(listener, service, options, shutdown));
         Node { id: identity.node, transport, inbox, address, stop, server }
@@ -100,6 +107,13 @@ impl Node {
 
     /// Tells this node about the others.
     pub fn dial(&self, others: &[&Node]) {
+        let mut peers = members();
+        peers.extend(others.iter().map(|other| (other.id, other.address.clone())));
+        self.transport.set_peers(peers);
+    }
+
+    /// Tells this node that these are all the others.
+    pub fn dial_only(&self, others: &[&Node]) {
         let peers = others.iter().map(|other| (other.id, other.address.clone()));
         self.transport.set_peers(peers.collect());
     }
