@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use super::poll::try_poll_until;
 
 /// The relays of one cluster, and which pairs are cut.
 pub struct Network {
@@ -165,21 +167,31 @@ impl Shared {
         }
     }
 
-    /// Which node holds the other end of an accepted connection.
+    /// Which node holds the other end of an accepted connection. The kernel's table may pass over a line while others
+    /// come and go, so one look may not be enough.
     fn owner(&self, accepted: &TcpStream) -> Option<u64> {
-        let dialer = accepted.peer_addr().ok()?;
-        let std::net::IpAddr::V4(ip) = dialer.ip() else { return None };
-        let local = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), dialer.port());
+        try_poll_until(Duration::from_millis(300), || self.find_owner(accepted))
+    }
+
+    fn find_owner(&self, accepted: &TcpStream) -> Option<u64> {
+        // Both ends name a connection: one port of the dialer's may lead to several places, most of them long closed.
+        let (local, remote) = (in_table(accepted.peer_addr().ok()?)?, in_table(accepted.local_addr().ok()?)?);
         let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
         let inode = table.lines().skip(1).find_map(|line| {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            (columns.get(1) == Some(&local.as_str()))
-                .then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
+            let is_it = columns.get(1) == Some(&local.as_str()) && columns.get(2) == Some(&remote.as_str());
+            is_it.then(|| columns.get(9).map(|inode| (*inode).to_owned()))?
         })?;
         let socket = format!("socket:[{inode}]");
         let pids = self.lock().pids.clone();
         pids.into_iter().find(|(_, pid)| holds(*pid, &socket)).map(|(id, _)| id)
     }
+}
+
+/// An address as /proc/net/tcp writes it.
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port()))
 }
 
 /// Whether process `pid` has the file `name` open.
@@ -194,7 +206,16 @@ fn holds(pid: u32, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::harness::poll::{PATIENCE, poll_until};
     use crate::harness::slots::Slot;
+
+    /// The next connection.
+    fn accepted(listener: &TcpListener) -> TcpStream {
+        listener.set_nonblocking(true).expect("a socket option");
+        let stream = poll_until("the relay to dial on", PATIENCE, || listener.accept().ok()).0;
+        stream.set_nonblocking(false).expect("a socket option");
+        stream
+    }
 
     /// Reads what is there within a moment.
     fn arrived(stream: &mut TcpStream) -> Vec<u8> {
@@ -214,28 +235,28 @@ mod tests {
         // This process plays node 1.
         network.set_pid(1, std::process::id());
         let mut dialer = TcpStream::connect(slot.relay(2)).expect("the relay listens");
-        let (mut accepted, _) = node.accept().expect("the relay dials on");
+        let mut far = accepted(&node);
         dialer.write_all(b"one").expect("open");
-        assert_eq!(arrived(&mut accepted), b"one");
+        assert_eq!(arrived(&mut far), b"one");
 
         network.cut(1, 2);
         dialer.write_all(b"two").expect("open");
-        assert_eq!(arrived(&mut accepted), b"", "1 -> 2 is cut");
-        accepted.write_all(b"back").expect("open");
+        assert_eq!(arrived(&mut far), b"", "1 -> 2 is cut");
+        far.write_all(b"back").expect("open");
         assert_eq!(arrived(&mut dialer), b"back", "2 -> 1 is not");
         network.heal();
-        assert_eq!(arrived(&mut accepted), b"two", "what was held back arrives late");
+        assert_eq!(arrived(&mut far), b"two", "what was held back arrives late");
 
         network.isolate(1, &[2]);
-        accepted.write_all(b"three").expect("open");
+        far.write_all(b"three").expect("open");
         assert_eq!(arrived(&mut dialer), b"");
         network.reset();
         let mut again = TcpStream::connect(slot.relay(2)).expect("the relay listens");
-        let (mut accepted, _) = node.accept().expect("the relay dials on");
+        let mut far = accepted(&node);
         again.write_all(b"four").expect("open");
-        assert_eq!(arrived(&mut accepted), b"", "a new connection is cut as well");
+        assert_eq!(arrived(&mut far), b"", "a new connection is cut as well");
         network.heal();
-        assert_eq!(arrived(&mut accepted), b"four");
+        assert_eq!(arrived(&mut far), b"four");
     }
 
     #[test]
