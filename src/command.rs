@@ -60,6 +60,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// The bytes of its keys and values: what it costs in a queue.
+    pub fn bytes(&self) -> usize {
+        let Command::Write(write) = self else { return 0 };
+        let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key.len());
+        let ops = write.ops.iter().map(|op| match op {
+            Op::Put { key, value } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        });
+        conditions.chain(ops).sum()
+    }
+
     /// Whether only the leader makes such a command: then it is void if its term is not the entry's.
     pub fn is_leader_made(&self) -> bool {
         matches!(self, Command::HashMark)

@@ -88,8 +88,12 @@ pub struct Limits {
     pub proposals_queued_max: usize,
     /// Writes proposed, forwarded or waiting for their reply.
     pub proposals_inflight_max: usize,
+    /// And their keys and values, in bytes.
+    pub proposals_inflight_bytes_max: usize,
     /// Reads that wait for their index.
     pub reads_waiting_max: usize,
+    /// Lists that wait for, or are in, the state machine.
+    pub lists_inflight_max: usize,
     /// Entries of one append message, and of one proposal batch.
     pub append_batch_bytes_max: usize,
     /// Appends to one follower that are not answered.
@@ -142,7 +146,9 @@ impl Default for Limits {
             connections_max: 10_000,
             proposals_queued_max: 4_096,
             proposals_inflight_max: 16_384,
+            proposals_inflight_bytes_max: 64 * MIB,
             reads_waiting_max: 16_384,
+            lists_inflight_max: 64,
             append_batch_bytes_max: MIB,
             append_inflight_max: 64,
             append_inflight_bytes_max: 16 * MIB,

@@ -2,10 +2,12 @@
 //!
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
-//! backpressure, never a growing heap. A fold that fails, or a committed entry that cannot be decoded, stops the node:
+//! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
+//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that cannot be decoded, stops the node:
 //! an entry is never skipped, or this node's state would differ from the others'.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -33,23 +35,30 @@ pub(super) struct Applier {
     pub fold_lane: Lane,
     pub fatal: FatalSender,
     pub applied: mpsc::UnboundedSender<Applied>,
+    /// Log applied since the last fold began, in bytes, at which another one is due.
+    pub fold_log_bytes: usize,
 }
 
 impl Applier {
     /// Applies what comes until the driver is gone.
     pub async fn run(self, mut entries: mpsc::UnboundedReceiver<Vec<Entry>>) {
         let folder = Arc::new(Folder::new());
+        let mut unfolded = 0;
         while let Some(batch) = entries.recv().await {
             for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
                 while self.store.is_full() {
-                    self.maybe_fold(&folder);
+                    self.maybe_fold(&folder, &mut unfolded);
                     folder.finished.notified().await;
+                    if folder.has_failed() {
+                        return;
+                    }
                 }
                 if let Err(error) = self.apply(step) {
                     self.fatal.report(Fatal::of_store(&error));
                     return;
                 }
-                self.maybe_fold(&folder);
+                unfolded += step.iter().map(|entry| entry.bytes() + RECORD_BYTES).sum::<usize>();
+                self.maybe_fold(&folder, &mut unfolded);
             }
         }
     }
@@ -66,42 +75,55 @@ impl Applier {
     }
 
     /// Starts a fold if one is due and none runs.
-    fn maybe_fold(&self, folder: &Arc<Folder>) {
-        if !self.store.fold_due() || !folder.begin() {
+    fn maybe_fold(&self, folder: &Arc<Folder>, unfolded: &mut usize) {
+        let is_due = self.store.fold_due() || *unfolded >= self.fold_log_bytes;
+        if !is_due || !folder.begin() {
             return;
         }
+        *unfolded = 0;
         let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
         let (applied, folder) = (self.applied.clone(), folder.clone());
         tokio::spawn(async move {
-            match lane.run(move || store.fold()).await {
-                Some(Ok(_)) => {
-                    let _ = applied.send(Applied::Folded);
-                    folder.end();
-                }
-                Some(Err(error)) => fatal.report(Fatal::of_store(&error)),
-                None => fatal.report(Fatal::Broken("the state machine's thread stopped".into())),
+            let failure = match lane.run(move || store.fold()).await {
+                Some(Ok(_)) => None,
+                Some(Err(error)) => Some(Fatal::of_store(&error)),
+                None => Some(Fatal::Broken("the state machine's thread stopped".into())),
+            };
+            folder.end(failure.is_some());
+            match failure {
+                None => drop(applied.send(Applied::Folded)),
+                Some(failure) => fatal.report(failure),
             }
         });
     }
 }
 
-/// At most one fold at a time.
+/// What an entry may cost on disk beyond its own bytes: it has a sector to itself when nothing is batched with it.
+const RECORD_BYTES: usize = 512;
+
+/// At most one fold at a time, and none after one that failed.
 struct Folder {
-    running: std::sync::atomic::AtomicBool,
+    running: AtomicBool,
+    failed: AtomicBool,
     finished: Notify,
 }
 
 impl Folder {
     fn new() -> Folder {
-        Folder { running: std::sync::atomic::AtomicBool::new(false), finished: Notify::new() }
+        Folder { running: AtomicBool::new(false), failed: AtomicBool::new(false), finished: Notify::new() }
     }
 
     fn begin(&self) -> bool {
-        !self.running.swap(true, std::sync::atomic::Ordering::AcqRel)
+        !self.has_failed() && !self.running.swap(true, Ordering::AcqRel)
     }
 
-    fn end(&self) {
-        self.running.store(false, std::sync::atomic::Ordering::Release);
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn end(&self, failed: bool) {
+        self.failed.store(failed, Ordering::Release);
+        self.running.store(false, Ordering::Release);
         // Stores a permit if the applier does not wait yet, so no wake-up is lost.
         self.finished.notify_one();
     }

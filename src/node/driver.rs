@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::applier::{Applied, Applier};
 use super::executor::{Executor, Lane};
 use super::forward;
-use super::handle::{Handle, Request, Shared};
+use super::handle::{Handle, Request, Shared, check};
 use super::log_writer::LogWriter;
 use super::proposals::{Origin, Pending, Proposals};
 use super::reads::Reads;
@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
 use crate::transport::{ForwardError, Inbound, Inbox, Transport};
-use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId};
+use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
 use crate::wal;
 
 /// Inputs of one kind taken in one turn: bounds the time until the core's clock is stepped again.
@@ -127,6 +127,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         fold_lane: fold_lane.clone(),
         fatal: parts.fatal.clone(),
         applied,
+        fold_log_bytes: fold_log_bytes(&parts.limits),
     };
     let board = Arc::new(Board::new(&parts.raft));
     let handle = Handle::new(Shared {
@@ -141,10 +142,12 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         clock: parts.clock.clone(),
         limits: parts.limits.clone(),
         poisoned: parts.poisoned.clone(),
+        list_lane: Lane::open(&*parts.executor, "list"),
+        lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
     });
     let store = parts.store.clone();
     let now = parts.clock.now();
-    let driver = Driver {
+    let mut driver = Driver {
         queues: Queues {
             requests: requests_receiver,
             applied: applied_receiver,
@@ -157,12 +160,16 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         persisted,
         internal,
         held: VecDeque::new(),
-        proposals: Proposals::new(parts.limits.proposals_inflight_max),
+        proposals: Proposals::new(
+            parts.limits.proposals_inflight_max,
+            parts.limits.proposals_inflight_bytes_max,
+        ),
         returned: Vec::new(),
         forwarding: Arc::new(AtomicUsize::new(0)),
         reads: Reads::new(parts.limits.reads_waiting_max),
         gauges: Gauges::of(&parts.raft),
         group_time: GroupTime { base_ms: 0, since: now },
+        shown: None,
         membership: Membership::default(),
         last_written: parts.raft.last_index(),
         next_sweep: now,
@@ -170,6 +177,8 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         wake: (now, parts.clock.sleep_until(now)),
         parts,
     };
+    // Before the peers' port is served: who is no member is refused there.
+    driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(entries_receiver));
     (handle, Running { stop, driver, applier, fold_lane, store })
@@ -214,6 +223,8 @@ struct Driver {
     reads: Reads,
     gauges: Gauges,
     group_time: GroupTime,
+    /// The role, term and leader of the last log line.
+    shown: Option<(RoleName, Term, Option<NodeId>)>,
     /// The membership that the transport and the board know.
     membership: Membership,
     /// The last index handed to the log: a write at or below it truncates.
@@ -226,7 +237,6 @@ struct Driver {
 
 impl Driver {
     async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        self.on_membership();
         loop {
             self.perform();
             self.arm();
@@ -371,11 +381,20 @@ impl Driver {
         let leads = group == self.parts.group && self.parts.raft.role() == RoleName::Leader;
         let answer = match forward::decode(request) {
             _ if !leads => Forwarded::NotLeader,
+            // The other node has checked by its own limits, which may be others.
+            Ok(forward::Request::Command { command, .. }) if check(&self.parts.limits, &command).is_err() => {
+                let error = check(&self.parts.limits, &command).expect_err("just checked");
+                forward::failed(&error)
+            }
             Ok(forward::Request::Command { session, command }) => {
                 let pending = Pending { session, command, origin: Origin::Peer { reply } };
                 return self.accept(pending);
             }
-            Ok(forward::Request::Publish(record)) => self.publish(*record),
+            Ok(forward::Request::Publish(record)) if record.id == from => self.publish(*record),
+            Ok(forward::Request::Publish(record)) => {
+                let text = format!("node {from} cannot publish the record of node {}", record.id);
+                forward::failed(&Error::new(ErrorKind::Invalid, text))
+            }
             Err(error) => {
                 warn!(%from, error, "a forwarded request cannot be understood");
                 forward::failed(&Error::new(ErrorKind::Invalid, error))
@@ -413,21 +432,33 @@ impl Driver {
 
     fn propose_here(&mut self, now: Monotonic) {
         let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
+        let stored_by_all = self.parts.raft.stored_by_all() == self.parts.raft.commit();
         let term = self.parts.raft.term();
         let group_time_ms = self.group_time(now);
         let mut batch = Vec::new();
         let mut origins = Vec::new();
-        for Pending { session, command, origin } in self.proposals.take_waiting() {
+        let mut room = 0;
+        let raft = &self.parts.raft;
+        let batch_bytes_max = self.parts.limits.append_batch_bytes_max;
+        // What does not fit waits: there is another turn when some of it is on disk.
+        let mut fits = |bytes: usize| {
+            let total = room + bytes + Entry::OVERHEAD_BYTES + ENVELOPE_BYTES_MAX;
+            let fits = (room == 0 || total <= batch_bytes_max) && raft.has_room(total);
+            room = if fits { total } else { room };
+            fits
+        };
+        while let Some(Pending { session, command, origin }) = self.proposals.pop_waiting_if(&mut fits) {
             if !origin.start() {
                 continue;
             }
             if full {
-                origin.resolve(Err(log_full(&self.parts.limits)));
+                origin.resolve(Err(log_full(&self.parts.limits, stored_by_all)));
                 continue;
             }
+            let bytes = command.bytes();
             let envelope = Envelope { term, group_time_ms, session, principal: String::new(), command };
             batch.push(codec::encode_envelope(&envelope));
-            origins.push(origin);
+            origins.push((origin, bytes));
         }
         if batch.is_empty() {
             return;
@@ -436,15 +467,15 @@ impl Driver {
             Ok(proposed) => {
                 assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
                 let mut index = proposed.first;
-                for origin in origins {
-                    self.proposals.proposed(index, term, origin);
+                for (origin, bytes) in origins {
+                    self.proposals.proposed(index, term, origin, bytes);
                     index = index.next();
                 }
             }
             Err(error) => {
                 let text =
                     format!("the leader takes no more writes for now ({error:?}): retry after a pause");
-                for origin in origins {
+                for (origin, _) in origins {
                     origin.resolve(Err(Error::new(ErrorKind::Overloaded, text.clone())));
                 }
             }
@@ -562,10 +593,21 @@ impl Driver {
 
     fn on_change(&mut self, change: &raft::RoleChange) {
         let leader = change.leader.map_or(0, |leader| leader.0);
-        info!(
-            group = %self.parts.group, role = change.role.name(), term = %change.term, leader, reason = change.reason,
-            "role change"
-        );
+        let shown = (change.role, change.term, change.leader);
+        if self.shown != Some(shown) {
+            self.shown = Some(shown);
+            info!(
+                group = self.parts.group.0,
+                role = change.role.name(),
+                term = change.term.0,
+                leader,
+                reason = change.reason,
+                "role change"
+            );
+        } else {
+            // A candidate that asks again, for as long as nobody answers.
+            debug!(role = change.role.name(), term = change.term.0, reason = change.reason, "role again");
+        }
         if change.leader != self.gauges.leader && change.leader.is_some() {
             self.gauges.leader_changes += 1;
         }
@@ -636,7 +678,9 @@ impl Driver {
 
     /// Lets the log forget what the state file holds and every member has.
     fn maybe_purge(&mut self) {
-        let to = self.parts.store.folded().0.min(self.parts.raft.stored_by_all());
+        // A fold may hold entries of which the core has not heard yet that they are applied.
+        let known = self.parts.raft.stored_by_all().min(self.parts.raft.applied_index());
+        let to = self.parts.store.folded().0.min(known);
         let (purged, _) = self.parts.raft.purged();
         // Few large entries fill a log as well as many small ones. What can go changes with each fold, so there is no
         // flood of small purges.
@@ -665,12 +709,23 @@ impl Driver {
     }
 }
 
-fn log_full(limits: &Limits) -> Error {
-    let text = format!(
-        "the log has reached wal-bytes-max ({} bytes) because a member lacks entries: bring every member back, or \
-         raise the limit; reads go on",
-        limits.wal_bytes_max
-    );
+/// What an envelope adds to the keys and values of a write without session, rounded up generously.
+const ENVELOPE_BYTES_MAX: usize = 256;
+
+/// Log applied since the last fold at which another one is due: an eighth of what the log may take, so that purging
+/// keeps up with it, and not so much that a restart replays for long.
+fn fold_log_bytes(limits: &Limits) -> usize {
+    usize::try_from(limits.wal_bytes_max / 8).unwrap_or(usize::MAX).min(512 << 20)
+}
+
+fn log_full(limits: &Limits, stored_by_all: bool) -> Error {
+    let cause = if stored_by_all {
+        "and the entries in it are not folded into the state file yet: retry after a pause, or raise wal-bytes-max"
+    } else {
+        "because a member lacks entries: bring every member back, or raise wal-bytes-max"
+    };
+    let text =
+        format!("the log has reached its limit of {} bytes, {cause}; reads go on", limits.wal_bytes_max);
     Error::new(ErrorKind::LogFull, text)
 }
 

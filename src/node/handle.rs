@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::executor::Lane;
 use super::log_writer::LogWriter;
 use super::proposals::{Origin, Pending, Ticket, stopping};
 use super::reads::Waiter;
@@ -41,6 +42,9 @@ pub(super) struct Shared {
     pub clock: SharedClock,
     pub limits: Limits,
     pub poisoned: Arc<AtomicBool>,
+    /// Lists run here, one after another: a page of 4 MiB would hold up the tasks of a worker.
+    pub list_lane: Lane,
+    pub lists: Arc<Semaphore>,
 }
 
 impl Handle {
@@ -59,7 +63,7 @@ impl Handle {
         command: Command,
         deadline: Monotonic,
     ) -> Result<Reply, Error> {
-        self.check(&command)?;
+        check(&self.0.limits, &command)?;
         let ticket = Ticket::new();
         let (reply, receiver) = oneshot::channel();
         let origin = Origin::Local { ticket: ticket.clone(), reply };
@@ -95,8 +99,22 @@ impl Handle {
         if consistency == Consistency::Linearizable {
             self.confirm(deadline).await?;
         }
-        // The read runs here, in the caller's task: the store is shared and a point read costs microseconds.
-        self.0.store.query(&query).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+        let answer = match query {
+            // Here, in the caller's task: the store is shared and a point read costs microseconds.
+            Query::Get { .. } => self.0.store.query(&query),
+            Query::List { .. } => {
+                let Ok(_permit) = self.0.lists.try_acquire() else {
+                    let text = format!(
+                        "{} lists are under way on this node, its limit: retry after a pause",
+                        self.0.limits.lists_inflight_max
+                    );
+                    return Err(Error::new(ErrorKind::Overloaded, text));
+                };
+                let store = self.0.store.clone();
+                self.0.list_lane.run(move || store.query(&query)).await.ok_or_else(stopping)?
+            }
+        };
+        answer.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
     }
 
     /// Waits until a quorum has confirmed that everything acknowledged before this call is applied here.
@@ -182,34 +200,32 @@ impl Handle {
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
     }
+}
 
-    /// The limits on keys and values, the same at every front door.
-    fn check(&self, command: &Command) -> Result<(), Error> {
-        let Command::Write(write) = command else { return Ok(()) };
-        let limits = &self.0.limits;
-        let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
-        let keys = write.ops.iter().map(|op| match op {
-            Op::Put { key, .. } | Op::Delete { key } => key,
-        });
-        for key in conditions.chain(keys) {
-            if key.is_empty() || key.len() > limits.key_bytes_max {
-                let text =
-                    format!("a key has 1 to {} bytes, this one has {}", limits.key_bytes_max, key.len());
-                return Err(Error::new(ErrorKind::Invalid, text));
-            }
+/// The limits on keys and values, the same at every front door and for what peers forward.
+pub(super) fn check(limits: &Limits, command: &Command) -> Result<(), Error> {
+    let Command::Write(write) = command else { return Ok(()) };
+    let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
+    let keys = write.ops.iter().map(|op| match op {
+        Op::Put { key, .. } | Op::Delete { key } => key,
+    });
+    for key in conditions.chain(keys) {
+        if key.is_empty() || key.len() > limits.key_bytes_max {
+            let text = format!("a key has 1 to {} bytes, this one has {}", limits.key_bytes_max, key.len());
+            return Err(Error::new(ErrorKind::Invalid, text));
         }
-        for op in &write.ops {
-            if let Op::Put { value, .. } = op
-                && value.len() > limits.value_bytes_max
-            {
-                let text = format!(
-                    "a value has at most {} bytes, this one has {}: split it, or raise value-bytes-max on all nodes",
-                    limits.value_bytes_max,
-                    value.len()
-                );
-                return Err(Error::new(ErrorKind::TooLarge, text));
-            }
-        }
-        Ok(())
     }
+    for op in &write.ops {
+        if let Op::Put { value, .. } = op
+            && value.len() > limits.value_bytes_max
+        {
+            let text = format!(
+                "a value has at most {} bytes, this one has {}: split it, or raise value-bytes-max on all nodes",
+                limits.value_bytes_max,
+                value.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+    }
+    Ok(())
 }

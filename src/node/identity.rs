@@ -26,7 +26,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::transport::Admission;
+use super::{Fatal, FatalSender};
+use crate::transport::{Admission, NotAdmitted};
 use crate::types::{ClusterId, Incarnation, NodeId};
 use crate::wal::fs::{self, SharedFs};
 
@@ -37,7 +38,7 @@ const HEADER: &str = "quorate identity 1";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; check the disk, or use another --data-dir", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -46,8 +47,7 @@ pub enum Error {
     },
     /// The file is not what was written.
     #[error(
-        "{}: {what}; the directory cannot be trusted: restore it from a backup, or remove this member and add a new \
-         one with an empty directory",
+        "{}: {what}; the node does not start from it. The other members serve on; keep the directory as it is",
         path.display()
     )]
     Damaged {
@@ -132,7 +132,9 @@ impl Identity {
     /// # Errors
     /// If that cannot be recorded.
     pub fn set_ready(&self) -> Result<(), Error> {
-        self.change(|content| content.ready = true)
+        let mut content = self.lock();
+        let changed = Content { ready: true, ..content.clone() };
+        self.store(&mut content, changed)
     }
 
     /// The cluster.
@@ -145,11 +147,20 @@ impl Identity {
         self.lock().incarnation
     }
 
-    fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), Error> {
+    /// The first incarnation met of `peer`: this one, durably from now on, if there was none.
+    fn first_met(&self, peer: NodeId, incarnation: Incarnation) -> Result<Incarnation, Error> {
+        // One lock from the look to the record: of two that come at once under one id, one is the first.
         let mut content = self.lock();
+        if let Some(known) = content.peers.get(&peer) {
+            return Ok(*known);
+        }
         let mut changed = content.clone();
-        change(&mut changed);
-        // Under the lock: two handshakes at once must not overwrite each other's record.
+        changed.peers.insert(peer, incarnation);
+        self.store(&mut content, changed)?;
+        Ok(incarnation)
+    }
+
+    fn store(&self, content: &mut Content, changed: Content) -> Result<(), Error> {
         fs::replace(&*self.fs, &self.path, changed.encode().as_bytes())
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         *content = changed;
@@ -161,22 +172,34 @@ impl Identity {
     }
 }
 
-impl Admission for Identity {
-    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), String> {
-        let known = self.lock().peers.get(&peer).copied();
-        match known {
-            Some(known) if known == incarnation => Ok(()),
-            Some(known) => Err(format!(
-                "node {peer} was known with the data directory {:016x}, this one is {:016x}: its disk was replaced or \
-                 wiped; give the new directory a new node id",
-                known.0, incarnation.0
-            )),
-            None => self
-                .change(|content| {
-                    content.peers.entry(peer).or_insert(incarnation);
-                })
-                .map_err(|error| format!("the identity of node {peer} cannot be recorded: {error}")),
+/// The identity at the peers' door.
+pub struct Gate {
+    identity: Identity,
+    fatal: FatalSender,
+}
+
+impl Gate {
+    /// A gate that reports to `fatal` when it cannot record whom it met.
+    pub fn new(identity: Identity, fatal: FatalSender) -> Gate {
+        Gate { identity, fatal }
+    }
+}
+
+impl Admission for Gate {
+    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted> {
+        let known = self.identity.first_met(peer, incarnation).map_err(|error| {
+            // The peer is not to blame, and must not be told that it is: it is this node that has to go.
+            self.fatal.report(Fatal::Disk(error.to_string()));
+            NotAdmitted::Failed(format!("this node cannot record whom it met and stops: {error}"))
+        })?;
+        if known == incarnation {
+            return Ok(());
         }
+        Err(NotAdmitted::Other(format!(
+            "node {peer} was known with the data directory {:016x}, this one is {:016x}: its disk was replaced or wiped, \
+             and with it its votes; it cannot come back under this id",
+            known.0, incarnation.0
+        )))
     }
 }
 

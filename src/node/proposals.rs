@@ -121,30 +121,47 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Proposals {
     waiting: VecDeque<Pending>,
-    inflight: BTreeMap<(Index, Term), Origin>,
+    /// With the bytes of each.
+    inflight: BTreeMap<(Index, Term), (Origin, usize)>,
+    /// Keys and values of all of them.
+    bytes: usize,
     count_max: usize,
+    bytes_max: usize,
 }
 
 impl Proposals {
-    pub fn new(count_max: usize) -> Proposals {
-        Proposals { waiting: VecDeque::new(), inflight: BTreeMap::new(), count_max }
+    pub fn new(count_max: usize, bytes_max: usize) -> Proposals {
+        Proposals { waiting: VecDeque::new(), inflight: BTreeMap::new(), bytes: 0, count_max, bytes_max }
     }
 
-    /// Queues a write, or refuses it if too many wait already.
+    /// Queues a write, or refuses it if too many, or too large ones, are under way already.
     pub fn push(&mut self, pending: Pending) {
-        if self.waiting.len() + self.inflight.len() >= self.count_max {
+        let bytes = pending.command.bytes();
+        if self.len() >= self.count_max || (self.bytes > 0 && self.bytes + bytes > self.bytes_max) {
             let text = format!(
-                "{} writes are under way on this node, its limit: retry after a pause",
-                self.count_max
+                "this node's limit of writes under way is reached ({} writes, {} bytes): retry after a pause",
+                self.count_max, self.bytes_max
             );
             pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
         } else {
+            self.bytes += bytes;
             self.waiting.push_back(pending);
         }
     }
 
+    /// Takes the first waiting write out, if `fits` says so of its bytes.
+    pub fn pop_waiting_if(&mut self, fits: impl FnOnce(usize) -> bool) -> Option<Pending> {
+        let bytes = self.waiting.front()?.command.bytes();
+        if !fits(bytes) {
+            return None;
+        }
+        self.bytes -= bytes;
+        self.waiting.pop_front()
+    }
+
     /// Takes all waiting writes out.
     pub fn take_waiting(&mut self) -> VecDeque<Pending> {
+        self.bytes -= self.waiting.iter().map(|pending| pending.command.bytes()).sum::<usize>();
         std::mem::take(&mut self.waiting)
     }
 
@@ -158,9 +175,10 @@ impl Proposals {
         self.waiting.len() + self.inflight.len()
     }
 
-    /// The write was appended at this position of the leader's log.
-    pub fn proposed(&mut self, index: Index, term: Term, origin: Origin) {
-        let previous = self.inflight.insert((index, term), origin);
+    /// The write, of so many bytes, was appended at this position of the leader's log.
+    pub fn proposed(&mut self, index: Index, term: Term, origin: Origin, bytes: usize) {
+        self.bytes += bytes;
+        let previous = self.inflight.insert((index, term), (origin, bytes));
         assert!(previous.is_none(), "a leader of term {term} proposed index {index} twice");
     }
 
@@ -175,7 +193,8 @@ impl Proposals {
             if *at > index {
                 return;
             }
-            let ((at, of), origin) = self.inflight.pop_first().expect("there is a first entry");
+            let ((at, of), (origin, bytes)) = self.inflight.pop_first().expect("there is a first entry");
+            self.bytes -= bytes;
             if (at, of) == (index, term) {
                 origin.resolve(Ok(reply.clone()));
             } else {
@@ -188,7 +207,9 @@ impl Proposals {
     /// Forgets writes that nobody waits for any more.
     pub fn sweep(&mut self) {
         self.waiting.retain(|pending| !pending.origin.is_abandoned());
-        self.inflight.retain(|_, origin| !origin.is_abandoned());
+        self.inflight.retain(|_, (origin, _)| !origin.is_abandoned());
+        let waiting = self.waiting.iter().map(|pending| pending.command.bytes());
+        self.bytes = waiting.chain(self.inflight.values().map(|(_, bytes)| *bytes)).sum();
     }
 
     /// The node stops: answers all, by what is known of each.
@@ -199,7 +220,7 @@ impl Proposals {
                 pending.origin.resolve(Err(stopping()));
             }
         }
-        for (_, origin) in std::mem::take(&mut self.inflight) {
+        for (origin, _) in std::mem::take(&mut self.inflight).into_values() {
             let text = "the node stopped before this write was committed: it may still be";
             origin.resolve(Err(Error::unknown(ErrorKind::Stopping, text)));
         }
@@ -214,7 +235,7 @@ pub(super) fn stopping() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Write;
+    use crate::command::{Op, Write};
     use crate::error::Outcome;
     use crate::types::{Keyspace, Revision};
 
@@ -251,9 +272,9 @@ mod tests {
 
     #[test]
     fn the_own_entry_means_done() {
-        let mut proposals = Proposals::new(10);
+        let mut proposals = Proposals::new(10, 100);
         let (origin, _, mut receiver) = local();
-        proposals.proposed(Index(7), Term(2), origin);
+        proposals.proposed(Index(7), Term(2), origin, 1);
         assert!(!proposals.wants(Index(6)));
         assert!(proposals.wants(Index(7)));
         proposals.applied(Index(7), Term(2), done(9));
@@ -263,11 +284,11 @@ mod tests {
     /// Covers H25: an index is taken by another term's entry after a leader change.
     #[test]
     fn another_terms_entry_means_not_applied() {
-        let mut proposals = Proposals::new(10);
+        let mut proposals = Proposals::new(10, 100);
         let (old, _, mut old_receiver) = local();
         let (new, _, mut new_receiver) = local();
-        proposals.proposed(Index(7), Term(2), old);
-        proposals.proposed(Index(7), Term(4), new);
+        proposals.proposed(Index(7), Term(2), old, 1);
+        proposals.proposed(Index(7), Term(4), new, 1);
         proposals.applied(Index(7), Term(4), done(9));
         let error = old_receiver.try_recv().expect("resolved").expect_err("not done");
         assert_eq!(error.outcome(), Outcome::NotApplied);
@@ -276,10 +297,10 @@ mod tests {
 
     #[test]
     fn a_stopping_node_calls_proposed_writes_unknown_and_waiting_ones_not_applied() {
-        let mut proposals = Proposals::new(10);
+        let mut proposals = Proposals::new(10, 100);
         let (proposed, _, mut proposed_receiver) = local();
         let (waiting, _, mut waiting_receiver) = local();
-        proposals.proposed(Index(7), Term(2), proposed);
+        proposals.proposed(Index(7), Term(2), proposed, 1);
         proposals.push(pending(waiting));
         proposals.stop();
         let outcome = |receiver: &mut oneshot::Receiver<Result<Reply, Error>>| {
@@ -291,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded() {
-        let mut proposals = Proposals::new(1);
+        let mut proposals = Proposals::new(1, 100);
         let (first, _, _first_receiver) = local();
         let (second, _, mut second_receiver) = local();
         proposals.push(pending(first));
@@ -301,10 +322,30 @@ mod tests {
     }
 
     #[test]
+    fn large_writes_fill_the_queue_before_many_do() {
+        let put = |len: usize| {
+            let ops = vec![Op::Put { key: Bytes::from_static(b"k"), value: Bytes::from(vec![0; len]) }];
+            Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops })
+        };
+        let mut proposals = Proposals::new(10, 100);
+        let (first, _, _first_receiver) = local();
+        let (second, _, mut second_receiver) = local();
+        proposals.push(Pending { command: put(200), ..pending(first) });
+        proposals.push(Pending { command: put(1), ..pending(second) });
+        let error = second_receiver.try_recv().expect("resolved").expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        assert!(proposals.pop_waiting_if(|bytes| bytes < 201).is_none());
+        assert!(proposals.pop_waiting_if(|bytes| bytes == 201).is_some());
+        let (third, _, mut third_receiver) = local();
+        proposals.push(Pending { command: put(1), ..pending(third) });
+        assert!(third_receiver.try_recv().is_err(), "there is room again");
+    }
+
+    #[test]
     fn abandoned_writes_are_swept() {
-        let mut proposals = Proposals::new(10);
+        let mut proposals = Proposals::new(10, 100);
         let (origin, _, receiver) = local();
-        proposals.proposed(Index(7), Term(2), origin);
+        proposals.proposed(Index(7), Term(2), origin, 1);
         drop(receiver);
         proposals.sweep();
         assert_eq!(proposals.len(), 0);

@@ -31,13 +31,13 @@ use crate::clock::{SharedClock, sleep};
 use crate::config::{Config, Limits};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
-use crate::node::identity::{self, Identity};
+use crate::node::identity::{self, Gate, Identity};
 use crate::node::{self, Fatal, FatalSender, LogWriter};
 use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
-use crate::types::GroupId;
+use crate::types::{GroupId, Index, Term};
 use crate::wal::fs::SharedFs;
 use crate::wal::{self, Wal};
 
@@ -133,8 +133,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         fsm::Error::Locked { .. } => Exit::new(ExitCode::Usage, error.to_string()),
         fsm::Error::Damaged { .. } | fsm::Error::Version { .. } => {
             let text = format!(
-                "{}: {error}; this node does not start from it: restore the directory from a backup, or remove this \
-                 member and add a new one with an empty directory",
+                "{}: {error}; the node does not start from it. The other members serve on; keep the directory as it is",
                 path.display()
             );
             Exit::new(ExitCode::Damaged, text)
@@ -156,7 +155,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let doors = Doors::open(&config, &seams, router.clone(), alive).await?;
     let peer_listener = bind(&seams, &config.peer, "peer").await?;
     let grpc_listener = bind(&seams, &config.grpc, "grpc").await?;
-    info!(id = %config.id, http = config.http, peer = config.peer, grpc = config.grpc, "listening");
+    info!(id = config.id.0, http = config.http, peer = config.peer, grpc = config.grpc, "listening");
 
     let mut shutdown = std::pin::pin!(shutdown);
     let opened = tokio::select! {
@@ -175,7 +174,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let grpc_routes = grpc::routes(ready).into_axum_router();
     let grpc = spawn_serve(&seams, &config, grpc_listener, Traffic::Clients, grpc_routes);
     router_sender.send_replace(Some(node.router.clone()));
-    info!(id = %config.id, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
+    info!(id = config.id.0, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
 
     let ended = tokio::select! {
         biased;
@@ -188,13 +187,21 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
         alive_sender.send_replace(false);
         return Err(exit);
     }
-    info!(id = %config.id, "draining");
+    info!(id = config.id.0, "draining");
     drop(tasks);
-    tokio::join!(doors.http.drain(), grpc.drain());
-    node.running.stop().await;
-    node.transport.close();
-    peers.drain().await;
-    info!(id = %config.id, "stopped");
+    let drained = async move {
+        tokio::join!(doors.http.drain(), grpc.drain());
+        node.running.stop().await;
+        node.transport.close();
+        peers.drain().await;
+    };
+    tokio::select! {
+        biased;
+        // A disk that fails now fails all the same: what is not acknowledged yet must not be taken for stored.
+        Some(report) = fatal_reports.recv() => return Err(report.into()),
+        () = drained => {}
+    }
+    info!(id = config.id.0, "stopped");
     Ok(())
 }
 
@@ -284,11 +291,12 @@ impl Data {
         let identity = Identity::open(seams.fs.clone(), dir, &expected, seams.clock.random())?;
 
         let wal_dir = dir.join("wal");
-        let has_log = seams.fs.list(&wal_dir).is_ok_and(|names| !names.is_empty());
+        let has_log =
+            seams.fs.list(&wal_dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".wal")));
         if identity.is_ready() && !has_log {
             let text = format!(
-                "{}: the log is missing, and with it this node's votes; restore the directory from a backup, or \
-                 remove this member and add a new one",
+                "{}: the log is missing, and with it this node's votes. The other members serve on; put the files back if \
+                 they were moved; a node that lost its log cannot come back under its id",
                 wal_dir.display()
             );
             return Err(Exit::new(ExitCode::Damaged, text));
@@ -328,19 +336,27 @@ fn open_store(config: &Config, seams: &Seams, group: &wal::RecoveredGroup) -> Re
     let store = (seams.state_file)(&path)
         .and_then(|file| Store::open(file, options))
         .map_err(|error| store_exit(&path, &error))?;
-    let folded = store.folded().0;
+    let (folded, term) = store.folded();
     let (purged, _) = group.purged;
-    if folded < purged || folded > group.last {
+    if folded < purged || folded > group.last || term_at(group, folded) != term {
         let text = format!(
-            "{}: it ends at index {folded}, but the log holds {} to {}: state and log are not of the same node or \
-             moment; restore both from one backup, or remove this member and add a new one",
+            "{}: it ends at index {folded} of term {term}, but the log holds {} to {}, with term {} there: they are not \
+             of the same node or moment, and the node does not start from them. The other members serve on; put this \
+             node's own files back if they were exchanged",
             path.display(),
             purged.next(),
-            group.last
+            group.last,
+            term_at(group, folded)
         );
         return Err(Exit::new(ExitCode::Damaged, text));
     }
     Ok(store)
+}
+
+/// The term that the log has at a position.
+fn term_at(group: &wal::RecoveredGroup, index: Index) -> Term {
+    let runs = group.terms.iter().rev();
+    runs.copied().find(|(first, _)| *first <= index).map_or(group.purged.1, |(_, term)| term)
 }
 
 /// A node's parts, running.
@@ -369,7 +385,7 @@ impl Assembled {
             seams.net.clone(),
             clock.clone(),
             transport::Identity { cluster, node: config.id, incarnation },
-            Arc::new(identity),
+            Arc::new(Gate::new(identity, fatal.clone())),
             transport::Limits::from(limits),
         );
         let (handle, running) = node::start(node::Parts {
