@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fsm::Store;
 use crate::telemetry;
 use crate::transport::Transport;
-use crate::types::{ClusterId, GroupId, Monotonic, NodeId};
+use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
 
 /// What a handle asks of the driver.
 pub(super) enum Request {
@@ -132,6 +132,11 @@ impl Handle {
                 "no quorum confirmed the read before the deadline: retry, or read with consistency=stale",
             )),
         }
+    }
+
+    /// The store's revision on this node. Cheap, unlike the whole status.
+    pub fn revision(&self) -> Revision {
+        self.0.store.revision()
     }
 
     /// What the node says about itself, without asking anyone.

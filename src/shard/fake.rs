@@ -2,11 +2,11 @@
 
 use crate::command::{Answer, Query, Reply, SessionSeq, Write};
 use crate::error::Error;
-use crate::types::Monotonic;
+use crate::types::{Monotonic, Revision};
 
 use super::{Consistency, Status};
 
-/// A stand-in for a node: the router's four methods, answered at once.
+/// A stand-in for a node: the router's five methods, answered at once.
 pub trait Fake: Send + Sync {
     /// See [`super::Router::write`].
     fn write(&self, session: Option<SessionSeq>, write: Write, deadline: Monotonic) -> Result<Reply, Error>;
@@ -16,6 +16,9 @@ pub trait Fake: Send + Sync {
 
     /// See [`super::Router::confirm`].
     fn confirm(&self, deadline: Monotonic) -> Result<(), Error>;
+
+    /// See [`super::Router::revision`].
+    fn revision(&self) -> Revision;
 
     /// See [`super::Router::status`].
     fn status(&self) -> Status;

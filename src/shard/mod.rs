@@ -8,7 +8,7 @@ pub mod fake;
 use crate::command::{Answer, Command, Query, Reply, SessionSeq, Write};
 use crate::error::Error;
 use crate::node::Handle;
-use crate::types::Monotonic;
+use crate::types::{Monotonic, Revision};
 
 pub use crate::node::{Consistency, MemberStatus, Status};
 
@@ -78,6 +78,15 @@ impl Router {
             Target::Node(group) => group.confirm(deadline).await,
             #[cfg(any(test, feature = "testing"))]
             Target::Fake(fake) => fake.confirm(deadline),
+        }
+    }
+
+    /// The store's revision on this node, which costs next to nothing.
+    pub fn revision(&self) -> Revision {
+        match &self.0 {
+            Target::Node(group) => group.revision(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.revision(),
         }
     }
 

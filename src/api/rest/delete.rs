@@ -1,5 +1,6 @@
 //! `DELETE /api/delete`.
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::request::Parts;
@@ -10,6 +11,7 @@ use crate::command::{self, Condition, Op, Write};
 use crate::types::Keyspace;
 
 use super::encoding::Encoding;
+use super::json;
 use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
@@ -30,18 +32,19 @@ pub(super) struct DeleteAnswer {
 }
 
 pub(super) async fn delete(State(shared): Door, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let result = execute(&shared.front, &parts).await;
-    respond(&parts, Kind::Write, result)
+    let (parts, body) = request.into_parts();
+    let result = execute(&shared.front, &parts, body).await;
+    respond(&shared.front, &parts, Kind::Write, result)
 }
 
-async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
+async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let key = query.key(encoding, &front.limits)?;
     let condition = |revision| Condition::ModRevision { key: key.clone(), revision };
     let conditions = query.if_revision()?.map(condition).into_iter().collect();
+    json::refuse_any(front, body, deadline).await?;
     let write = Write { keyspace: Keyspace(0), conditions, ops: vec![Op::Delete { key }] };
     match front.router(deadline).await?.write(None, write, deadline).await? {
         command::Reply::Written { revision, deleted } => {

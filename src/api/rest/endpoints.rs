@@ -89,6 +89,7 @@ pub(super) static ENDPOINTS: [Endpoint; 9] = [
             MissingParameter,
             InvalidParameter,
             InvalidKey,
+            RequestTimeout,
             ConditionFailed,
             LogFull,
         ],
@@ -163,22 +164,22 @@ async fn describe_api(State(shared): Door, request: Request) -> Response {
         body: shared.document.clone(),
         revision: None,
     });
-    respond(&parts, Kind::Read, result)
+    respond(&shared.front, &parts, Kind::Read, result)
 }
 
-async fn not_found(request: Request) -> Response {
+async fn not_found(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let detail = "This node serves no such path: /openapi.json lists those that exist.";
-    respond(&parts, Kind::Read, Err(Problem::new(Code::NotFound, detail)))
+    respond(&shared.front, &parts, Kind::Read, Err(Problem::new(Code::NotFound, detail)))
 }
 
 /// axum adds `Allow`.
-async fn method_not_allowed(request: Request) -> Response {
+async fn method_not_allowed(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let here = || ENDPOINTS.iter().filter(|endpoint| endpoint.path == parts.uri.path());
     let methods: Vec<&str> = here().map(|endpoint| endpoint.method.as_str()).collect();
     let is_write = here().any(|endpoint| endpoint.kind == Kind::Write);
     let detail = format!("This path does not take {}: use {}.", parts.method, methods.join(" or "));
     let kind = if is_write { Kind::Write } else { Kind::Read };
-    respond(&parts, kind, Err(Problem::new(Code::MethodNotAllowed, detail)))
+    respond(&shared.front, &parts, kind, Err(Problem::new(Code::MethodNotAllowed, detail)))
 }

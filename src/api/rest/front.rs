@@ -1,5 +1,7 @@
 //! Deadlines, and the wait for the node to open.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use crate::clock::timeout_at;
@@ -16,28 +18,30 @@ pub(super) const TIMEOUT_HEADER: &str = "x-quorate-timeout-ms";
 impl Front {
     /// The instant until which the request may take: from its header, else the default from now.
     pub(super) fn deadline(&self, headers: &HeaderMap) -> Result<Monotonic, Problem> {
+        Ok(self.clock.now().plus(self.timeout(headers, self.limits.request_timeout_default)?))
+    }
+
+    /// How long the request may take: from its header, else `default`.
+    pub(super) fn timeout(&self, headers: &HeaderMap, default: Duration) -> Result<Duration, Problem> {
         let mut given = headers.get_all(TIMEOUT_HEADER).iter();
-        let timeout = match (given.next(), given.next()) {
-            (None, _) => self.limits.request_timeout_default,
+        match (given.next(), given.next()) {
+            (None, _) => Ok(default),
             (Some(value), None) => {
                 let max = self.limits.request_timeout_max;
-                let millis = value.to_str().ok().and_then(digits).map(std::time::Duration::from_millis);
+                let millis = value.to_str().ok().and_then(digits).map(Duration::from_millis);
                 millis.filter(|timeout| !timeout.is_zero() && *timeout <= max).ok_or_else(|| {
                     let range = format!("1 to {}", max.as_millis());
                     Problem::new(
                         Code::InvalidHeader,
                         format!("X-Quorate-Timeout-Ms must be a whole number of milliseconds, {range}."),
                     )
-                })?
+                })
             }
-            (Some(_), Some(_)) => {
-                return Err(Problem::new(
-                    Code::InvalidHeader,
-                    "X-Quorate-Timeout-Ms is given more than once: give it once.",
-                ));
-            }
-        };
-        Ok(self.clock.now().plus(timeout))
+            (Some(_), Some(_)) => Err(Problem::new(
+                Code::InvalidHeader,
+                "X-Quorate-Timeout-Ms is given more than once: give it once.",
+            )),
+        }
     }
 
     /// The router if the node is open.

@@ -39,7 +39,7 @@ pub(super) struct GetAnswer<'a> {
 pub(super) async fn get(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let result = execute(&shared.front, &parts).await;
-    respond(&parts, Kind::Read, result)
+    respond(&shared.front, &parts, Kind::Read, result)
 }
 
 async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {

@@ -2,7 +2,10 @@
 //!
 //! A probe is answered even while the node is opening; it never waits for that. Being live means that restarting the
 //! node would not help: the process answers and its disk has not failed, whatever the quorum does. Being ready means
-//! that a linearizable read could be served: a quorum confirmed one, within the request's deadline.
+//! that a linearizable read could be served: a quorum confirmed one, within the request's deadline, which is a
+//! shorter one than elsewhere: a prober asks again soon, and must not wait long to learn that the answer is no.
+
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -12,7 +15,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use crate::types::Revision;
+use crate::config::Limits;
+use crate::error::ErrorKind;
 
 use super::openapi;
 use super::problem::Problem;
@@ -21,6 +25,14 @@ use super::reply::{Kind, Reply, respond};
 use super::{Door, Front};
 
 pub(super) const QUERY: &[Parameter] = &[Parameter::Verbose];
+
+/// How long a probe waits for a quorum that names no deadline.
+const PROBE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+
+/// The same, for a node whose requests may take less.
+pub(super) fn timeout_default(limits: &Limits) -> Duration {
+    limits.request_timeout_default.min(PROBE_TIMEOUT_DEFAULT)
+}
 
 /// Whether the node is well.
 #[derive(Serialize, ToSchema)]
@@ -40,13 +52,13 @@ fn health_schema() -> Object {
 pub(super) async fn live(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let result = check_live(&shared.front, &parts);
-    respond(&parts, Kind::Read, result)
+    respond(&shared.front, &parts, Kind::Read, result)
 }
 
 pub(super) async fn ready(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let result = check_ready(&shared.front, &parts).await;
-    respond(&parts, Kind::Read, result)
+    respond(&shared.front, &parts, Kind::Read, result)
 }
 
 /// What was checked and, if it failed, why.
@@ -58,26 +70,33 @@ struct Check {
 fn check_live(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     front.deadline(&parts.headers)?;
     let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
-    Ok(report("livez", &[check_disk(front)], verbose, None))
+    Ok(report("livez", &[check_disk(front)], verbose))
 }
 
 async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
-    let deadline = front.deadline(&parts.headers)?;
+    let timeout = front.timeout(&parts.headers, timeout_default(&front.limits))?;
     let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
     let mut checks = vec![check_disk(front)];
     let router = front.router_now();
     let failure = router.is_none().then(|| "the node is still opening its data".to_owned());
     checks.push(Check { name: "open", failure });
-    let mut revision = None;
     if checks.iter().all(|check| check.failure.is_none())
         && let Some(router) = router
     {
-        let confirmed = router.confirm(deadline).await;
-        revision = Some(router.status().revision);
-        checks
-            .push(Check { name: "quorum", failure: confirmed.err().map(|error| error.message().to_owned()) });
+        let confirmed = router.confirm(front.clock.now().plus(timeout)).await;
+        let failure = confirmed.err().map(|error| match error.kind() {
+            ErrorKind::Unavailable => format!("no quorum confirmed a read within {}", spoken(timeout)),
+            _ => error.message().to_owned(),
+        });
+        checks.push(Check { name: "quorum", failure });
     }
-    Ok(report("readyz", &checks, verbose, revision))
+    Ok(report("readyz", &checks, verbose))
+}
+
+/// In whole seconds where it is some, else in milliseconds.
+fn spoken(timeout: Duration) -> String {
+    let ms = timeout.as_millis();
+    if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
 
 fn check_disk(front: &Front) -> Check {
@@ -86,7 +105,7 @@ fn check_disk(front: &Front) -> Check {
 }
 
 /// 200 if every check held, else 503; as JSON, or line by line as etcd and Kubernetes do.
-fn report(probe: &str, checks: &[Check], verbose: bool, revision: Option<Revision>) -> Reply {
+fn report(probe: &str, checks: &[Check], verbose: bool) -> Reply {
     let failed = checks.iter().find_map(|check| check.failure.as_deref());
     let mut reply = if verbose {
         let mut lines = String::new();
@@ -98,10 +117,10 @@ fn report(probe: &str, checks: &[Check], verbose: bool, revision: Option<Revisio
         }
         lines.push_str(&format!("{probe} check {}\n", if failed.is_none() { "passed" } else { "failed" }));
         let media_type = "text/plain; charset=utf-8";
-        Reply { status: StatusCode::OK, media_type, body: lines.into(), revision }
+        Reply { status: StatusCode::OK, media_type, body: lines.into(), revision: None }
     } else {
         let health = if failed.is_none() { "true" } else { "false" };
-        Reply::json(&HealthAnswer { health, reason: failed.unwrap_or("") }, revision, 128)
+        Reply::json(&HealthAnswer { health, reason: failed.unwrap_or("") }, None, 128)
     };
     if failed.is_some() {
         reply.status = StatusCode::SERVICE_UNAVAILABLE;

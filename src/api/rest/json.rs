@@ -63,11 +63,31 @@ pub(super) async fn collect(front: &Front, body: Body, deadline: Monotonic) -> R
         Some(Err(_)) => {
             Err(Problem::new(Code::Invalid, "The body broke off: send the request again in whole."))
         }
-        None => Err(Problem::new(
-            Code::RequestTimeout,
-            "The body did not arrive within the request's deadline: send it faster, or raise X-Quorate-Timeout-Ms.",
-        )),
+        None => Err(late()),
     }
+}
+
+/// Refuses a body where none is taken: what it asks for would go unheard.
+pub(super) async fn refuse_any(front: &Front, body: Body, deadline: Monotonic) -> Result<(), Problem> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    // A body without a length may still prove empty.
+    match timeout_at(&*front.clock, deadline, Limited::new(body, 0).collect()).await {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(_)) => Err(Problem::new(
+            Code::Invalid,
+            "This request takes no body: give key, if_revision and encoding in the query.",
+        )),
+        None => Err(late()),
+    }
+}
+
+fn late() -> Problem {
+    Problem::new(
+        Code::RequestTimeout,
+        "The body did not arrive within the request's deadline: send it faster, or raise X-Quorate-Timeout-Ms.",
+    )
 }
 
 fn body_too_large(limits: &Limits) -> Problem {
@@ -118,8 +138,10 @@ fn refuse(body: &[u8], field: &str, error: &serde_json::Error) -> Problem {
         && std::str::from_utf8(body).is_ok()
         && serde_json::from_slice::<IgnoredAny>(body).is_ok();
     if !is_json {
+        // What the parser dislikes first may be a shape: not why this is no JSON.
+        let why = if error.classify() == Category::Data { String::new() } else { format!(" ({error})") };
         let detail = format!(
-            "The body is not JSON ({error}): send an object such as {{\"key\":\"k\",\"value\":\"v\"}}."
+            "The body is not JSON{why}: it must be a JSON object such as {{\"key\":\"k\",\"value\":\"v\"}}."
         );
         return Problem::new(Code::InvalidJson, detail);
     }

@@ -24,7 +24,7 @@ use super::delete::DeleteAnswer;
 use super::encoding::Encoding;
 use super::endpoints::{COMMON_CODES, ENDPOINTS, Endpoint};
 use super::get::GetAnswer;
-use super::health::HealthAnswer;
+use super::health::{self, HealthAnswer};
 use super::json::SetBody;
 use super::list::{ListAnswer, Pair};
 use super::problem::{self, Code, ProblemBody};
@@ -91,7 +91,7 @@ fn operation(endpoint: &Endpoint, limits: &Limits) -> Operation {
     for parameter in endpoint.query {
         operation = operation.parameter(query_parameter(*parameter, limits));
     }
-    operation = operation.parameter(timeout_parameter(limits)).parameter(request_id_parameter());
+    operation = operation.parameter(timeout_parameter(endpoint, limits)).parameter(request_id_parameter());
     operation = (endpoint.describe)(operation);
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in COMMON_CODES.iter().chain(endpoint.codes) {
@@ -152,9 +152,11 @@ fn query_parameter(parameter: Parameter, limits: &Limits) -> ParameterDoc {
         .build()
 }
 
-fn timeout_parameter(limits: &Limits) -> ParameterDoc {
+fn timeout_parameter(endpoint: &Endpoint, limits: &Limits) -> ParameterDoc {
     let max = usize::try_from(limits.request_timeout_max.as_millis()).unwrap_or(usize::MAX);
-    let default = json!(u64::try_from(limits.request_timeout_default.as_millis()).unwrap_or(u64::MAX));
+    let is_probe = endpoint.query.contains(&Parameter::Verbose);
+    let default = if is_probe { health::timeout_default(limits) } else { limits.request_timeout_default };
+    let default = json!(u64::try_from(default.as_millis()).unwrap_or(u64::MAX));
     let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize)).maximum(Some(max));
     ParameterBuilder::new()
         .name("X-Quorate-Timeout-Ms")
@@ -197,16 +199,15 @@ fn problem_response(codes: &[Code], kind: Kind) -> Response {
             .build();
         response = response.header("Retry-After", header);
     }
-    if codes.contains(&Code::ConditionFailed) {
-        response = response.header("X-Quorate-Revision", revision_header());
-    }
-    response.build()
+    response.header("X-Quorate-Revision", revision_header()).build()
 }
 
 fn revision_header() -> Header {
     HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize))))
-        .description(Some("The store's revision that the answer shows."))
+        .description(Some(
+            "The store's revision on this node; only absent while the node is opening its data.",
+        ))
         .build()
 }
 
@@ -248,6 +249,7 @@ pub(super) fn list(operation: OperationBuilder) -> OperationBuilder {
 pub(super) fn delete(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("Delete a key."))
+        .description(Some("Takes no request body: one that is not empty is refused with `invalid`."))
         .response("200", answer("The key is absent now, durably on a quorum.", "DeleteAnswer"))
 }
 
@@ -260,29 +262,33 @@ pub(super) fn stats(operation: OperationBuilder) -> OperationBuilder {
 pub(super) fn live(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("Whether the process runs and its disk has not failed."))
-        .response("200", health("The node is live."))
-        .response("503", health("The node's disk failed: restart it on a good one."))
+        .response("200", probe("The node is live."))
+        .response("503", probe("The node's disk failed, and the node stops."))
 }
 
 pub(super) fn ready(operation: OperationBuilder) -> OperationBuilder {
-    let response = |about| health(about).header("X-Quorate-Revision", revision_header());
     operation
         .summary(Some("Whether a quorum confirms a linearizable read."))
-        .response("200", response("The node is ready."))
-        .response("503", response("The node is not ready: `reason` says why."))
+        .response("200", probe("The node is ready."))
+        .response("503", probe("The node is not ready: `reason` says why."))
 }
 
 /// What a probe answers: JSON, or lines if `verbose` was asked.
-fn health(about: &str) -> ResponseBuilder {
+fn probe(about: &str) -> ResponseBuilder {
     let json = ContentBuilder::new().schema(Some(Ref::from_schema_name("HealthAnswer"))).build();
     let text = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
-    ResponseBuilder::new().description(about).content("application/json", json).content("text/plain", text)
+    ResponseBuilder::new()
+        .description(about)
+        .content("application/json", json)
+        .content("text/plain", text)
+        .header("X-Quorate-Revision", revision_header())
 }
 
 pub(super) fn describe_api(operation: OperationBuilder) -> OperationBuilder {
     let any: RefOr<Schema> = ObjectBuilder::new().schema_type(SchemaType::new(Type::Object)).into();
     let response = ResponseBuilder::new()
         .description("The description of this API, OpenAPI 3.1.")
-        .content("application/json", ContentBuilder::new().schema(Some(any)).build());
+        .content("application/json", ContentBuilder::new().schema(Some(any)).build())
+        .header("X-Quorate-Revision", revision_header());
     operation.summary(Some("This description.")).response("200", response.build())
 }

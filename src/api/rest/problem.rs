@@ -181,7 +181,7 @@ impl Code {
             }
             Code::Stopping => "Send the request to another node.",
             Code::LogFull => {
-                "Bring the members that are down back, so that the log can be shortened, or raise wal_bytes_max."
+                "Bring the members that are down back, so that the log can be shortened, or raise wal-bytes-max."
             }
             Code::Internal => "Look at the node's log.",
             _ => "Change the request.",
@@ -212,7 +212,7 @@ pub(super) struct Problem {
     pub(super) detail: Cow<'static, str>,
     /// What became of the write, where the request is one.
     pub(super) outcome: Outcome,
-    /// The store's revision, where the request reached the store.
+    /// What the answer shows of the store, where it does.
     pub(super) revision: Option<Revision>,
 }
 
@@ -254,6 +254,7 @@ impl From<Error> for Problem {
         let code = Code::from(error.kind());
         let message = error.message().trim_end_matches('.');
         let detail = match error.outcome() {
+            Outcome::NotApplied if says_what_to_do(code, message) => format!("{message}."),
             Outcome::NotApplied => format!("{message}. {}", code.advice()),
             Outcome::Unknown => format!(
                 "{message}. If this was a write, it may have taken effect or still do: read before you repeat it, or \
@@ -262,6 +263,12 @@ impl From<Error> for Problem {
         };
         Problem { outcome: error.outcome(), ..Problem::new(code, detail) }
     }
+}
+
+/// Texts of the node are written "what is wrong: what to do"; advice is not given twice. What broke inside a node
+/// quotes other errors, whose colons mean nothing.
+fn says_what_to_do(code: Code, message: &str) -> bool {
+    code != Code::Internal && message.contains(": ")
 }
 
 /// What is answered to a request that did not succeed (RFC 9457), as `application/problem+json`.

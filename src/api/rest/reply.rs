@@ -8,11 +8,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::shard::Router;
 use crate::types::Revision;
 
+use super::Front;
 use super::problem::{self, Problem, ProblemBody};
 
-/// The store's revision, on every answer that reached the store.
+/// The store's revision, on every answer once the node is open.
 pub(super) const REVISION_HEADER: &str = "x-quorate-revision";
 /// A name the client gave to the request; it comes back.
 pub(super) const REQUEST_ID_HEADER: &str = "x-request-id";
@@ -34,6 +36,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) media_type: &'static str,
     pub(super) body: Bytes,
+    /// What the body shows of the store; the store's own now if it shows none.
     pub(super) revision: Option<Revision>,
 }
 
@@ -47,15 +50,19 @@ impl Reply {
     }
 }
 
-/// The response to the request whose head is `parts`.
-pub(super) fn respond(parts: &Parts, kind: Kind, result: Result<Reply, Problem>) -> Response {
+/// The response to the request whose head is `parts`. Here alone headers are made that all answers share.
+pub(super) fn respond(front: &Front, parts: &Parts, kind: Kind, result: Result<Reply, Problem>) -> Response {
+    // What did not ask the store shows the revision that it is at now.
+    let shown = match &result {
+        Ok(reply) => reply.revision,
+        Err(problem) => problem.revision,
+    };
+    let revision = shown.or_else(|| front.router.borrow().as_ref().map(Router::revision));
     let mut response = match result {
         Ok(reply) => {
             let mut response = Response::new(Body::from(reply.body));
             *response.status_mut() = reply.status;
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.media_type));
-            insert_revision(headers, reply.revision);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply.media_type));
             response
         }
         Err(problem) => respond_problem(parts, kind, &problem),
@@ -63,6 +70,9 @@ pub(super) fn respond(parts: &Parts, kind: Kind, result: Result<Reply, Problem>)
     let headers = response.headers_mut();
     // An answer shows the store at one moment; no cache may pass it off as another's.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(revision) = revision {
+        headers.insert(HeaderName::from_static(REVISION_HEADER), HeaderValue::from(revision.0));
+    }
     if let Some(id) = request_id(&parts.headers) {
         headers.insert(HeaderName::from_static(REQUEST_ID_HEADER), id);
     }
@@ -88,14 +98,7 @@ fn respond_problem(parts: &Parts, kind: Kind, problem: &Problem) -> Response {
     if let Some(seconds) = code.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
-    insert_revision(headers, problem.revision);
     response
-}
-
-fn insert_revision(headers: &mut HeaderMap, revision: Option<Revision>) {
-    if let Some(revision) = revision {
-        headers.insert(HeaderName::from_static(REVISION_HEADER), HeaderValue::from(revision.0));
-    }
 }
 
 /// The client's name for the request, if it gave exactly one that is fit to be echoed into logs and headers.

@@ -32,7 +32,7 @@ pub(super) struct SetAnswer {
 pub(super) async fn set(State(shared): Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let result = execute(&shared.front, &parts, body).await;
-    respond(&parts, Kind::Write, result)
+    respond(&shared.front, &parts, Kind::Write, result)
 }
 
 async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Problem> {

@@ -90,7 +90,7 @@ fn state_schema() -> Object {
 pub(super) async fn stats(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let result = execute(&shared.front, &parts).await;
-    respond(&parts, Kind::Read, result)
+    respond(&shared.front, &parts, Kind::Read, result)
 }
 
 async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {

@@ -83,6 +83,21 @@ async fn a_reply_of_another_kind_is_an_answer_and_no_panic() {
 }
 
 #[test]
+fn advice_is_given_once() {
+    let detail = |kind, text: &str| Problem::from(Error::new(kind, text)).detail.into_owned();
+    assert_eq!(
+        detail(ErrorKind::Unavailable, "no leader was known: retry it"),
+        "no leader was known: retry it."
+    );
+    assert!(
+        detail(ErrorKind::Unavailable, "no leader was known").contains("known. Retry, here or at another")
+    );
+    assert!(detail(ErrorKind::LogFull, "the log is full").contains("raise wal-bytes-max."));
+    // The colon is another error's.
+    assert_eq!(detail(ErrorKind::Internal, "open: denied"), "open: denied. Look at the node's log.");
+}
+
+#[test]
 fn a_session_that_is_gone_has_a_code_too() {
     let problem = Problem::from(Error::new(ErrorKind::SessionGone, "it expired."));
     assert_eq!(

@@ -113,6 +113,9 @@ impl Desk {
         let bytes = body.collect().await.unwrap().to_bytes();
         let answer = Answer { status: parts.status, headers: parts.headers, bytes: bytes.to_vec() };
         answer.check_headers(&method);
+        // Every answer has the store's revision once the node is open.
+        let is_open = self.router.borrow().is_some();
+        assert_eq!(answer.headers.contains_key("x-quorate-revision"), is_open, "{method} {path}");
         description::check_answer(&self.description, &method, &path, &answer);
         answer
     }

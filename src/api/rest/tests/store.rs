@@ -141,6 +141,10 @@ impl Fake for Store {
         self.enter(deadline).map(drop)
     }
 
+    fn revision(&self) -> Revision {
+        self.state().revision
+    }
+
     fn status(&self) -> Status {
         let member = MemberStatus {
             id: NodeId(1),
