@@ -295,6 +295,10 @@ fn a_killed_node_is_down_until_its_line_is_run() {
         client.is_ready().then_some(())
     });
     assert_eq!(client.value("during").as_deref(), Some("x"));
+    let node_log = demo.directory.path().join(format!("data/node{victim}/node.log"));
+    assert!(line.contains(&format!("2>> {}", node_log.display())), "it logs elsewhere: {line}");
+    let by_hand_log = std::fs::read(demo.directory.path().join("by-hand.log")).expect("readable");
+    assert!(by_hand_log.is_empty(), "{}", String::from_utf8_lossy(&by_hand_log));
     demo.wait_line("node 2 shown as up again", |line| {
         (line.contains("up again") && line.contains('2')) || (line.contains("by hand") && line.contains("up"))
     });
@@ -344,6 +348,43 @@ fn an_unusable_directory_is_one_line_and_exit_2() {
         let mut command = command();
         command.args(["demo", "--nodes", nodes]);
         run(directory.path(), command).expect(2, &["--nodes"]);
+    }
+}
+
+#[test]
+fn a_node_with_damaged_data_is_not_offered_to_be_started_again() {
+    let mut demo = Demo::start("demo-damage", 3);
+    demo.wait_ready();
+    demo.signal(Signal::SIGTERM);
+    assert_eq!(demo.wait_end(), Some(0));
+    demo.assert_all_leave();
+    let data = demo.directory.path().join("data");
+    std::fs::write(data.join("node2/identity"), "not an identity").expect("writable");
+    let out = File::create(demo.directory.path().join("out")).expect("writable");
+    let mut again = demo_command(&demo.directory, &demo.ports, 3);
+    again.stdout(out.try_clone().expect("a descriptor")).stderr(out);
+    demo.child = again.spawn().expect("the binary starts");
+    let line = demo.wait_line("node 2 shown as down", |line| line.contains("node 2 is down"));
+    assert!(
+        line.contains("exit code 3") && line.contains("damaged") && line.contains("node2/node.log"),
+        "{line}"
+    );
+    assert!(!line.contains("brings it back"), "{line}");
+    demo.seen = children(demo.child.id());
+}
+
+#[test]
+fn a_cluster_is_not_grown_or_cut_by_another_number_of_nodes() {
+    let mut demo = Demo::start("demo-number", 1);
+    demo.wait_ready();
+    demo.signal(Signal::SIGTERM);
+    assert_eq!(demo.wait_end(), Some(0));
+    demo.assert_all_leave();
+    for nodes in [2, 3, 7] {
+        let ended = run(demo.directory.path(), demo_command(&demo.directory, &demo.ports, nodes))
+            .expect(2, &["a cluster of 1 node", "use --nodes 1"]);
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "{ended:?}");
+        assert!(!demo.directory.path().join("data/node2").exists(), "a node was prepared");
     }
 }
 

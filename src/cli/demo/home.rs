@@ -37,7 +37,7 @@ impl Home {
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         let home = Home { root: absolute, temporary, _lock: lock };
-        home.refuse_larger_cluster(nodes)?;
+        home.refuse_another_cluster(nodes)?;
         for id in 1..=nodes {
             // Proves that the node can write there, before any node is started.
             home.open_log(id)?;
@@ -78,16 +78,26 @@ impl Home {
         self.temporary = false;
     }
 
-    /// A part of a cluster is started on purpose at times, but hardly by a demo: most likely `--nodes` is forgotten.
-    fn refuse_larger_cluster(&self, nodes: u16) -> Result<(), Failure> {
-        let held = (nodes + 1..=crate::config::MEMBERS_MAX as u16)
-            .rfind(|id| self.node_dir(*id).join("identity").exists());
-        match held {
-            None => Ok(()),
-            Some(held) => {
-                Err(unusable(&self.root, &format!("it holds a cluster of {held} nodes: add --nodes {held}")))
-            }
+    /// The members of a cluster are those of its first start. Nodes beyond them would found a cluster of their own
+    /// beside it, and nobody could tell which of the two answers.
+    fn refuse_another_cluster(&self, nodes: u16) -> Result<(), Failure> {
+        let mut ids = 1..=crate::config::MEMBERS_MAX as u16;
+        let held: Vec<u16> = ids.clone().filter(|id| self.node_dir(*id).join("identity").exists()).collect();
+        if held.is_empty() || held.iter().copied().eq(1..=nodes) {
+            return Ok(());
         }
+        let count = held.len();
+        let size = ids.rfind(|id| self.log_path(*id).exists() || held.contains(id)).unwrap_or_default();
+        if usize::from(size) == count {
+            let noun = if count == 1 { "node" } else { "nodes" };
+            let text =
+                format!("it holds a cluster of {count} {noun}, which cannot be changed: use --nodes {count}");
+            return Err(unusable(&self.root, &text));
+        }
+        let held: Vec<String> = held.iter().map(u16::to_string).collect();
+        let text =
+            format!("of a cluster of {size} nodes it holds the data of node {} alone", held.join(", "));
+        Err(unusable(&self.root, &text))
     }
 }
 
@@ -158,12 +168,42 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_cluster_is_not_cut() {
+    fn a_cluster_keeps_its_number_of_nodes() {
+        for held in [1, 3, 7] {
+            let named = tempfile::tempdir().expect("a directory");
+            for id in 1..=held {
+                let dir = named.path().join(format!("node{id}"));
+                fs::create_dir(&dir).expect("a directory");
+                fs::write(dir.join("identity"), "").expect("a file");
+            }
+            for nodes in (1..=7).filter(|nodes| *nodes != held) {
+                let failure = prepare(Some(named.path()), nodes).err().expect("another number");
+                assert_eq!(failure.code, super::super::USAGE);
+                assert!(failure.text.contains(&format!("use --nodes {held}")), "{}", failure.text);
+                assert!(
+                    nodes < held || !named.path().join(format!("node{nodes}")).exists(),
+                    "nothing is made"
+                );
+            }
+            assert!(prepare(Some(named.path()), held).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_cluster_is_refused() {
         let named = tempfile::tempdir().expect("a directory");
-        fs::create_dir(named.path().join("node5")).expect("a directory");
-        fs::write(named.path().join("node5/identity"), "").expect("a file");
-        let failure = prepare(Some(named.path()), 3).err().expect("five nodes live there");
-        assert!(failure.text.contains("add --nodes 5"), "{}", failure.text);
-        assert!(prepare(Some(named.path()), 5).is_ok());
+        drop(prepare(Some(named.path()), 3).expect("it is free"));
+        assert!(prepare(Some(named.path()), 2).is_ok(), "no node was ever started");
+        for id in [1, 3] {
+            fs::write(named.path().join(format!("node{id}/identity")), "").expect("a file");
+        }
+        for nodes in 1..=7 {
+            let failure = prepare(Some(named.path()), nodes).err().expect("node 2 has lost its data");
+            assert!(
+                failure.text.contains("a cluster of 3 nodes it holds the data of node 1, 3"),
+                "{}",
+                failure.text
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::super::serve::SAME_SIGNAL;
-use super::super::{Failure, UNEXPECTED, USAGE};
+use super::super::{DAMAGED, Failure, REFUSED, UNEXPECTED, USAGE};
 use super::StopSignals;
 use super::home::Home;
 use super::plan::{NodePlan, Plan, shell_line};
@@ -64,8 +64,8 @@ pub(super) enum Event {
         id: u16,
         /// How it ended.
         how: String,
-        /// The line that brings it back.
-        line: String,
+        /// What to do about it.
+        remedy: String,
         /// It found a fault of usage before it ever answered: its own words.
         fault: Option<String>,
     },
@@ -86,9 +86,7 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Down { id, how, line, .. } => {
-                write!(f, "node {id} is down ({how}); this brings it back: {line}")
-            }
+            Event::Down { id, how, remedy, .. } => write!(f, "node {id} is down ({how}); {remedy}"),
             Event::ByHand(id) => {
                 write!(f, "node {id} is up again, started by hand; it will be left running at the end")
             }
@@ -193,7 +191,7 @@ impl Node {
             ended: None,
             watch,
             told: Presence::Starting,
-            line: shell_line(&plan.program, &arguments),
+            line: shell_line(&plan.program, &arguments, &home.log_path(node.id)),
             log: home.log_path(node.id),
             log_start,
         })
@@ -215,10 +213,24 @@ impl Node {
                 let fault = (never_up && status.code() == Some(USAGE.into())).then(|| self.last_words());
                 let how =
                     if before == Presence::ByHand { "it no longer answers".to_owned() } else { how(status) };
-                Some(Event::Down { id: self.plan.id, how, line: self.line.clone(), fault })
+                Some(Event::Down { id: self.plan.id, how, remedy: self.remedy(status), fault })
             }
             Presence::ByHand if before != Presence::ByHand => Some(Event::ByHand(self.plan.id)),
             _ => None,
+        }
+    }
+
+    /// What to do about a node whose process ended so.
+    fn remedy(&self, status: ExitStatus) -> String {
+        let log = self.log.display();
+        match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(DAMAGED) => format!(
+                "its data is damaged, so it does not start from it again; {log} names the file and the place"
+            ),
+            Some(REFUSED) => format!(
+                "its directory is not the one that the cluster knows under this id, so it is refused; see {log}"
+            ),
+            _ => format!("this brings it back: {}", self.line),
         }
     }
 
@@ -311,8 +323,8 @@ mod tests {
 
     #[test]
     fn only_a_fault_of_usage_ends_the_demo() {
-        let down =
-            |fault| Event::Down { id: 2, how: "exit code 2".into(), line: "quorate serve".into(), fault };
+        let remedy = || "this brings it back: quorate serve".to_owned();
+        let down = |fault| Event::Down { id: 2, how: "exit code 2".into(), remedy: remedy(), fault };
         assert_eq!(down(None).fault_of_usage(), None);
         assert_eq!(
             down(None).to_string(),

@@ -89,10 +89,11 @@ impl Plan {
     }
 }
 
-/// A command as a POSIX shell reads it back.
-pub(super) fn shell_line(program: &Path, arguments: &[OsString]) -> String {
+/// A command as a POSIX shell reads it back, with its log lines appended to `log`.
+pub(super) fn shell_line(program: &Path, arguments: &[OsString], log: &Path) -> String {
     let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
-    words.map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    let words: Vec<String> = words.map(|word| shell_word(&word.to_string_lossy())).collect();
+    format!("{} 2>> {}", words.join(" "), shell_word(&log.to_string_lossy()))
 }
 
 fn shell_word(word: &str) -> String {
@@ -151,8 +152,8 @@ mod tests {
         let plan = Plan::new(2, None).expect("the default");
         let arguments = plan.arguments(&plan.nodes[1], Path::new("/tmp/it's here/node2"));
         assert_eq!(
-            shell_line(Path::new("/bin/quorate"), &arguments),
-            r"/bin/quorate serve --id 2 --data-dir '/tmp/it'\''s here/node2' --http 127.0.0.1:8082 --peer 127.0.0.1:7002 --grpc 127.0.0.1:9002 --initial-cluster 1=127.0.0.1:7001,2=127.0.0.1:7002"
+            shell_line(Path::new("/bin/quorate"), &arguments, Path::new("/tmp/it's here/node2/node.log")),
+            r"/bin/quorate serve --id 2 --data-dir '/tmp/it'\''s here/node2' --http 127.0.0.1:8082 --peer 127.0.0.1:7002 --grpc 127.0.0.1:9002 --initial-cluster 1=127.0.0.1:7001,2=127.0.0.1:7002 2>> '/tmp/it'\''s here/node2/node.log'"
         );
         assert_eq!(shell_word(""), "''");
     }
