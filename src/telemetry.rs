@@ -111,10 +111,44 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), Error> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, Error> {
-    EnvFilter::try_new(level).map_err(|error| {
-        let text = error.to_string();
-        Error(format!("'{level}' is no log level ({text}): use error, warn, info, debug, trace, or a list such as info,quorate::raft=debug"))
-    })
+    let refuse = |what: &str| {
+        Error(format!(
+            "'{level}' {what}: use error, warn, info, debug, trace, off, or a list such as info,quorate::raft=debug"
+        ))
+    };
+    if let Some(word) = directives(level).into_iter().find(|directive| !says_level(directive)) {
+        return Err(refuse(&if word == level {
+            "is no log level".to_owned()
+        } else {
+            format!("has '{word}', which sets no log level")
+        }));
+    }
+    EnvFilter::try_new(level).map_err(|error| refuse(&format!("is no log level ({error})")))
+}
+
+/// The parts of a list. A comma within braces separates a span's fields.
+fn directives(list: &str) -> Vec<&str> {
+    let mut depth = 0_u32;
+    let parts = list.split(|c| {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim).collect()
+}
+
+/// Whether a part of a list is a level, or ends in one. The filter itself takes any other word for the name of a
+/// module to be traced, and is silent about all others: a misspelt level would turn the log off.
+fn says_level(directive: &str) -> bool {
+    let word = match directive.rsplit_once('=') {
+        Some((target, word)) if !target.is_empty() => word,
+        Some(_) => return false,
+        None => directive,
+    };
+    ["off", "error", "warn", "info", "debug", "trace"].iter().any(|level| word.eq_ignore_ascii_case(level))
 }
 
 /// Colours are for a person at a terminal who did not decline them (<https://no-color.org>).
@@ -129,10 +163,25 @@ mod tests {
 
     #[test]
     fn levels_and_lists_are_understood() {
-        for level in ["info", "debug", "off", "info,quorate::raft=debug"] {
+        for level in ["info", "DEBUG", "off", "info,quorate::raft=debug", "warn,[batch{id=1}]=trace"] {
             assert!(filter(level).is_ok(), "{level}");
         }
-        let error = filter("quorate=loud").expect_err("loud is no level");
-        assert!(error.to_string().contains("use error, warn"), "{error}");
+        for wrong in [
+            "zork",
+            "",
+            "quorate=loud",
+            "info,zork",
+            "info,quorate::raft=loud",
+            "info,",
+            "=info",
+            "quorate=",
+            "info=zork",
+        ] {
+            let text = filter(wrong).expect_err(wrong).to_string();
+            assert!(
+                text.contains("use error, warn") && text.contains(wrong) && !text.contains('\n'),
+                "{text}"
+            );
+        }
     }
 }
