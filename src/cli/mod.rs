@@ -34,6 +34,10 @@ const SUCCESS: u8 = 0;
 const UNEXPECTED: u8 = 1;
 /// The caller's to mend: flags, settings, ports, directories.
 const USAGE: u8 = 2;
+/// Data that is not what was written.
+const DAMAGED: u8 = 3;
+/// The cluster does not know this directory under its id.
+const REFUSED: u8 = 5;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -97,7 +101,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::from(SUCCESS),
         Err(failure) => {
-            say_error(&failure.text);
+            let args: Vec<String> = std::env::args().collect();
+            say_error(&with_sources(&failure, &args, |name| std::env::var_os(name).is_some()));
             ExitCode::from(failure.code)
         }
     }
@@ -146,6 +151,32 @@ fn one_line(report: &str) -> String {
     let text = kept.collect::<Vec<_>>().join("; ");
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     format!("{text} (see --help)")
+}
+
+/// A mistake is told by the setting's flag, since that is what `--help` lists. Where the value came from a variable
+/// instead, that is what is to be mended: it is named too.
+fn with_sources(failure: &Failure, args: &[String], is_set: impl Fn(&str) -> bool) -> String {
+    let mut text = failure.text.clone();
+    if failure.code != USAGE {
+        return text;
+    }
+    let command = command();
+    let settings = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let mut variables: Vec<&str> = settings
+        .filter_map(|setting| {
+            let flag = format!("--{}", setting.get_long()?);
+            let variable = setting.get_env()?.to_str()?;
+            let is_flag = |arg: &String| arg.split('=').next() == Some(flag.as_str());
+            let is_part = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+            let is_named = failure.text.split(is_part).any(|word| word == flag);
+            (is_named && !args.iter().any(is_flag) && is_set(variable)).then_some(variable)
+        })
+        .collect();
+    variables.sort_unstable();
+    if !variables.is_empty() {
+        text.push_str(&format!(" (set by {})", variables.join(", ")));
+    }
+    text
 }
 
 /// Tells stderr what went wrong. There is nobody to tell if stderr is gone.
@@ -199,6 +230,21 @@ mod tests {
                 failure.text
             );
         }
+    }
+
+    #[test]
+    fn a_variable_is_named_where_the_value_came_from_it() {
+        let failure = Failure::usage("--heartbeat-interval is 0: use 1ms or more");
+        let set = |name: &str| ["QUORATE_HEARTBEAT_INTERVAL", "QUORATE_ID"].contains(&name);
+        let args = |line: &str| line.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        let text = with_sources(&failure, &args("quorate serve"), set);
+        assert_eq!(text, format!("{} (set by QUORATE_HEARTBEAT_INTERVAL)", failure.text));
+        for line in ["quorate serve --heartbeat-interval 0ms", "quorate serve --heartbeat-interval=0ms"] {
+            assert_eq!(with_sources(&failure, &args(line), set), failure.text, "the flag wins");
+        }
+        assert_eq!(with_sources(&failure, &args("quorate serve"), |_| false), failure.text);
+        let clap = Failure::usage("invalid value 'x' for '--id <N>': no");
+        assert!(with_sources(&clap, &args("quorate serve"), set).ends_with("(set by QUORATE_ID)"));
     }
 
     #[test]

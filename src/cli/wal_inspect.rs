@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, USAGE, say};
+use super::{DAMAGED, Failure, USAGE, say};
 use crate::wal::fs::StdFs;
 use crate::wal::{Error, inspect};
 
@@ -12,7 +12,10 @@ Examples:
   quorate wal inspect /var/lib/quorate --json | jq -c 'select(.kind == \"command\")'
 
 Changes nothing, and takes no lock: the log of a running node may grow meanwhile. What cannot be read is a record of
-kind `damaged`; whether a node would start from this log is for `quorate serve` to say.";
+kind `damaged`; whether a node would start from this log is for `quorate serve` to say.
+
+Exit codes: 0 nothing is damaged (what a crash left of the last batch is no damage), 3 damaged records or a damaged
+file, after everything is printed; 2 no such directory or no log in it, 4 the disk failed.";
 
 /// Print every record of a node's log
 #[derive(Debug, clap::Args)]
@@ -28,9 +31,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let dir = log_dir(&args.dir)?;
-    let (mut found, mut reading) = (false, true);
+    let (mut found, mut reading, mut verdict) = (false, true, Verdict::default());
     let mut print = |record: inspect::RecordInfo| {
         found = true;
+        verdict.hear(&record);
         if !reading {
             return;
         }
@@ -43,7 +47,38 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         reading = say(&line);
     };
     inspect::inspect(&StdFs, &dir, &mut print).map_err(|error| Failure::new(exit_code(&error), error))?;
-    if found { Ok(()) } else { Err(Failure::new(USAGE, format!("{}: there is no log here", dir.display()))) }
+    if !found {
+        return Err(Failure::new(USAGE, format!("{}: there is no log here", dir.display())));
+    }
+    match verdict.damage {
+        None => Ok(()),
+        Some(damage) => {
+            Err(Failure::new(DAMAGED, format!("{}: the log is damaged: {damage}", dir.display())))
+        }
+    }
+}
+
+/// The first damage, told from what a crash leaves: gaps that nothing of a later batch follows.
+#[derive(Default)]
+struct Verdict {
+    damage: Option<String>,
+    /// The first gap since the last record.
+    gap: Option<String>,
+}
+
+impl Verdict {
+    fn hear(&mut self, record: &inspect::RecordInfo) {
+        let place = || {
+            let what = record.damage.as_deref().unwrap_or("no record");
+            format!("segment {:016x}, byte {}: {what}", record.segment, record.offset)
+        };
+        match (record.kind, &record.damage) {
+            ("cut", _) => {}
+            ("unwritten" | "partial", Some(_)) => self.gap = self.gap.take().or_else(|| Some(place())),
+            (_, Some(_)) => self.damage = self.damage.take().or_else(|| Some(place())),
+            (_, None) => self.damage = self.damage.take().or(self.gap.take()),
+        }
+    }
 }
 
 /// The log's own directory, whichever of the two was named.
@@ -58,7 +93,7 @@ fn log_dir(dir: &Path) -> Result<PathBuf, Failure> {
 
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Damaged { .. } | Error::Version { .. } => 3,
+        Error::Damaged { .. } | Error::Version { .. } => DAMAGED,
         Error::Io { .. } => 4,
         _ => super::UNEXPECTED,
     }
@@ -73,6 +108,34 @@ mod tests {
         let args = Args { dir: "/nowhere/at/all".into(), json: false };
         let failure = run(&args).expect_err("there is none");
         assert_eq!((failure.code, failure.text.as_str()), (USAGE, "/nowhere/at/all: no such directory"));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_no_damage() {
+        let verdict = |kinds: &[&'static str]| {
+            let mut verdict = Verdict::default();
+            for kind in kinds {
+                let is_record = ["segment", "command"].contains(kind);
+                verdict.hear(&inspect::RecordInfo {
+                    segment: 1,
+                    offset: 512,
+                    length: 512,
+                    group: 0,
+                    index: 0,
+                    term: 0,
+                    kind,
+                    batch: 1,
+                    damage: (!is_record && *kind != "cut").then(|| (*kind).to_owned()),
+                });
+            }
+            verdict.damage
+        };
+        assert_eq!(verdict(&["segment", "command"]), None);
+        assert_eq!(verdict(&["segment", "command", "unwritten", "partial"]), None);
+        assert_eq!(verdict(&["segment", "command", "cut", "segment", "command"]), None);
+        let damage = Some("segment 0000000000000001, byte 512: damaged".to_owned());
+        assert_eq!(verdict(&["segment", "damaged", "unwritten", "command"]), damage);
+        assert!(verdict(&["segment", "partial", "segment"]).is_some_and(|text| text.ends_with("partial")));
     }
 
     #[test]

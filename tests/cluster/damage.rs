@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::harness::Cluster;
+use crate::harness::node::command;
 use crate::harness::poll::{PATIENCE, poll_until};
+use crate::harness::run::run;
 
 /// Every file below `directory`.
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -76,7 +78,17 @@ fn one_flipped_bit_in_the_log_is_exit_3() {
         assert_names_damage(&cluster, since, &file);
         assert!(std::fs::read(&file).expect("readable") == before, "damage is never repaired by shortening");
     }
+    // The log can still be looked into: all of it, and then the verdict.
+    let inspect = |code: i32, parts: &[&str]| {
+        let mut inspect = command();
+        inspect.args(["wal", "inspect"]).arg(&cluster.node(1).data);
+        run(&cluster.directory(), inspect).expect(code, parts)
+    };
+    let damaged = inspect(3, &["the log is damaged", "byte "]);
+    assert!(damaged.stdout.contains("  damaged "), "{damaged:?}");
     flip(&file, offset + 3);
+    let whole = inspect(0, &[]);
+    assert!(whole.stdout.lines().count() > 3 && whole.stderr.is_empty(), "{whole:?}");
     cluster.start_node(1);
     cluster.wait_ready();
     assert_eq!(cluster.client(1).value("damage").as_deref(), Some("marker-in-the-log-0123456789"));

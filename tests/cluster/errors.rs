@@ -91,6 +91,7 @@ fn queries() -> Vec<Bad> {
         call("delete without a key", "DELETE", "/api/delete", 400),
         call("delete of an empty key", "DELETE", "/api/delete?key=", 400),
         call("delete with a word for a revision", "DELETE", "/api/delete?key=k&if_revision=x", 400),
+        Bad { body: Some(b"{}".to_vec()), ..call("delete with a body", "DELETE", "/api/delete?key=k", 400) },
         call("delete with a negative revision", "DELETE", "/api/delete?key=k&if_revision=-1", 400),
         call("delete with an unknown parameter", "DELETE", "/api/delete?key=k&consistency=stale", 400),
         call(
@@ -131,6 +132,8 @@ fn check(client: &Client, bad: &Bad) {
         .unwrap_or_else(|error| panic!("{}: {error}", bad.what));
     assert_eq!(answer.status, bad.status, "{}: {}", bad.what, answer.text());
     let allow = answer.headers.get("allow").cloned();
+    let revision = answer.header("x-quorate-revision").parse::<u64>();
+    assert!(revision.is_ok_and(|revision| revision > 0), "{}: no revision", bad.what);
     let problem = answer.expect_problem(bad.status);
     assert_eq!(problem["retryable"], json!(false), "{}: {problem}", bad.what);
     if bad.status == 405 {

@@ -119,9 +119,12 @@ fn what_is_wrong_in_a_variable_is_exit_2() {
         ("QUORATE_ELECTION_TIMEOUT", "500", "election-timeout"),
         ("QUORATE_INITIAL_CLUSTER", "nonsense", "initial-cluster"),
         ("QUORATE_LOG_FORMAT", "xml", "log-format"),
+        ("QUORATE_HEARTBEAT_INTERVAL", "0s", "heartbeat-interval"),
+        ("QUORATE_LOG_LEVEL", "zork", "log-level"),
+        ("QUORATE_LOG_LEVEL", "info,quorate::raft=loud", "log-level"),
     ] {
         let mut command = setup.command(&file);
         command.env(name, value);
-        run(setup.directory.path(), command).expect(2, &[part]);
+        run(setup.directory.path(), command).expect(2, &[part, name]);
     }
 }
