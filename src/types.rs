@@ -62,6 +62,26 @@ newtype! {
     Seq(u64)
 }
 
+/// Whose a file is: it is stamped into the log and the state file, so that neither can be taken for another node's.
+///
+/// A node that starts on the log of another one votes a second time in that one's terms, and serves its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The member.
+    pub node: NodeId,
+    /// Its data directory.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Owner { cluster, node, incarnation } = self;
+        write!(f, "node {node} of cluster {:016x} (incarnation {:016x})", cluster.0, incarnation.0)
+    }
+}
+
 impl GroupId {
     /// The group that holds the default keyspace.
     pub const FIRST: GroupId = GroupId(1);

@@ -42,9 +42,10 @@ use redb::StorageBackend;
 use super::Error;
 use super::layout::{
     BLOCK_BYTES, FORMAT_VERSION, GROUP_BLOCKS, MAGIC, SECTOR_BYTES, SECTOR_CRC_AT, block_sum, blocks_of_raw,
-    groups, is_on_grid, position, raw_bytes, raw_offset, runs, seal_sector, sector_is_intact, sums_offset,
-    superblock,
+    groups, is_on_grid, owner_of, position, raw_bytes, raw_offset, runs, seal_sector, sector_is_intact,
+    sums_offset, superblock,
 };
+use crate::types::Owner;
 
 /// The first failure, for all to see. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,7 @@ impl Latch {
 pub(super) struct Checked {
     raw: Arc<dyn StorageBackend>,
     latch: Latch,
+    owner: Owner,
     /// Held to write while a block and its sum change, to read while they are compared: a reader never meets the
     /// new block with the old sum.
     sums: Arc<RwLock<Sums>>,
@@ -91,17 +93,18 @@ struct Sums {
 }
 
 impl Checked {
-    /// Opens a raw file, or begins one that is empty or was never formed.
-    pub(super) fn open(raw: Box<dyn StorageBackend>) -> Result<Checked, Error> {
+    /// Opens a raw file of `owner`, or begins one that is empty or was never formed.
+    pub(super) fn open(raw: Box<dyn StorageBackend>, owner: Owner) -> Result<Checked, Error> {
         let raw: Arc<dyn StorageBackend> = Arc::from(raw);
-        let formed = read_superblock(raw.as_ref())?;
+        let formed = read_superblock(raw.as_ref(), owner)?;
         if !formed {
-            begin(raw.as_ref()).map_err(|error| io_error("begin", 0, &error))?;
+            begin(raw.as_ref(), owner).map_err(|error| io_error("begin", 0, &error))?;
         }
         let sums = read_sums(raw.as_ref(), formed)?;
         Ok(Checked {
             raw,
             latch: Latch::default(),
+            owner,
             sums: Arc::new(RwLock::new(sums)),
             syncing: Arc::new(Mutex::new(())),
         })
@@ -120,7 +123,7 @@ impl Checked {
     /// Records durably that the first commit is on disk: from now on the file is opened, never begun anew.
     pub(super) fn set_formed(&self) -> Result<(), Error> {
         self.latch.check()?;
-        let result = self.raw.write(0, &superblock(true)).and_then(|()| self.raw.sync_data());
+        let result = self.raw.write(0, &superblock(self.owner, true)).and_then(|()| self.raw.sync_data());
         result.map_err(|error| self.latch.set(io_error("form", 0, &error)))?;
         self.write_lock().formed = true;
         Ok(())
@@ -336,7 +339,7 @@ pub(super) fn io_error(call: &str, offset: u64, error: &io::Error) -> Error {
 }
 
 /// Whether the file is formed; false also for one that is empty or whose very first write was lost.
-fn read_superblock(raw: &dyn StorageBackend) -> Result<bool, Error> {
+fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error> {
     let bytes = raw.len().map_err(|error| io_error("len", 0, &error))?;
     if bytes == 0 {
         return Ok(false);
@@ -365,14 +368,19 @@ fn read_superblock(raw: &dyn StorageBackend) -> Result<bool, Error> {
     if found != FORMAT_VERSION {
         return Err(Error::Version { found, known: FORMAT_VERSION });
     }
-    Ok(sector[12] == 1)
+    let formed = sector[12] == 1;
+    let found = owner_of(&sector);
+    if formed && found != owner {
+        return Err(Error::Foreign { found, expected: owner });
+    }
+    Ok(formed)
 }
 
 /// Begins the file anew: nothing in it but a superblock that says it is not formed.
-fn begin(raw: &dyn StorageBackend) -> io::Result<()> {
+fn begin(raw: &dyn StorageBackend, owner: Owner) -> io::Result<()> {
     raw.set_len(0)?;
     raw.set_len(raw_bytes(0))?;
-    raw.write(0, &superblock(false))?;
+    raw.write(0, &superblock(owner, false))?;
     raw.sync_data()
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong in the state machine. Every one of these stops the node: none is a caller's fault, since what a
 //! caller gets wrong is part of the deterministic reply.
 
-use crate::types::Index;
+use crate::types::{Index, Owner};
 
 /// An error of the state machine. Once one about the file has been returned, the store answers nothing but it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,17 @@ pub enum Error {
         found: u32,
         /// The version this binary reads.
         known: u32,
+    },
+    /// The state file is whole, but another node's, or of another life of this one. The node must not serve from it.
+    #[error(
+        "this is the state file of {found}, and this node is {expected}. The node does not start: put back this \
+         node's own files. The state of another node must never be used: it is not what this node's log leads to"
+    )]
+    Foreign {
+        /// Whose it is.
+        found: Owner,
+        /// Whose it should be.
+        expected: Owner,
     },
     /// Another process has the state file open.
     #[error("the state file {path} is in use by another process")]

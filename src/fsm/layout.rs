@@ -10,7 +10,8 @@
 //! ...
 //!
 //! superblock (512 bytes, one sector)
-//!   0  magic "QRTSTATE"   8  format version u32   12  formed u8   13  zero ...   508  CRC-32, as below
+//!   0  magic "QRTSTATE"   8  format version u32   12  formed u8   13  zero
+//!  16  cluster id u64   24  node id u64   32  incarnation u64   40  zero ...     508  CRC-32, as below
 //! header sector (redb's block 0, 512 bytes, one sector)
 //!   0  the bytes redb wrote, 320 of them in redb 4.6, then zeroes                508  CRC-32, as below
 //! CRC-32 of a sector: over (0 as u64, bytes 0..508)
@@ -18,7 +19,10 @@
 //!   1,024 CRC-32s, each over (block number u64, content 4,096 bytes); 0: the block was never written (a sum that
 //!   comes out as 0 is stored as all ones)
 //! ```
-//! All integers are little endian.
+//! All integers are little endian. The owner (cluster, node, incarnation) is the one that made the file; no other node
+//! may serve from it.
+
+use crate::types::{ClusterId, Incarnation, NodeId, Owner};
 
 /// A block of the file: redb's page.
 pub(super) const BLOCK_BYTES: usize = 4_096;
@@ -127,11 +131,21 @@ pub(super) fn sector_is_intact(sector: &[u8; SECTOR_BYTES]) -> bool {
     block_sum(0, &sector[..SECTOR_CRC_AT]).to_le_bytes() == sector[SECTOR_CRC_AT..]
 }
 
-pub(super) fn superblock(formed: bool) -> [u8; SECTOR_BYTES] {
+/// The superblock of `owner`'s file.
+pub(super) fn superblock(owner: Owner, formed: bool) -> [u8; SECTOR_BYTES] {
     let mut sector = [0; SECTOR_BYTES];
     sector[..8].copy_from_slice(&MAGIC);
     sector[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
     sector[12] = u8::from(formed);
+    sector[16..24].copy_from_slice(&owner.cluster.0.to_le_bytes());
+    sector[24..32].copy_from_slice(&owner.node.0.to_le_bytes());
+    sector[32..40].copy_from_slice(&owner.incarnation.0.to_le_bytes());
     seal_sector(&mut sector);
     sector
+}
+
+/// Whose file a superblock is of.
+pub(super) fn owner_of(sector: &[u8; SECTOR_BYTES]) -> Owner {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| sector[at + byte]));
+    Owner { cluster: ClusterId(word(16)), node: NodeId(word(24)), incarnation: Incarnation(word(32)) }
 }

@@ -10,11 +10,13 @@ use super::backend::{Checked, Latch};
 use super::schema::{self, Head, META, META_MEMBERSHIP, META_STATE, ReplyRow, SessionRow, Table};
 use super::sessions::Sessions;
 use super::write_set::WriteSet;
-use crate::types::{Index, Revision, Term};
+use crate::types::{Index, Owner, Revision, Term};
 
-/// The limits of a store.
+/// A store's owner and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Whose state it is. A new file is stamped with it, the file of another owner is refused.
+    pub owner: Owner,
     /// The write set at which [`Store::is_full`]. There may be a second one, frozen, of the same size; both overshoot
     /// by what one batch changes.
     pub write_set_bytes_max: usize,
@@ -93,15 +95,15 @@ impl Store {
     /// Opens the state machine on a raw file, or makes an empty one.
     ///
     /// # Errors
-    /// [`Error::Damaged`] and [`Error::Version`] if the file is not as this program left it, [`Error::Io`] if the disk
-    /// fails.
+    /// [`Error::Damaged`] and [`Error::Version`] if the file is not as this program left it, [`Error::Foreign`] if it is
+    /// another node's, [`Error::Io`] if the disk fails.
     ///
     /// # Panics
     /// If a session limit is 0.
     pub fn open(raw: Box<dyn StorageBackend>, options: Options) -> Result<Store, Error> {
         assert!(options.sessions_max > 0, "sessions_max is 0");
         assert!(options.session_inflight_max > 0, "session_inflight_max is 0");
-        let file = Checked::open(raw)?;
+        let file = Checked::open(raw, options.owner)?;
         let latch = file.latch().clone();
         let db = redb::Builder::new()
             .set_cache_size(options.cache_bytes)

@@ -142,7 +142,9 @@ impl Fatal {
     /// What a failure of the state machine means for the node.
     pub fn of_store(error: &fsm::Error) -> Fatal {
         match error {
-            fsm::Error::Damaged { .. } | fsm::Error::Version { .. } => Fatal::Damaged(error.to_string()),
+            fsm::Error::Damaged { .. } | fsm::Error::Version { .. } | fsm::Error::Foreign { .. } => {
+                Fatal::Damaged(error.to_string())
+            }
             fsm::Error::Undecodable { .. } => Fatal::Broken(error.to_string()),
             _ => Fatal::Disk(error.to_string()),
         }

@@ -135,7 +135,9 @@ impl Fatal {
     /// What a failure of the log means for the node.
     pub fn of_log(error: &wal::Error) -> Fatal {
         match error {
-            wal::Error::Damaged { .. } | wal::Error::Version { .. } => Fatal::Damaged(error.to_string()),
+            wal::Error::Damaged { .. } | wal::Error::Version { .. } | wal::Error::Foreign { .. } => {
+                Fatal::Damaged(error.to_string())
+            }
             _ => Fatal::Disk(error.to_string()),
         }
     }

@@ -37,7 +37,7 @@ use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
-use crate::types::{GroupId, Index, Term};
+use crate::types::{GroupId, Index, Owner, Term};
 use crate::wal::fs::SharedFs;
 use crate::wal::{self, Wal};
 
@@ -120,7 +120,7 @@ impl From<identity::Error> for Exit {
 
 impl From<wal::Error> for Exit {
     fn from(error: wal::Error) -> Exit {
-        if matches!(error, wal::Error::Locked) {
+        if matches!(error, wal::Error::Locked { .. }) {
             return Exit::new(ExitCode::Usage, error.to_string());
         }
         Fatal::of_log(&error).into()
@@ -138,6 +138,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
             );
             Exit::new(ExitCode::Damaged, text)
         }
+        fsm::Error::Foreign { .. } => Exit::new(ExitCode::Damaged, format!("{}: {error}", path.display())),
         fsm::Error::Io { .. } | fsm::Error::Undecodable { .. } => {
             let exit = Exit::from(Fatal::of_store(error));
             Exit::new(exit.code, format!("{}: {}", path.display(), exit.message))
@@ -302,7 +303,10 @@ impl Data {
             return Err(Exit::new(ExitCode::Damaged, text));
         }
         let limits = &config.limits;
+        let owner =
+            Owner { cluster: identity.cluster(), node: config.id, incarnation: identity.incarnation() };
         let options = wal::Options {
+            owner,
             segment_bytes: limits.wal_segment_bytes,
             bytes_max: log_bytes_max(limits),
             tail_bytes_max: limits.log_cache_bytes_max,
@@ -316,7 +320,7 @@ impl Data {
         let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
-        let store = open_store(config, seams, &group)?;
+        let store = open_store(config, seams, owner, &group)?;
         if !identity.is_ready() {
             identity.set_ready()?;
         }
@@ -324,10 +328,16 @@ impl Data {
     }
 }
 
-fn open_store(config: &Config, seams: &Seams, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+fn open_store(
+    config: &Config,
+    seams: &Seams,
+    owner: Owner,
+    group: &wal::RecoveredGroup,
+) -> Result<Store, Exit> {
     let path = config.data_dir.join("state.redb");
     let limits = &config.limits;
     let options = fsm::Options {
+        owner,
         write_set_bytes_max: limits.write_set_bytes_max,
         cache_bytes: limits.store_cache_bytes,
         session_inflight_max: limits.session_inflight_max,

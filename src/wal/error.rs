@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::types::Owner;
+
 /// An error of the log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,8 +13,10 @@ pub enum Error {
     /// acknowledged what is missing, so it may neither vote nor answer for it.
     #[error(
         "{}: damaged at byte {offset}: {what}. The node does not start, since it may have acknowledged what is \
-         lost here. Keep the directory as it is (`quorate wal inspect` shows what can be read) and replace this \
-         node by a new member; never delete log files or cut them to make it start", file.display()
+         lost here; the other members serve on. Keep the directory as it is, as evidence (`quorate wal inspect` shows \
+         what can be read); never delete log files or cut them to make it start. A node that has lost its data \
+         cannot come back under its id in this version",
+        file.display()
     )]
     Damaged {
         /// The file.
@@ -35,6 +39,19 @@ pub enum Error {
         /// The format of this binary.
         known: u32,
     },
+    /// The file is whole, but another node's, or of another life of this one (exit code 3).
+    #[error(
+        "{}: this is the log of {found}, and this node is {expected}. The node does not start: put back this node's \
+         own files. The log of another node must never be used: its votes are not this node's", file.display()
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        found: Owner,
+        /// Whose it should be.
+        expected: Owner,
+    },
     /// The disk failed (exit code 4). The log is poisoned from here on.
     #[error("{}: {doing} failed: {source}", file.display())]
     Io {
@@ -53,8 +70,14 @@ pub enum Error {
     #[error("the log has reached its size limit; entries are taken again once older ones have been purged")]
     Full,
     /// Another process has this log open (exit code 2).
-    #[error("another process has this log open")]
-    Locked,
+    #[error(
+        "another process has the log in {} open: is this node running already? stop it, or use another --data-dir",
+        dir.display()
+    )]
+    Locked {
+        /// The log's directory.
+        dir: PathBuf,
+    },
 }
 
 impl Error {

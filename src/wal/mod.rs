@@ -47,7 +47,8 @@
 //! Inside, each alone and at any place: a crash with any subset of the un-synced sectors lost, any of the un-synced
 //! names lost; a second crash during recovery; any bit or byte changed in what was synced; a sector written to the
 //! wrong place, or not written, if a later batch was written; a file cut short or missing between others; an I/O
-//! error at any call, the process started again after a failed fsync included.
+//! error at any call, the process started again after a failed fsync included. And the log of another node, or of an
+//! earlier life of this one, in this one's place, whole or one file of it: [`Error::Foreign`].
 //!
 //! Outside:
 //!

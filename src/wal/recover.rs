@@ -3,7 +3,8 @@
 //! All segments are walked, oldest first. In every segment but the newest, each sector up to the end that its
 //! successor's first sector names must be whole, of the batch and the place that come next, and every record in
 //! it must parse, verify and chain. In the newest the same holds up to the last batch, and there the
-//! torn-or-damaged rule decides (see the module doc of [`super`]). Damage ends recovery; nothing was changed then.
+//! torn-or-damaged rule decides (see the module doc of [`super`]). Damage ends recovery, and so does a segment of
+//! another owner; nothing was changed then.
 //!
 //! If the log ends cleanly, the last batch is written once more, byte for byte, and synced. Its fsync may have
 //! failed in the process before this one: its pages can then be in memory, marked clean, and never reach the disk
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::raft::{Entry, HardState, Membership};
-use crate::types::{GroupId, Index, Term};
+use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
 use super::fs::Fs;
@@ -119,8 +120,8 @@ impl Tail {
     }
 }
 
-/// Reads all segments of a directory; `None` if there are none. Changes nothing.
-pub fn replay(fs: &dyn Fs, dir: &Path, tail_bytes_max: usize) -> Result<Option<Replay>, Error> {
+/// Reads all segments of a directory, which must be `owner`'s; `None` if there are none. Changes nothing.
+pub fn replay(fs: &dyn Fs, dir: &Path, owner: Owner, tail_bytes_max: usize) -> Result<Option<Replay>, Error> {
     let numbers = segment::list(fs, dir)?;
     let Some(newest) = numbers.last().copied() else { return Ok(None) };
     for pair in numbers.windows(2) {
@@ -130,7 +131,12 @@ pub fn replay(fs: &dyn Fs, dir: &Path, tail_bytes_max: usize) -> Result<Option<R
     }
     let mut opened = Vec::new();
     for number in numbers {
-        opened.push(segment::open(fs, dir, number)?);
+        let (file, header) = segment::open(fs, dir, number)?;
+        if header.owner != owner {
+            let file = segment::path(dir, number);
+            return Err(Error::Foreign { file, found: header.owner, expected: owner });
+        }
+        opened.push((file, header));
     }
     let mut replay = Replay::new(dir, tail_bytes_max, &opened[0].1, newest);
     for at in 0..opened.len() {

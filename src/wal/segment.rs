@@ -11,7 +11,11 @@
 //!                     32   8  end of the segment before: the offset at which its records end; 0 if there was none
 //!                     40   8  batch number of the preamble
 //!                     48   4  chain: the header CRC of the last record before this segment; 0 if there was none
-//!                     52 456  0
+//!                     52   4  0
+//!                     56   8  owner: the cluster's id
+//!                     64   8  owner: the node's id
+//!                     72   8  owner: the incarnation of the node's data directory
+//!                     80 428  0
 //!                    508   4  CRC-32 of bytes 0..508
 //! sectors 1..                 the preamble: one batch with a group record for every group
 //! after it                    batches
@@ -21,6 +25,9 @@
 //! Magic, version and the CRC's place are the same in all versions of the format, so that an old binary can tell a
 //! newer file from a damaged one.
 //!
+//! The owner is the same in all segments of a log and decided when the log is made. A log is opened by its owner alone:
+//! the votes in it are that node's.
+//!
 //! A segment is made under the name `spare`: filled with zeroes (written, not left as a hole: the blocks must exist,
 //! and an fdatasync that need not change them is faster) and synced; then its first sector and its preamble are
 //! written and synced; only then is it renamed to its number and the directory synced (H14). So a numbered file is
@@ -29,6 +36,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::types::{ClusterId, Incarnation, NodeId, Owner};
 
 use super::error::Error;
 use super::fs::{File, Fs};
@@ -76,6 +85,8 @@ pub struct SegmentHeader {
     pub batch: u64,
     /// The header CRC of the last record before this segment.
     pub chain: u32,
+    /// Whose log it is.
+    pub owner: Owner,
 }
 
 impl SegmentHeader {
@@ -90,6 +101,9 @@ impl SegmentHeader {
         sector[32..40].copy_from_slice(&self.previous_end.to_le_bytes());
         sector[40..48].copy_from_slice(&self.batch.to_le_bytes());
         sector[48..52].copy_from_slice(&self.chain.to_le_bytes());
+        sector[56..64].copy_from_slice(&self.owner.cluster.0.to_le_bytes());
+        sector[64..72].copy_from_slice(&self.owner.node.0.to_le_bytes());
+        sector[72..80].copy_from_slice(&self.owner.incarnation.0.to_le_bytes());
         let crc = crc32fast::hash(&sector[..CRC_AT]);
         sector[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         sector
@@ -112,6 +126,11 @@ impl SegmentHeader {
             previous_end: u64_at(sector, 32),
             batch: u64_at(sector, 40),
             chain: u32_at(sector, 48),
+            owner: Owner {
+                cluster: ClusterId(u64_at(sector, 56)),
+                node: NodeId(u64_at(sector, 64)),
+                incarnation: Incarnation(u64_at(sector, 72)),
+            },
         };
         if header.number != number {
             return Err(damaged(&format!("the file says that it is segment {:016x}", header.number)));

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 use crate::raft::{Entry, HardState, Membership};
-use crate::types::{GroupId, Index, Term};
+use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
 use super::fs::SharedFs;
@@ -25,6 +25,8 @@ use super::segment::{self, SegmentHeader, SharedFile, Spare};
 /// What the log is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Whose log it is. A new one is stamped with it, the log of another owner is refused.
+    pub owner: Owner,
     /// The length of a segment; rounded up to whole sectors. A batch that needs more gets a longer one.
     pub segment_bytes: u64,
     /// Entries are refused once the log would grow past this. Hard states and purges are not, and one segment of it
@@ -78,6 +80,7 @@ struct Noted {
 
 impl Wal {
     /// Opens the log in `dir`, making it and the groups of `bootstrap` where they do not exist, and reads it whole.
+    /// Another owner's log is refused and left as it was, the spare included; of a damaged one no segment is touched.
     pub fn open(
         fs: SharedFs,
         dir: &Path,
@@ -89,15 +92,17 @@ impl Wal {
         fs.create_dir_all(dir).map_err(Error::io(dir, "creating the directory"))?;
         let lock_path = dir.join("lock");
         let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Error::Locked,
+            io::ErrorKind::WouldBlock => Error::Locked { dir: dir.to_path_buf() },
             _ => Error::io(&lock_path, "locking")(error),
         })?;
+        let found = replay(&*fs, dir, options.owner, options.tail_bytes_max)?;
         Spare::remove(&*fs, dir)?;
-        let mut found = match replay(&*fs, dir, options.tail_bytes_max)? {
+        let mut found = match found {
             Some(found) => found,
             None => {
                 create(&fs, dir, options, bootstrap)?;
-                replay(&*fs, dir, options.tail_bytes_max)?.expect("the first segment was just made")
+                replay(&*fs, dir, options.owner, options.tail_bytes_max)?
+                    .expect("the first segment was just made")
             }
         };
         let recovered = found.recovered()?;
@@ -113,7 +118,8 @@ impl Wal {
             return Ok((wal, reader, recovered));
         }
         wal.add_groups(&new)?;
-        let mut found = replay(&*wal.fs, dir, options.tail_bytes_max)?.expect("the log was just read");
+        let mut found =
+            replay(&*wal.fs, dir, options.owner, options.tail_bytes_max)?.expect("the log was just read");
         let recovered = Recovered { torn: recovered.torn, ..found.recovered()? };
         Ok((wal, reader, recovered))
     }
@@ -190,7 +196,7 @@ fn create(
 ) -> Result<(), Error> {
     let groups = bootstrap.iter().map(|(id, base)| (*id, Group::new(base.encode()))).collect();
     let before = Before { number: 0, end: 0, chain: 0, batch: 1 };
-    let (header, mut layout, _) = preamble(&groups, before, options.segment_bytes, 0);
+    let (header, mut layout, _) = preamble(&groups, before, &options, 0);
     let spare = Spare::create(&**fs, dir, header.bytes)?;
     spare.publish(&**fs, dir, &header, layout.seal(1, 1, 1))?;
     Ok(())
@@ -209,7 +215,7 @@ struct Before {
 fn preamble(
     groups: &BTreeMap<GroupId, Group>,
     before: Before,
-    bytes_min: u64,
+    options: &Options,
     sectors: u64,
 ) -> (SegmentHeader, Layout, u32) {
     assert!(!groups.is_empty(), "a log without a group has no preamble");
@@ -229,10 +235,16 @@ fn preamble(
         };
         chain = header.put(&payload, &mut layout).1;
     }
-    let bytes = bytes_min.max(offset_of(1 + layout.sectors() + sectors));
+    let bytes = options.segment_bytes.max(offset_of(1 + layout.sectors() + sectors));
     let number = before.number + 1;
-    let header =
-        SegmentHeader { number, bytes, previous_end: before.end, batch: before.batch, chain: before.chain };
+    let header = SegmentHeader {
+        number,
+        bytes,
+        previous_end: before.end,
+        batch: before.batch,
+        chain: before.chain,
+        owner: options.owner,
+    };
     (header, layout, chain)
 }
 
@@ -409,8 +421,7 @@ impl Wal {
 
     fn begin_segment(&mut self, end: u64, sectors: u64) -> Result<(), Error> {
         let before = Before { number: self.number, end, chain: self.chain, batch: self.batch };
-        let (mut header, mut layout, chain) =
-            preamble(&self.groups, before, self.options.segment_bytes, sectors);
+        let (mut header, mut layout, chain) = preamble(&self.groups, before, &self.options, sectors);
         let spare = match self.spare.take() {
             Some(spare) if spare.bytes() >= header.bytes => spare,
             _ => {

@@ -4,9 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fsm::testing::{CrashFile, Loss};
+use crate::types::{ClusterId, Incarnation, NodeId};
+
+const OWNER: Owner = Owner {
+    cluster: ClusterId(0xc1c2_c3c4_c5c6_c7c8),
+    node: NodeId(1),
+    incarnation: Incarnation(0xa1a2_a3a4_a5a6_a7a8),
+};
 
 fn checked(file: &CrashFile) -> Checked {
-    Checked::open(Box::new(file.clone())).expect("open")
+    Checked::open(Box::new(file.clone()), OWNER).expect("open")
 }
 
 /// A formed backend of so many blocks over a new file.
@@ -131,7 +138,7 @@ fn each_flipped_bit_of_the_two_head_sectors_is_found() {
         for bit in 0..8 {
             let copy = CrashFile::with_bytes(file.bytes());
             copy.flip(at, 1 << bit);
-            let result = Checked::open(Box::new(copy)).and_then(|backend| {
+            let result = Checked::open(Box::new(copy), OWNER).and_then(|backend| {
                 let mut header = [0; 320];
                 backend.read(0, &mut header).map_err(|_| backend.latch().check().expect_err("latched"))
             });
@@ -143,25 +150,53 @@ fn each_flipped_bit_of_the_two_head_sectors_is_found() {
 #[test]
 fn another_format_version_is_refused_loudly() {
     let (file, _) = formed(2);
-    let mut sector = superblock(true);
+    let mut sector = superblock(OWNER, true);
     sector[8] = 2;
     seal_sector(&mut sector);
     let mut bytes = file.bytes();
     bytes[..SECTOR_BYTES].copy_from_slice(&sector);
-    let refused = Checked::open(Box::new(CrashFile::with_bytes(bytes))).map(|_| ());
+    let refused = Checked::open(Box::new(CrashFile::with_bytes(bytes)), OWNER).map(|_| ());
     assert_eq!(refused, Err(Error::Version { found: 2, known: 1 }));
     // A file that is something else altogether.
     let text = CrashFile::with_bytes(vec![b'x'; 8_192]);
-    assert!(matches!(Checked::open(Box::new(text)), Err(Error::Damaged { offset: Some(0), .. })));
+    assert!(matches!(Checked::open(Box::new(text), OWNER), Err(Error::Damaged { offset: Some(0), .. })));
+}
+
+#[test]
+fn the_formed_file_of_another_owner_is_refused_and_left_as_it_is() {
+    let others = [
+        Owner { cluster: ClusterId(OWNER.cluster.0 ^ 1), ..OWNER },
+        Owner { node: NodeId(2), ..OWNER },
+        Owner { incarnation: Incarnation(OWNER.incarnation.0 ^ (1 << 63)), ..OWNER },
+    ];
+    let (file, _) = formed(2);
+    let before = file.bytes();
+    for expected in others {
+        let refused = Checked::open(Box::new(file.clone()), expected).map(|_| ());
+        assert_eq!(refused, Err(Error::Foreign { found: OWNER, expected }));
+        assert!(file.bytes() == before, "the file was changed");
+        // One that was never formed held nothing: it is begun anew, and by then it is the new owner's.
+        let begun = CrashFile::new();
+        checked(&begun);
+        Checked::open(Box::new(begun.clone()), expected).and_then(|file| file.set_formed()).expect("begin");
+        Checked::open(Box::new(begun.clone()), expected).expect("its own file");
+        let refused = Checked::open(Box::new(begun), OWNER).map(|_| ());
+        assert_eq!(refused, Err(Error::Foreign { found: expected, expected: OWNER }));
+    }
+    checked(&file);
 }
 
 /// These are on disks: a change needs a new format version.
 #[test]
 fn golden_bytes() {
-    let sector = superblock(true);
+    let sector = superblock(OWNER, true);
     assert_eq!(sector[..13], *b"QRTSTATE\x01\0\0\0\x01");
-    assert!(sector[13..SECTOR_CRC_AT].iter().all(|&byte| byte == 0));
-    assert_eq!(sector[SECTOR_CRC_AT..], [220, 157, 103, 248]);
+    assert_eq!(sector[13..16], [0; 3]);
+    assert_eq!(sector[16..24], [0xc8, 0xc7, 0xc6, 0xc5, 0xc4, 0xc3, 0xc2, 0xc1]);
+    assert_eq!(sector[24..32], [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(sector[32..40], [0xa8, 0xa7, 0xa6, 0xa5, 0xa4, 0xa3, 0xa2, 0xa1]);
+    assert!(sector[40..SECTOR_CRC_AT].iter().all(|&byte| byte == 0));
+    assert_eq!(sector[SECTOR_CRC_AT..], [166, 74, 44, 189]);
     assert_eq!(block_sum(1, &[0; BLOCK_BYTES]), 171356283);
     assert_eq!(block_sum(2, b"content"), crc32fast::hash(b"\x02\0\0\0\0\0\0\0content"));
     assert_eq!((raw_offset(0), sums_offset(0), raw_offset(1)), (4_096, 8_192, 12_288));
@@ -235,7 +270,7 @@ fn a_crash_during_the_beginning_leaves_a_file_that_opens() {
             for seed in 0..20 {
                 let file = CrashFile::new();
                 file.cut_after(calls);
-                let _ = Checked::open(Box::new(file.clone())).and_then(|backend| backend.set_formed());
+                let _ = Checked::open(Box::new(file.clone()), OWNER).and_then(|backend| backend.set_formed());
                 let left = file.reboot(loss, seed);
                 let backend = checked(&left);
                 assert_eq!(backend.len().expect("len"), 0, "after {calls} calls, {loss:?}");

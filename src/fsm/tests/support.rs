@@ -8,10 +8,22 @@ use crate::command::{
 };
 use crate::fsm::testing::CrashFile;
 use crate::fsm::{Body, Error, Input, Options, Store};
-use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
+use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Owner, Revision, Seq, Term};
+
+pub(super) const OWNER: Owner = Owner {
+    cluster: ClusterId(0xc1c2_c3c4_c5c6_c7c8),
+    node: NodeId(1),
+    incarnation: Incarnation(0xa1a2_a3a4_a5a6_a7a8),
+};
 
 pub(super) fn options() -> Options {
-    Options { write_set_bytes_max: 1 << 20, cache_bytes: 1 << 20, session_inflight_max: 4, sessions_max: 3 }
+    Options {
+        owner: OWNER,
+        write_set_bytes_max: 1 << 20,
+        cache_bytes: 1 << 20,
+        session_inflight_max: 4,
+        sessions_max: 3,
+    }
 }
 
 pub(super) fn open(file: &CrashFile) -> Result<Store, Error> {

@@ -257,7 +257,10 @@ fn groups_can_be_added_to_a_log() {
 fn a_log_is_open_once() {
     let fs = MemFs::new();
     let first = reopen(&fs);
-    assert!(matches!(open(&fs), Err(Error::Locked)));
+    let error = open(&fs).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, Error::Locked { dir } if dir == Path::new(DIR)), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(DIR) && text.contains("--data-dir"), "{text}");
     drop(first);
     reopen(&fs);
 }
@@ -330,7 +333,7 @@ fn the_real_disk_works() {
     }
     let (to, base) = model.purge(GROUP, 12);
     wal.purge(GROUP, to, &base).unwrap();
-    assert!(matches!(Wal::open(fs.clone(), &dir, options(), &bootstrap()), Err(Error::Locked)));
+    assert!(matches!(Wal::open(fs.clone(), &dir, options(), &bootstrap()), Err(Error::Locked { .. })));
     drop(wal);
     let (_wal, reader, recovered) = Wal::open(fs, &dir, options(), &bootstrap()).unwrap();
     assert_eq!(Model::found(&recovered, &reader), model);

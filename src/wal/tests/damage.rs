@@ -3,6 +3,7 @@
 //! misdirected writes, as far as one node alone can judge them.
 
 use super::*;
+use crate::wal::inspect::inspect;
 
 /// A log of several segments, one of them ending in a cut, and its model.
 fn several_segments() -> (MemFs, Model) {
@@ -216,10 +217,79 @@ fn damage_says_where_and_what_to_do() {
     let (fs, _) = several_segments();
     fs.flip(&segment(1), 1600, 4);
     let text = open(&fs).map(|_| ()).unwrap_err().to_string();
-    for part in
-        ["/wal/0000000000000001.wal", "byte 1536", "quorate wal inspect", "new member", "never delete"]
-    {
+    let parts = [
+        "/wal/0000000000000001.wal",
+        "byte 1536",
+        "serve on",
+        "evidence",
+        "quorate wal inspect",
+        "never delete",
+        "cannot come back",
+    ];
+    for part in parts {
         assert!(text.contains(part), "{text}");
+    }
+}
+
+/// Everything in the directory, byte for byte.
+fn image(fs: &MemFs) -> Vec<(PathBuf, Vec<u8>)> {
+    fs.files().into_iter().map(|(path, _)| (path.clone(), fs.bytes(&path))).collect()
+}
+
+#[test]
+fn the_log_of_another_owner_is_refused_and_left_as_it_is() {
+    let (fs, model) = several_segments();
+    let others = [
+        Owner { cluster: ClusterId(OWNER.cluster.0 ^ 1), ..OWNER },
+        Owner { node: NodeId(2), ..OWNER },
+        Owner { incarnation: Incarnation(OWNER.incarnation.0 ^ (1 << 63)), ..OWNER },
+    ];
+    // A spare too is left: it is not this node's to remove.
+    drop(fs.shared().create(&Path::new(DIR).join("spare")).unwrap());
+    let before = image(&fs);
+    assert_eq!(before.len(), 4, "three segments and a spare");
+    for expected in others {
+        let options = Options { owner: expected, ..options() };
+        fs.take_trace();
+        let refused = Wal::open(fs.shared(), Path::new(DIR), options, &bootstrap()).map(|_| ());
+        let error = refused.expect_err("the log of another owner was opened");
+        assert!(
+            matches!(&error, Error::Foreign { file, found, expected: asked }
+                if *file == segment(1) && *found == OWNER && *asked == expected),
+            "{error}"
+        );
+        for part in ["/wal/0000000000000001.wal", "this node's own files", "must never be used"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(error.to_string().contains(&expected.to_string()), "{error}");
+        assert!(fs.take_trace().is_empty(), "the disk was written to");
+        assert!(image(&fs) == before, "the directory was changed");
+    }
+    // Whoever does not know the owner can still look.
+    let mut damaged = 0;
+    inspect(&fs, Path::new(DIR), &mut |info| damaged += u32::from(info.kind == "damaged")).unwrap();
+    assert_eq!(damaged, 0);
+    assert_eq!(reopen(&fs).3, model);
+}
+
+/// One file alone, in the middle of the others.
+#[test]
+fn one_segment_of_another_owner_is_refused_by_its_name() {
+    let (fs, _) = several_segments();
+    for number in [1, 2, 3] {
+        let fs = fs.fork();
+        let mut bytes = fs.bytes(&segment(number));
+        bytes[64] = 9;
+        let crc = crc32fast::hash(&bytes[..508]);
+        bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+        fs.set_bytes(&segment(number), bytes);
+        let error = open(&fs).map(|_| ()).unwrap_err();
+        let found = Owner { node: NodeId(9), ..OWNER };
+        assert!(
+            matches!(&error, Error::Foreign { file, found: it, expected: OWNER }
+                if *file == segment(number) && *it == found),
+            "{error}"
+        );
     }
 }
 

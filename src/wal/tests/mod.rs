@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::raft::{Entry, EntryKind, HardState, Membership};
-use crate::types::{GroupId, Index, NodeId, Term};
+use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 
 use super::fs::testing::MemFs;
 use super::{Error, GroupWrite, Options, Reader, Recovered, Wal};
@@ -22,8 +22,14 @@ pub const DIR: &str = "/wal";
 pub const GROUP: GroupId = GroupId(1);
 pub const OTHER: GroupId = GroupId(7);
 
+pub const OWNER: Owner = Owner {
+    cluster: ClusterId(0xc1c2_c3c4_c5c6_c7c8),
+    node: NodeId(1),
+    incarnation: Incarnation(0xa1a2_a3a4_a5a6_a7a8),
+};
+
 pub fn options() -> Options {
-    Options { segment_bytes: 4096, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
+    Options { owner: OWNER, segment_bytes: 4096, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
 }
 
 pub fn membership(nodes: u64) -> Membership {

@@ -167,6 +167,7 @@ impl Runner {
     fn open(&mut self, rest: &str) -> Result<String> {
         let mut fields = Fields::parse(rest)?;
         let options = Options {
+            owner: OWNER,
             segment_bytes: fields.maybe("segment")?.unwrap_or(4096),
             bytes_max: fields.maybe("max")?.unwrap_or(1 << 20),
             tail_bytes_max: fields.maybe("tail")?.unwrap_or(1 << 20) as usize,
