@@ -166,6 +166,28 @@ fn a_full_log_refuses_writes_until_everyone_has_caught_up() {
     assert_eq!(held.len(), written.len() + 1, "the follower has everything");
 }
 
+/// One key, written over and over: little data, much log. It is folded and purged all the same.
+#[test]
+fn a_small_hot_set_does_not_fill_the_log() {
+    let mut cluster = Cluster::prepare("crash-hot", 1, false);
+    let limits = ["--wal-segment-bytes", "16MiB", "--wal-bytes-max", "64MiB"];
+    cluster.node_mut(1).arguments.extend(limits.map(str::to_owned));
+    cluster.start_all();
+    cluster.wait_ready();
+    let client = cluster.client(1);
+    let value = "x".repeat(1 << 20);
+    for _ in 0..160 {
+        poll_until("the log to have room", PATIENCE, || match client.try_set("hot", &value, None) {
+            Outcome::Done(_) => Some(()),
+            // A fold may be a moment behind.
+            Outcome::NotApplied { why, retryable: true } if why.contains("log_full") => None,
+            other => panic!("{other:?}"),
+        });
+    }
+    let stats = client.stats();
+    assert!(stats["purged_index"].as_u64().expect("an index") > 0, "{stats}");
+}
+
 #[test]
 fn a_paused_follower_does_not_disturb_and_catches_up() {
     let mut cluster = Cluster::start("crash-paused-follower", 3);

@@ -114,6 +114,70 @@ fn a_log_file_that_is_gone_is_exit_3() {
     assert_eq!(cluster.client(1).value("k").as_deref(), Some("v"));
 }
 
+/// The lock file alone is no log: without its segments a node has forgotten its vote (H35).
+#[test]
+fn a_log_without_its_segments_is_exit_3() {
+    let mut cluster = Cluster::start("damage-segments", 1);
+    cluster.wait_ready();
+    cluster.client(1).set("k", "v");
+    cluster.node_mut(1).kill();
+    let wal = cluster.node(1).data.join("wal");
+    for file in files(&wal).into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "wal")) {
+        std::fs::remove_file(file).expect("removable");
+    }
+    cluster.start_node(1);
+    let status = cluster.node_mut(1).wait_exit(PATIENCE);
+    assert_eq!(status.code(), Some(3), "{}", cluster.node(1).output());
+    assert!(files(&wal).iter().all(|file| file.ends_with("lock")), "the evidence was changed");
+}
+
+/// Two stores that differ in nothing but their data directory: neither takes the other's files for its own.
+#[test]
+fn another_stores_files_are_exit_3() {
+    let mut mine = Cluster::start("damage-mine", 1);
+    let mut other = Cluster::start("damage-other", 1);
+    for cluster in [&mut mine, &mut other] {
+        cluster.wait_ready();
+        cluster.client(1).set("k", "v");
+        assert!(cluster.node_mut(1).stop().success());
+    }
+    let (mine_data, other_data) = (mine.node(1).data.clone(), other.node(1).data.clone());
+    for name in ["state.redb", "wal"] {
+        let (own, away, foreign) = (mine_data.join(name), mine_data.join("away"), other_data.join(name));
+        std::fs::rename(&own, &away).expect("renamed");
+        std::fs::rename(&foreign, &own).expect("renamed");
+        mine.start_node(1);
+        let status = mine.node_mut(1).wait_exit(PATIENCE);
+        assert_eq!(status.code(), Some(3), "{name}: {}", mine.node(1).output());
+        std::fs::rename(&own, &foreign).expect("renamed");
+        std::fs::rename(&away, &own).expect("renamed");
+    }
+    mine.start_node(1);
+    mine.wait_ready();
+    assert_eq!(mine.client(1).value("k").as_deref(), Some("v"));
+}
+
+/// A node that cannot record whom it meets blames itself: it ends, and its peers go on.
+#[test]
+fn a_node_that_cannot_record_its_peers_ends_alone() {
+    let mut cluster = Cluster::prepare("damage-identity", 3, false);
+    cluster.start_node(1);
+    poll_until("the first node to have an identity", PATIENCE, || {
+        let identity = std::fs::read_to_string(cluster.node(1).data.join("identity")).ok()?;
+        identity.contains("state ready").then_some(())
+    });
+    // Where the new identity file would be written, a directory stands in the way.
+    std::fs::create_dir_all(cluster.node(1).data.join("identity.new").join("full")).expect("created");
+    cluster.start_node(2);
+    cluster.start_node(3);
+    assert_eq!(cluster.node_mut(1).wait_exit(PATIENCE).code(), Some(4), "{}", cluster.node(1).output());
+    cluster.wait_leader_among(&[2, 3]);
+    cluster.client(2).set("k", "v");
+    assert_eq!(cluster.client(3).value("k").as_deref(), Some("v"));
+    cluster.node_mut(2).assert_alive();
+    cluster.node_mut(3).assert_alive();
+}
+
 #[test]
 fn a_damaged_header_of_the_state_file_is_exit_3() {
     let mut cluster = Cluster::start("damage-header", 1);

@@ -135,7 +135,16 @@ const TABLE: &[Row] = &[
     Row {
         module: "node",
         modules: &["clock", "command", "codec", "raft", "wal", "transport", "fsm"],
-        crates: &["bytes", "crc32fast", "fastrand", "futures_util", "thiserror", "tokio", "tracing"],
+        crates: &[
+            "bytes",
+            "crc32fast",
+            "fastrand",
+            "futures_util",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "xxhash_rust",
+        ],
         never: SEAMED,
     },
     Row {
