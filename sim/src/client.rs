@@ -34,7 +34,7 @@ pub enum Written {
 }
 
 /// What a read found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Found {
     /// The key's value, if it is there.
     pub value: Option<String>,
@@ -42,6 +42,13 @@ pub struct Found {
     pub revision: u64,
     /// The store's revision when it was read.
     pub store_revision: u64,
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.value.as_deref().map_or("nothing", crate::oracle::short);
+        write!(f, "{value} at revision {}, store at {}", self.revision, self.store_revision)
+    }
 }
 
 /// How fresh a read must be.
@@ -118,8 +125,8 @@ impl Client {
             (Ok(_), Freshness::Stale) => "stale reads",
         };
         self.trace.count(counter, 1);
-        let text = format!("{found:?}");
-        self.trace.record(&self.name, "get", format_args!("{node} {path}"), text.as_bytes());
+        let bytes = found.as_ref().ok().and_then(|found| found.value.as_deref()).unwrap_or("").as_bytes();
+        self.trace.record(&self.name, "get", format_args!("{node} {path}: {found:?}"), bytes);
         found
     }
 

@@ -83,6 +83,16 @@ impl Cluster {
         self.shared.nodes.clone().into_iter()
     }
 
+    /// The nodes but one, if they are a majority without it; none if they are not, since then they owe nothing.
+    pub fn majority_without(&self, node: u64) -> Vec<u64> {
+        let others: Vec<u64> = self.nodes().filter(|other| *other != node).collect();
+        if others.len() >= self.majority() { others } else { Vec::new() }
+    }
+
+    fn majority(&self) -> usize {
+        self.shared.nodes.len() / 2 + 1
+    }
+
     /// Draws from the run's seed.
     pub fn draw<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         draw(&mut self.shared.rng.borrow_mut())
@@ -203,7 +213,7 @@ impl Cluster {
 impl Cluster {
     /// Waits for a leader among `nodes` that a majority of all nodes follows.
     pub async fn leader_among(&self, nodes: &[u64]) -> Result<u64, Violation> {
-        let majority = self.shared.nodes.len() / 2 + 1;
+        let majority = self.majority();
         let mut session = self.session();
         let agreed = async || {
             let mut leaders = Vec::new();

@@ -31,8 +31,8 @@ struct Arguments {
     /// What to play (see below).
     #[arg(long, default_value = "story", value_parser = parse_scenario)]
     scenario: Scenario,
-    /// Write the trace of the seed to this file: a line for each message, disk call, role change, reply and fault.
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    /// Write the trace of the seed, of several the last one's, to this file: a line for each message, disk call, role change, reply and fault.
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Print the nodes' log to standard error (filtered by RUST_LOG).
     #[arg(long)]

@@ -8,6 +8,10 @@
 //! would go on after a partition of seconds. Two models of a partition make up for it: one *holds* segments until
 //! it heals (TCP that retransmitted), one *drops* them and resets, at the end, the connections that crossed it (TCP
 //! that gave up): [`Wires::reset_between`] does that.
+//!
+//! When a host goes down its tasks are dropped in an order that depends on tokio's task numbers, and those on what the
+//! process ran before. So the sockets of a node without power are not closed where they are dropped but laid aside,
+//! and closed in the order in which they were opened ([`Graves`]): the order in which peers hear of it is the seed's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -39,11 +43,48 @@ struct WiresState {
     ends: BTreeMap<u64, Weak<End>>,
     /// Machines whose process died while they run on: they refuse.
     refusing: BTreeSet<String>,
+    /// Sockets of nodes without power, by host and in the order of their opening.
+    dead: BTreeMap<String, BTreeMap<u64, Socket>>,
+}
+
+/// A socket that is to be closed.
+enum Socket {
+    Stream { _inner: TcpStream },
+    Listener { _inner: TcpListener },
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Socket")
+    }
+}
+
+/// Closes what a host's dead boot had open, when it is dropped: after all tasks of that boot, but while the host is
+/// still the one whose turn it is.
+#[derive(Debug)]
+pub struct Graves {
+    wires: Arc<Wires>,
+    host: String,
+}
+
+impl Graves {
+    /// The graves of `host`.
+    pub fn of(host: &str, wires: &Arc<Wires>) -> Graves {
+        Graves { wires: wires.clone(), host: host.to_owned() }
+    }
+}
+
+impl Drop for Graves {
+    fn drop(&mut self) {
+        let dead = self.wires.lock().dead.remove(&self.host).unwrap_or_default();
+        dead.into_values().for_each(drop);
+    }
 }
 
 /// One end of a connection.
 #[derive(Debug)]
 struct End {
+    number: u64,
     local: String,
     remote: String,
     state: Mutex<EndState>,
@@ -86,14 +127,23 @@ impl Wires {
     }
 
     fn register(&self, local: &str, remote: &str) -> Arc<End> {
-        let end =
-            Arc::new(End { local: local.to_owned(), remote: remote.to_owned(), state: Mutex::default() });
+        let number = self.number();
+        let (local, remote) = (local.to_owned(), remote.to_owned());
+        let end = Arc::new(End { number, local, remote, state: Mutex::default() });
         let mut state = self.lock();
         state.ends.retain(|_, end| end.strong_count() > 0);
-        let number = state.next;
-        state.next += 1;
         state.ends.insert(number, Arc::downgrade(&end));
         end
+    }
+
+    fn number(&self) -> u64 {
+        let mut state = self.lock();
+        state.next += 1;
+        state.next
+    }
+
+    fn bury(&self, host: &str, number: u64, socket: Socket) {
+        self.lock().dead.entry(host.to_owned()).or_default().insert(number, socket);
     }
 
     fn lock(&self) -> MutexGuard<'_, WiresState> {
@@ -129,9 +179,10 @@ impl HostNet {
 
     fn stream(&self, inner: TcpStream, remote: &str) -> BoxStream {
         Box::new(SimStream {
-            inner,
+            inner: Some(inner),
             power: self.power.clone(),
             end: self.wires.register(&self.host, remote),
+            wires: self.wires.clone(),
             trace: self.trace.clone(),
         })
     }
@@ -158,31 +209,48 @@ impl Net for HostNet {
         Box::pin(async move {
             self.power.running().await;
             let inner = TcpListener::bind(address).await?;
-            Ok(Box::new(SimListener { inner, net: self.clone() }) as Box<dyn Listener>)
+            let number = self.wires.number();
+            Ok(Box::new(SimListener { inner: Some(inner), number, net: self.clone() }) as Box<dyn Listener>)
         })
     }
 }
 
 struct SimListener {
-    inner: TcpListener,
+    /// There until the drop.
+    inner: Option<TcpListener>,
+    number: u64,
     net: HostNet,
+}
+
+impl SimListener {
+    fn inner(&self) -> &TcpListener {
+        self.inner.as_ref().expect("it is not dropped")
+    }
+}
+
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take().filter(|_| self.net.power.is_cut()) {
+            self.net.wires.bury(&self.net.host, self.number, Socket::Listener { _inner: inner });
+        }
+    }
 }
 
 impl Listener for SimListener {
     fn accept(&mut self) -> NetFuture<'_, (BoxStream, String)> {
         Box::pin(async move {
             self.net.power.running().await;
-            let (stream, from) = self.inner.accept().await?;
+            let (stream, from) = self.inner().accept().await?;
             self.net.power.running().await;
             let remote = host_name(from);
-            let port = self.inner.local_addr()?.port();
+            let port = self.inner().local_addr()?.port();
             self.net.trace.record(&self.net.host, "accept", format_args!("{port} from {remote}"), &[]);
             Ok((self.net.stream(stream, &remote), from.to_string()))
         })
     }
 
     fn local_address(&self) -> io::Result<String> {
-        Ok(self.inner.local_addr()?.to_string())
+        Ok(self.inner().local_addr()?.to_string())
     }
 }
 
@@ -191,13 +259,27 @@ fn host_name(address: SocketAddr) -> String {
 }
 
 struct SimStream {
-    inner: TcpStream,
+    /// There until the drop.
+    inner: Option<TcpStream>,
     power: SharedPower,
     end: Arc<End>,
+    wires: Arc<Wires>,
     trace: SharedTrace,
 }
 
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take().filter(|_| self.power.is_cut()) {
+            self.wires.bury(&self.end.local, self.end.number, Socket::Stream { _inner: inner });
+        }
+    }
+}
+
 impl SimStream {
+    fn inner(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.inner.as_mut().expect("it is not dropped"))
+    }
+
     /// Passes while the node runs and the connection is not reset.
     fn poll_usable(
         &self,
@@ -222,7 +304,7 @@ impl AsyncRead for SimStream {
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_usable(context, |state| &mut state.reader))?;
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.inner).poll_read(context, buf));
+        let result = ready!(self.inner().poll_read(context, buf));
         let from = &self.end.remote;
         match &result {
             Ok(()) => {
@@ -245,17 +327,17 @@ impl AsyncWrite for SimStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_usable(context, |state| &mut state.writer))?;
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        self.inner().poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_usable(context, |state| &mut state.writer))?;
-        Pin::new(&mut self.inner).poll_flush(context)
+        self.inner().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_usable(context, |state| &mut state.writer))?;
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        self.inner().poll_shutdown(context)
     }
 }
 

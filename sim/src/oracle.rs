@@ -81,7 +81,10 @@ impl Oracle {
             Written::NotApplied(why) => {
                 let attempt = self.writes.get_mut(value).expect("the write began");
                 if let Some(revision) = attempt.revision {
-                    return Err(format!("{value} was refused ({why}), but found at revision {revision}"));
+                    return Err(format!(
+                        "{} was refused ({why}), but found at revision {revision}",
+                        short(value)
+                    ));
                 }
                 attempt.refused = true;
                 Ok(())
@@ -89,7 +92,8 @@ impl Oracle {
             Written::Done { revision } => {
                 if *revision <= begun.store_floor {
                     return Err(format!(
-                        "{value} got revision {revision}, but the store was at {} before it began",
+                        "{} got revision {revision}, but the store was at {} before it began",
+                        short(value),
                         begun.store_floor
                     ));
                 }
@@ -151,22 +155,23 @@ impl Oracle {
 
     /// Binds a write to its place in the order.
     fn place(&mut self, key: &str, value: &str, revision: u64) -> Result<(), Violation> {
+        let name = short(value);
         let Some(attempt) = self.writes.get_mut(value) else {
-            return Err(format!("phantom: {key} holds {value}, which nobody wrote"));
+            return Err(format!("phantom: {key} holds {name}, which nobody wrote"));
         };
         if attempt.key != key {
-            return Err(format!("phantom: {key} holds {value}, which was written to {}", attempt.key));
+            return Err(format!("phantom: {key} holds {name}, which was written to {}", attempt.key));
         }
         if attempt.refused {
-            return Err(format!("phantom: {key} holds {value}, whose write was refused"));
+            return Err(format!("phantom: {key} holds {name}, whose write was refused"));
         }
         if attempt.revision.is_some_and(|known| known != revision) {
-            return Err(format!("{value} is at revision {revision}, and was at {:?}", attempt.revision));
+            return Err(format!("{name} is at revision {revision}, and was at {:?}", attempt.revision));
         }
         attempt.revision = Some(revision);
         let owner = self.revisions.entry(revision).or_insert_with(|| value.to_owned());
         if owner != value {
-            return Err(format!("revision {revision} belongs to {owner} and to {value}"));
+            return Err(format!("revision {revision} belongs to {} and to {name}", short(owner)));
         }
         Ok(())
     }
@@ -176,6 +181,11 @@ impl Oracle {
         floor.revision = floor.revision.max(revision);
         self.store_floor = self.store_floor.max(store_revision);
     }
+}
+
+/// A value without its padding: what names the write.
+pub fn short(value: &str) -> &str {
+    value.trim_end_matches('.')
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub type SharedTrace = Arc<Trace>;
 #[derive(Debug)]
 struct Inner {
     hasher: DefaultHasher,
+    /// Whether nothing is recorded just now.
+    muted: bool,
     counters: BTreeMap<&'static str, u64>,
     sink: Option<BufWriter<std::fs::File>>,
     sink_error: Option<io::Error>,
@@ -38,7 +40,13 @@ impl Trace {
     /// An empty trace; with `sink`, one that writes each record as a line to that file.
     pub fn new(sink: Option<&Path>) -> io::Result<SharedTrace> {
         let sink = sink.map(std::fs::File::create).transpose()?.map(BufWriter::new);
-        let inner = Inner { hasher: DefaultHasher::new(), counters: BTreeMap::new(), sink, sink_error: None };
+        let inner = Inner {
+            hasher: DefaultHasher::new(),
+            muted: false,
+            counters: BTreeMap::new(),
+            sink,
+            sink_error: None,
+        };
         Ok(Arc::new(Trace { inner: Mutex::new(inner) }))
     }
 
@@ -48,6 +56,9 @@ impl Trace {
         let at = crate::entropy::now();
         let line = format!("{node} {kind} {what}");
         let mut inner = self.lock();
+        if inner.muted {
+            return;
+        }
         *inner.counters.entry(kind).or_default() += 1;
         inner.hasher.write_u128(at.as_nanos());
         inner.hasher.write_usize(line.len());
@@ -55,6 +66,11 @@ impl Trace {
         inner.hasher.write_usize(bytes.len());
         inner.hasher.write(bytes);
         inner.write_line(at, &line, bytes);
+    }
+
+    /// Records nothing until further notice: destructors are about to run.
+    pub fn mute(&self, muted: bool) {
+        self.lock().muted = muted;
     }
 
     /// Adds to a counter that is not part of the hash by itself.

@@ -32,7 +32,7 @@ use crate::events::{Events, RoleChanges};
 use crate::executor::{Delays, SimExecutor};
 use crate::faults::partition::Cut;
 use crate::invariants::{self, Invariant};
-use crate::net::{HostNet, Wires};
+use crate::net::{Graves, HostNet, Wires};
 use crate::oracle::Violation;
 use crate::power::{Power, SharedPower};
 use crate::scenarios::Playing;
@@ -311,6 +311,7 @@ impl World {
 
     /// Ends the run: every node loses its power first, so that no destructor has an effect.
     fn end(self) {
+        self.trace.mute(true);
         self.nodes.values().for_each(|node| node.slot.power.borrow().cut());
     }
 
@@ -346,6 +347,10 @@ struct Start {
 
 impl Start {
     fn boot(&self) -> impl Future<Output = turmoil::Result> + 'static + use<> {
+        let host = host(self.id);
+        // What the tasks of the last boot left open, if it stopped in good order.
+        drop(Graves::of(&host, &self.wires));
+        self.trace.mute(false);
         let power = Power::on();
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
@@ -353,7 +358,6 @@ impl Start {
         self.slot.stop.replace(stop);
         self.slot.exit.replace(None);
         self.slot.boots.set(self.slot.boots.get() + 1);
-        let host = host(self.id);
         self.trace.record(&host, "boot", format_args!("{}", self.slot.boots.get()), &[]);
         // Lanes draw anew at each boot.
         let seed = entropy::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
@@ -371,8 +375,10 @@ impl Start {
                 }
             }),
         };
+        let graves = Graves::of(&host, &self.wires);
         let (slot, running) = (self.slot.clone(), (self.software)(boot));
         async move {
+            let _graves = graves;
             let result = running.await;
             // Without power its end is part of the crash, whatever it says.
             power.running().await;

@@ -197,8 +197,8 @@ fn a_name_that_is_not_synced_is_found() {
 
 #[test]
 fn a_stale_read_is_found() {
-    let violation = found(Bug::StaleReads, 1).expect("a read went back");
-    // The last look at every key is a read as well.
+    let violation = found(Bug::StaleReads, 5).expect("a read went back");
+    // Met by a client on the way, or by the final scan.
     assert!(violation.contains("stale read") || violation.contains("lost write"), "{violation}");
 }
 

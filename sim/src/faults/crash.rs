@@ -34,7 +34,10 @@ impl World {
         self.trace.count("crashes", 1);
         let others: Vec<String> = if silent { self.reachable_from(id) } else { Vec::new() };
         others.iter().for_each(|other| self.sim.partition_oneway(host(id), other.as_str()));
+        // Destructors run in an order that is not the seed's: what they say is not heard.
+        self.trace.mute(true);
         self.sim.crash(host(id));
+        self.trace.mute(false);
         others.iter().for_each(|other| self.sim.repair_oneway(host(id), other.as_str()));
         self.wires.set_refusing(&host(id), !silent);
         let mut rng = self.rng.fork();
@@ -52,6 +55,9 @@ impl World {
         self.trace.record(&host(id), "fault", format_args!("restart"), &[]);
         self.wires.set_refusing(&host(id), false);
         self.node(id).is_up = true;
+        // Tasks that outlived a stop in good order are dropped now, as at a crash; the boot after them is heard again.
+        self.node(id).slot.power.borrow().cut();
+        self.trace.mute(true);
         self.sim.bounce(host(id));
     }
 

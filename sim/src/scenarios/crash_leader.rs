@@ -10,8 +10,8 @@ pub fn play(cluster: Cluster) -> Playing {
     Box::pin(async move {
         let leader = cluster.leader().await?;
         cluster.crash(leader).await;
-        let others: Vec<u64> = cluster.nodes().filter(|node| *node != leader).collect();
-        // Alone, a node has nobody to take over.
+        let others = cluster.majority_without(leader);
+        // Of two, the other cannot take over.
         if !others.is_empty() {
             cluster.leader_among(&others).await?;
             cluster.write_through(&others, 5).await?;

@@ -9,7 +9,7 @@ use crate::scenarios::Playing;
 pub fn play(cluster: Cluster) -> Playing {
     Box::pin(async move {
         let leader = cluster.leader().await?;
-        let others: Vec<u64> = cluster.nodes().filter(|node| *node != leader).collect();
+        let others = cluster.majority_without(leader);
         if others.is_empty() {
             return Ok(());
         }

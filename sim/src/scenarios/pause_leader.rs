@@ -10,7 +10,7 @@ pub fn play(cluster: Cluster) -> Playing {
     Box::pin(async move {
         let leader = cluster.leader().await?;
         cluster.pause(leader).await;
-        let others: Vec<u64> = cluster.nodes().filter(|node| *node != leader).collect();
+        let others = cluster.majority_without(leader);
         if !others.is_empty() {
             cluster.leader_among(&others).await?;
             cluster.write_through(&others, 5).await?;

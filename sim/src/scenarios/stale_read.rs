@@ -15,7 +15,7 @@ const READ_TIMEOUT: Duration = Duration::from_millis(200);
 pub fn play(cluster: Cluster) -> Playing {
     Box::pin(async move {
         let leader = cluster.leader().await?;
-        let others: Vec<u64> = cluster.nodes().filter(|node| *node != leader).collect();
+        let others = cluster.majority_without(leader);
         if others.is_empty() {
             return Ok(());
         }
