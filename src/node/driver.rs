@@ -382,14 +382,10 @@ impl Driver {
         let answer = match forward::decode(request) {
             _ if !leads => Forwarded::NotLeader,
             // The other node has checked by its own limits, which may be others.
-            Ok(forward::Request::Command { command, .. }) if check(&self.parts.limits, &command).is_err() => {
-                let error = check(&self.parts.limits, &command).expect_err("just checked");
-                forward::failed(&error)
-            }
-            Ok(forward::Request::Command { session, command }) => {
-                let pending = Pending { session, command, origin: Origin::Peer { reply } };
-                return self.accept(pending);
-            }
+            Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
+                Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
+                Err(error) => forward::failed(&error),
+            },
             Ok(forward::Request::Publish(record)) if record.id == from => self.publish(*record),
             Ok(forward::Request::Publish(record)) => {
                 let text = format!("node {from} cannot publish the record of node {}", record.id);
@@ -432,7 +428,7 @@ impl Driver {
 
     fn propose_here(&mut self, now: Monotonic) {
         let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
-        let stored_by_all = self.parts.raft.stored_by_all() == self.parts.raft.commit();
+        let waits_for_fold = self.parts.store.folded().0 <= self.parts.raft.stored_by_all();
         let term = self.parts.raft.term();
         let group_time_ms = self.group_time(now);
         let mut batch = Vec::new();
@@ -452,7 +448,7 @@ impl Driver {
                 continue;
             }
             if full {
-                origin.resolve(Err(log_full(&self.parts.limits, stored_by_all)));
+                origin.resolve(Err(log_full(&self.parts.limits, waits_for_fold)));
                 continue;
             }
             let bytes = command.bytes();
@@ -718,8 +714,8 @@ fn fold_log_bytes(limits: &Limits) -> usize {
     usize::try_from(limits.wal_bytes_max / 8).unwrap_or(usize::MAX).min(512 << 20)
 }
 
-fn log_full(limits: &Limits, stored_by_all: bool) -> Error {
-    let cause = if stored_by_all {
+fn log_full(limits: &Limits, waits_for_fold: bool) -> Error {
+    let cause = if waits_for_fold {
         "and the entries in it are not folded into the state file yet: retry after a pause, or raise wal-bytes-max"
     } else {
         "because a member lacks entries: bring every member back, or raise wal-bytes-max"
