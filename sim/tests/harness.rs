@@ -197,9 +197,13 @@ fn a_name_that_is_not_synced_is_found() {
 
 #[test]
 fn a_stale_read_is_found() {
-    let violation = found(Bug::StaleReads, 5).expect("a read went back");
-    // Met by a client on the way, or by the final scan.
-    assert!(violation.contains("stale read") || violation.contains("lost write"), "{violation}");
+    // A seed may also meet it as late as the final scan, as a write that seems lost: both are right, but a client that
+    // reads on the way must see it for what it is.
+    let violations: Vec<String> = (0..10).filter_map(|seed| run(seed, Bug::StaleReads).violation).collect();
+    assert!(!violations.is_empty(), "no read went back");
+    assert!(violations.iter().any(|violation| violation.contains("stale read")), "never on the way");
+    let right = |violation: &String| violation.contains("stale read") || violation.contains("lost write");
+    assert!(violations.iter().all(right), "another verdict");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The one writer of the node's log: group commit for all groups.
 //!
 //! Whatever was handed over while one fsync ran goes out together with the next (one un-synced batch at a time, see
-//! `wal`). Completions go back to each group's driver in order. The queue is unbounded in type but bounded by the
-//! cores: a leader by its uncommitted bytes, a follower by its leader's in-flight window.
+//! `wal`). Completions go back to each group's driver in order. The queue is unbounded in type; what feeds it is bounded:
+//! a leader's by its uncommitted bytes, a follower's by its leader's in-flight window. One case is not: while a leader's
+//! own disk hangs and the others commit without it, its queue grows with every new write until the hang ends.
 //!
 //! A failed write or fsync is final: nothing is retried, nothing more is completed, and the node stops.
 
