@@ -12,20 +12,34 @@
 //!        -> [7 api]        Reply | ErrorKind -> protocol status
 //! ```
 
+#[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
 pub mod shard;
+#[cfg(feature = "server")]
 pub mod node;
 pub mod raft;
+#[cfg(feature = "server")]
 pub mod wal;
+#[cfg(feature = "server")]
 pub mod transport;
+#[cfg(feature = "server")]
 pub mod fsm;
 
+#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod codec;
+#[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod error;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod telemetry;
 pub mod types;

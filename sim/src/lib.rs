@@ -1,37 +1,26 @@
-//! Deterministic simulation of whole Quorate clusters.
-//!
-//! Three nodes, each the production assembly from REST to disk, live in one thread. Network, disks, clocks, entropy and
-//! the instants at which blocking work is done come from one seed, through the product's five seams; everything else
-//! is the shipped code. Faults are played on them while clients read and write on every node, and an oracle judges
-//! every answer. The same seed does the same, to the byte; the hash of the trace shows it.
+//! Deterministic simulation of Quorate: two simulators, one set of judges.
 //!
 //! ```text
-//! scenarios -> cluster ---- client, oracle            what is played, and whether it was right
-//!                 |
-//!               world  ---- faults, invariants        hosts, links, steps
-//!                 |
-//!    net   disk   clock   executor   (power)          the five seams of a node, and its switch
-//!                 |                                   (state_file is redb's door to the disk)
-//!    trace   events   entropy                         what is recorded, and what is pinned
+//! core       bare Raft cores, a message-level network, a simulated log      millions of steps
+//! cluster    whole nodes: REST, gRPC, log, state machine, five seams        everything that ships
+//!    |
+//! invariants  history  trace      what must hold, what clients saw, what is shown: the same for both
 //! ```
 //!
-//! An operation of clients, a fault, an invariant, a scenario is each one file to add. README.md has the fault model
-//! and the list of all sources of entropy.
+//! Everything comes from one seed; the same seed does the same, to the byte. README.md has the fault model, the list of all
+//! sources of entropy, and how to add an operation, a fault, an invariant or a mutant: each is one file.
+//!
+//! Without the feature `cluster` only the core simulator is built, and of the product only its consensus core.
 
-pub mod scenarios;
+pub mod core;
+#[cfg(feature = "cluster")]
 pub mod cluster;
-pub mod client;
-pub mod oracle;
-pub mod world;
-pub mod assembly;
-pub mod faults;
 pub mod invariants;
-pub mod net;
-pub mod disk;
-pub mod state_file;
-pub mod clock;
-pub mod executor;
-pub mod power;
+pub mod history;
+pub mod mutants;
+pub mod run;
 pub mod trace;
-pub mod events;
-pub mod entropy;
+pub mod seed;
+
+/// What went wrong, in words.
+pub type Violation = String;

@@ -14,8 +14,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use quorate::node::executor::Lane;
 use quorate::wal::fs::{File, Fs};
-use quorate_sim::scenarios;
-use quorate_sim::world::{self, Boot, DATA_DIR, Options, Report, Software};
+use quorate_sim::cluster::scenarios;
+use quorate_sim::cluster::world::{self, Boot, DATA_DIR, Options, Report, Software};
 use serde_json::{Value, json};
 
 /// What is wrong with the store.

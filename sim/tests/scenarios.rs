@@ -1,13 +1,14 @@
 //! The product in the simulation: a few seeds of each scenario. More by hand: `cargo run -p quorate-sim -- --help`.
 
-use quorate_sim::world::{self, Options, Report};
-use quorate_sim::{assembly, scenarios};
+use quorate_sim::cluster::world::{self, Options, Report};
+use quorate_sim::cluster::{assembly, scenarios};
 
 fn run(scenario: &str, seed: u64, nodes: u64) -> Report {
     let play = scenarios::find(scenario).expect("it exists").play;
     let report = world::run(&Options { seed, nodes, trace: None, log: false }, &assembly::production(), play);
-    let command =
-        format!("cargo run -p quorate-sim -- --seed {seed} --scenario {scenario} --nodes {nodes} --log");
+    let command = format!(
+        "cargo run -p quorate-sim -- cluster --seed {seed} --scenario {scenario} --nodes {nodes} --log"
+    );
     assert_eq!(report.violation, None, "reproduce: {command}");
     report
 }

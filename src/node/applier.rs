@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 use super::executor::Lane;
+use super::probe::SharedProbe;
 use super::{Fatal, FatalSender};
 use crate::command::Reply;
 use crate::fsm::{self, Body, Input, Store};
@@ -34,6 +35,7 @@ pub(super) struct Applier {
     pub store: Store,
     pub fold_lane: Lane,
     pub fatal: FatalSender,
+    pub probe: Option<SharedProbe>,
     pub applied: mpsc::UnboundedSender<Applied>,
     /// Log applied since the last fold began, in bytes, at which another one is due.
     pub fold_log_bytes: usize,
@@ -67,6 +69,9 @@ impl Applier {
         let inputs: Vec<Input> = entries.iter().map(input).collect();
         let replies = self.store.apply(&inputs)?;
         assert!(replies.len() == entries.len(), "{} entries had {} replies", entries.len(), replies.len());
+        if let (Some(probe), Some(last)) = (&self.probe, entries.last()) {
+            probe.applied(last.index, self.store.state_hash());
+        }
         let positions = entries.iter().map(|entry| (entry.index, entry.term));
         let applied = positions.zip(replies).map(|((index, term), reply)| (index, term, reply)).collect();
         // The driver is gone only when the node is stopping.

@@ -19,6 +19,7 @@ use super::executor::{Executor, Lane};
 use super::forward;
 use super::handle::{Handle, Request, Shared, check};
 use super::log_writer::LogWriter;
+use super::probe::SharedProbe;
 use super::proposals::{Origin, Pending, Proposals};
 use super::reads::Reads;
 use super::status::{Board, Gauges};
@@ -78,6 +79,8 @@ pub struct Parts {
     pub fatal: FatalSender,
     /// Set once the node has met a disk error.
     pub poisoned: Arc<AtomicBool>,
+    /// Who watches, if anybody.
+    pub probe: Option<SharedProbe>,
 }
 
 /// A group's running tasks.
@@ -126,6 +129,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
         fatal: parts.fatal.clone(),
+        probe: parts.probe.clone(),
         applied,
         fold_log_bytes: fold_log_bytes(&parts.limits),
     };
@@ -305,9 +309,16 @@ impl Driver {
         while self.held.front().is_some_and(|(at, _)| *at <= seq) {
             let (_, messages) = self.held.pop_front().expect("there is a front");
             for envelope in messages {
-                self.parts.transport.send(self.parts.group, envelope);
+                self.send(envelope);
             }
         }
+    }
+
+    fn send(&self, envelope: raft::Envelope) {
+        if let Some(probe) = &self.parts.probe {
+            probe.sending(&self.parts.raft, &envelope);
+        }
+        self.parts.transport.send(self.parts.group, envelope);
     }
 
     fn on_applied(&mut self, applied: Applied) {
@@ -338,6 +349,9 @@ impl Driver {
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
             Inbound::Message { group, envelope } if group == self.parts.group => {
+                if let Some(probe) = &self.parts.probe {
+                    probe.stepping(&self.parts.raft, &envelope);
+                }
                 let now = self.parts.clock.now();
                 self.parts.raft.step(now, envelope);
             }
@@ -524,9 +538,12 @@ impl Driver {
         let mut config_changed = false;
         while self.parts.raft.has_ready() {
             let ready = self.parts.raft.ready();
+            if let Some(probe) = &self.parts.probe {
+                probe.ready(&self.parts.raft, &ready);
+            }
             let Ready { messages, writes, fetches, apply, reads, changes } = ready;
             for envelope in messages {
-                self.parts.transport.send(self.parts.group, envelope);
+                self.send(envelope);
             }
             for write in writes {
                 config_changed |= self.touches_membership(&write.entries);

@@ -29,6 +29,7 @@
 
 pub mod executor;
 pub mod identity;
+pub mod probe;
 
 mod applier;
 mod driver;

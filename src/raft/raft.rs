@@ -434,6 +434,11 @@ impl Raft {
         self.term
     }
 
+    /// Whom this node voted for in the current term.
+    pub fn vote(&self) -> Option<NodeId> {
+        self.vote
+    }
+
     /// The leader of the current term, where known.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader

@@ -32,6 +32,7 @@ use crate::config::{Config, Limits};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
+use crate::node::probe::SharedProbe;
 use crate::node::{self, Fatal, FatalSender, LogWriter};
 use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
@@ -63,6 +64,8 @@ pub struct Seams {
     pub state_file: OpenStateFile,
     /// Whether HTTP answers carry a `Date`; the wall clock would make a simulation unrepeatable.
     pub http_date: bool,
+    /// Watches the core and changes nothing; `None` in production.
+    pub probe: Option<SharedProbe>,
 }
 
 /// Why a node ended other than by request. The number is the process's exit code.
@@ -415,6 +418,7 @@ impl Assembled {
             own,
             fatal,
             poisoned,
+            probe: seams.probe.clone(),
         });
         Assembled { router: Router::new(handle), running, transport }
     }

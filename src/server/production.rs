@@ -19,6 +19,7 @@ impl Seams {
             clock: SystemClock::shared(),
             state_file: Arc::new(fsm::file_backend),
             http_date: true,
+            probe: None,
         }
     }
 }

@@ -2,26 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use super::Invariant;
-use crate::events::RoleChange;
-use crate::oracle::Violation;
+use quorate::raft::RoleName;
+use quorate::types::{NodeId, Term};
+
+use super::{Invariant, Seen};
+use crate::Violation;
 
 /// The leader that each term has had.
 #[derive(Debug, Default)]
-pub struct ElectionSafety(BTreeMap<u64, String>);
+pub struct ElectionSafety(BTreeMap<Term, NodeId>);
+
+impl ElectionSafety {
+    fn leads(&mut self, node: NodeId, term: Term) -> Result<(), Violation> {
+        let leader = *self.0.entry(term).or_insert(node);
+        if leader == node { Ok(()) } else { Err(format!("{leader} and {node} led term {term}")) }
+    }
+}
 
 impl Invariant for ElectionSafety {
-    fn observe(&mut self, changes: &[RoleChange]) -> Result<(), Violation> {
-        for change in changes.iter().filter(|change| change.role.eq_ignore_ascii_case("leader")) {
-            let leader = self.0.entry(change.term).or_insert_with(|| change.node.clone());
-            if *leader != change.node {
-                return Err(format!(
-                    "election safety: {leader} and {} led term {}",
-                    change.node, change.term
-                ));
-            }
-        }
-        Ok(())
+    fn name(&self) -> &'static str {
+        "election safety"
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let elected = seen.ready.changes.iter().filter(|change| change.role == RoleName::Leader);
+        let terms: Vec<Term> = elected.map(|change| change.term).collect();
+        terms.into_iter().try_for_each(|term| self.leads(seen.node, term))
     }
 }
 
@@ -29,15 +35,12 @@ impl Invariant for ElectionSafety {
 mod tests {
     use super::*;
 
-    fn leads(node: &str, term: u64) -> RoleChange {
-        RoleChange { node: node.into(), role: "leader".into(), term }
-    }
-
     #[test]
     fn two_leaders_of_one_term_are_found() {
         let mut invariant = ElectionSafety::default();
-        invariant.observe(&[leads("node1", 1), leads("node2", 2)]).expect("two terms");
-        invariant.observe(&[leads("node1", 1)]).expect("the same node says it again");
-        assert!(invariant.observe(&[leads("node2", 1)]).is_err());
+        invariant.leads(NodeId(1), Term(1)).expect("the first");
+        invariant.leads(NodeId(2), Term(2)).expect("another term");
+        invariant.leads(NodeId(1), Term(1)).expect("the same node says it again");
+        assert!(invariant.leads(NodeId(2), Term(1)).is_err());
     }
 }

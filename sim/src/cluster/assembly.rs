@@ -1,0 +1,73 @@
+//! The product as it runs in production: the same assembly, with the five seams given by the simulation.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::config::{Config, Limits};
+use quorate::fsm;
+use quorate::server::{self, Seams};
+use quorate::types::NodeId;
+
+use crate::cluster::handle::HTTP_PORT;
+use crate::cluster::state_file::StateFile;
+use crate::cluster::world::{Boot, DATA_DIR, Software, host};
+
+/// The port that peers connect to.
+const PEER_PORT: u16 = 7001;
+
+/// The port of the gRPC services.
+const GRPC_PORT: u16 = 9001;
+
+/// What every node of a run runs.
+pub fn production() -> Software {
+    Arc::new(|boot| Box::pin(serve(boot)))
+}
+
+async fn serve(boot: Boot) -> Result<(), String> {
+    let fs = boot.fs.clone();
+    let seams = Seams {
+        fs: boot.fs.shared(),
+        net: boot.net,
+        executor: boot.executor,
+        clock: boot.clock,
+        state_file: Arc::new(move |path| match StateFile::open(&fs, path) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) => Err(fsm::Error::Io { what: format!("open {}: {error}", path.display()) }),
+        }),
+        http_date: false,
+        probe: Some(boot.probe),
+    };
+    let stopped = server::run(config(boot.id, boot.nodes), seams, boot.shutdown).await;
+    stopped.map_err(|exit| exit.to_string())
+}
+
+/// Production's defaults, but for limits that a short run would never meet.
+fn config(id: u64, nodes: u64) -> Config {
+    let address = |id: u64, port: u16| format!("{}:{port}", host(id));
+    let bind = |port: u16| format!("0.0.0.0:{port}");
+    let initial_cluster: BTreeMap<NodeId, String> =
+        (1..=nodes).map(|id| (NodeId(id), address(id, PEER_PORT))).collect();
+    Config {
+        id: NodeId(id),
+        data_dir: PathBuf::from(DATA_DIR),
+        http: bind(HTTP_PORT),
+        peer: bind(PEER_PORT),
+        grpc: bind(GRPC_PORT),
+        advertise_http: address(id, HTTP_PORT),
+        advertise_peer: address(id, PEER_PORT),
+        advertise_grpc: address(id, GRPC_PORT),
+        initial_cluster,
+        cluster_token: "simulation".to_owned(),
+        heartbeat_interval: Duration::from_millis(100),
+        election_timeout: Duration::from_millis(500),
+        limits: Limits {
+            // So small that a run rolls segments and folds more than once.
+            wal_segment_bytes: 128 << 10,
+            write_set_bytes_max: 64 << 10,
+            store_cache_bytes: 256 << 10,
+            ..Limits::default()
+        },
+    }
+}

@@ -1,0 +1,29 @@
+//! The cluster simulator: whole nodes, each the production assembly from REST to disk, in one thread.
+//!
+//! ```text
+//! scenarios -> handle ---- client, oracle             what is played, and whether it was right
+//!                 |
+//!               world  ---- faults                    hosts, links, steps
+//!                 |
+//!    net   disk   clock   executor   (power)          the five seams of a node, and its switch
+//!                 |                                   (state_file is redb's door to the disk)
+//!    assembly   watch   events   entropy              what runs, what is seen of it, and what is pinned
+//! ```
+
+pub mod command;
+pub mod scenarios;
+pub mod handle;
+pub mod client;
+pub mod oracle;
+pub mod world;
+pub mod assembly;
+pub mod faults;
+pub mod net;
+pub mod disk;
+pub mod state_file;
+pub mod clock;
+pub mod executor;
+pub mod power;
+pub mod watch;
+pub mod events;
+pub mod entropy;

@@ -1,0 +1,395 @@
+//! One run: the hosts, the network between them, and the loop that steps them.
+//!
+//! Each node is a turmoil host with a disk and a clock that outlive it. What runs on it is [`Software`]: in earnest
+//! the production assembly ([`crate::cluster::assembly`]), in tests of the simulation itself something smaller. Scenarios run
+//! on one more host, the clients' (see [`crate::cluster::handle`]); what only the world can do (crash, restart, cut a link) they
+//! ask of it between two steps. After every step the world looks for nodes that stopped by themselves, lets a
+//! power cut that fell in the middle of a step become a crash, and asks the invariants.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use quorate::clock::SharedClock;
+use quorate::node::executor::SharedExecutor;
+use quorate::node::probe::SharedProbe;
+use quorate::transport::net::SharedNet;
+use tokio::sync::watch;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::Violation;
+use crate::cluster::clock::{Oscillator, SharedOscillator};
+use crate::cluster::disk::fs::DiskFs;
+use crate::cluster::disk::{Disk, SharedDisk};
+use crate::cluster::entropy;
+use crate::cluster::events::Events;
+use crate::cluster::executor::{Delays, SimExecutor};
+use crate::cluster::faults::partition::Cut;
+use crate::cluster::handle::{Cluster, Request};
+use crate::cluster::net::{Graves, HostNet, Wires};
+use crate::cluster::power::{Power, SharedPower};
+use crate::cluster::scenarios::Playing;
+use crate::cluster::watch::{Judge, SharedJudge, Watch};
+use crate::trace::{SharedTrace, Trace};
+
+/// Where every node keeps its data, on its own disk.
+pub const DATA_DIR: &str = "/data";
+
+/// The host that all clients run on.
+pub const CLIENTS: &str = "clients";
+
+/// The most simulated time that a run may take.
+const RUN_MAX: Duration = Duration::from_secs(1_200);
+
+/// The most segments that wait in one direction of a connection, and connections that wait to be accepted.
+const TCP_CAPACITY: usize = 4_096;
+
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// All that is drawn is drawn from this.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u64,
+    /// Where the trace goes as text, if anywhere.
+    pub trace: Option<PathBuf>,
+    /// Whether the nodes' log goes to standard error.
+    pub log: bool,
+}
+
+/// What a run was.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// The hash of its trace.
+    pub hash: u64,
+    /// What happened, and how often.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// How much simulated time it took.
+    pub simulated: Duration,
+    /// What went wrong, if anything.
+    pub violation: Option<Violation>,
+}
+
+/// What runs on every node; called once for each boot. It ends with the reason why it stopped.
+pub type Software = Arc<dyn Fn(Boot) -> Running + Send + Sync>;
+
+/// A node's software under way.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// What one boot of one node gets.
+pub struct Boot {
+    /// The node, 1 or more.
+    pub id: u64,
+    /// How many nodes there are.
+    pub nodes: u64,
+    /// Its disk.
+    pub fs: DiskFs,
+    /// Its network.
+    pub net: SharedNet,
+    /// Its lanes.
+    pub executor: SharedExecutor,
+    /// Its clock and entropy.
+    pub clock: SharedClock,
+    /// What watches its core.
+    pub probe: SharedProbe,
+    /// Completes when the node is asked to stop.
+    pub shutdown: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// The name of a node's host.
+pub fn host(node: u64) -> String {
+    format!("node{node}")
+}
+
+/// Runs `scenario` against nodes that run `software`.
+pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Playing) -> Report {
+    let trace = match Trace::new(entropy::now, options.trace.as_deref()) {
+        Ok(trace) => trace,
+        Err(error) => return Report::unstarted(options.seed, format!("the trace file: {error}")),
+    };
+    let result = entropy::simulating(options.seed, || {
+        let events = Events::new(trace.clone()).with_filter(Events::filter());
+        let lines = options.log.then(log_lines);
+        let subscriber = tracing_subscriber::registry().with(events).with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            let mut world = World::new(options, software.clone(), trace.clone());
+            let result = world.play(scenario);
+            let elapsed = world.sim.elapsed();
+            world.end();
+            (result, elapsed)
+        })
+    });
+    let (result, simulated) = match result {
+        Ok((result, simulated)) => (result, simulated),
+        Err(panic) => (Err(format!("panic: {}", panic_text(&*panic))), Duration::ZERO),
+    };
+    let flushed = trace.flush().map_err(|error| format!("the trace file: {error}"));
+    Report {
+        seed: options.seed,
+        hash: trace.hash(),
+        counters: trace.counters(),
+        simulated,
+        violation: result.and(flushed).err(),
+    }
+}
+
+impl Report {
+    fn unstarted(seed: u64, violation: Violation) -> Report {
+        let counters = BTreeMap::new();
+        Report { seed, hash: 0, counters, simulated: Duration::ZERO, violation: Some(violation) }
+    }
+}
+
+/// A layer that prints the nodes' log to standard error, with simulated time.
+fn log_lines<S>() -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'s> tracing_subscriber::registry::LookupSpan<'s>,
+{
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,turmoil=info".to_owned());
+    tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_timer(SimulatedTime)
+        .with_filter(tracing_subscriber::EnvFilter::new(filter))
+}
+
+struct SimulatedTime;
+
+impl tracing_subscriber::fmt::time::FormatTime for SimulatedTime {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:>12.6}", entropy::now().as_secs_f64())
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text").to_owned()
+}
+
+/// The hosts and links of a run. Faults are methods of it, in [`crate::cluster::faults`].
+pub struct World {
+    pub(crate) sim: turmoil::Sim<'static>,
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    /// Links that are cut, by the lower and the higher node.
+    pub(crate) cuts: BTreeMap<(u64, u64), Cut>,
+    pub(crate) wires: Arc<Wires>,
+    pub(crate) trace: SharedTrace,
+    pub(crate) rng: fastrand::Rng,
+    /// What scenarios ask for between two steps.
+    requests: Rc<RefCell<Vec<Request>>>,
+    judge: SharedJudge,
+}
+
+/// A node, through all its boots.
+pub(crate) struct Node {
+    pub(crate) disk: SharedDisk,
+    pub(crate) oscillator: SharedOscillator,
+    pub(crate) slot: Rc<Slot>,
+    pub(crate) is_up: bool,
+}
+
+/// What the world and the running boot of a node share.
+pub(crate) struct Slot {
+    pub(crate) power: RefCell<SharedPower>,
+    pub(crate) stop: RefCell<watch::Sender<bool>>,
+    boots: Cell<u64>,
+    /// Why the software ended by itself.
+    pub(crate) exit: RefCell<Option<Result<(), String>>>,
+}
+
+impl World {
+    fn new(options: &Options, software: Software, trace: SharedTrace) -> World {
+        let seed = options.seed;
+        let mut rng = crate::seed::generator(seed, "world", 0);
+        let latency_max = Duration::from_millis(rng.u64(1..=20));
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .enable_random_order()
+            .tick_duration(entropy::STEP)
+            .simulation_duration(RUN_MAX * 2)
+            .epoch(UNIX_EPOCH)
+            .tcp_capacity(TCP_CAPACITY)
+            .min_message_latency(Duration::ZERO)
+            .max_message_latency(latency_max)
+            .build();
+        let wires = Arc::new(Wires::default());
+        let judge = Judge::new(trace.clone());
+        let mut nodes = BTreeMap::new();
+        for id in 1..=options.nodes {
+            let delays = Delays {
+                // Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
+                job_max: Duration::from_millis([1, 3, 10, 40][rng.usize(..4)]),
+                completion_max: Duration::from_millis(rng.u64(1..=5)),
+                slow_one_in: [0, 50, 200][rng.usize(..3)],
+            };
+            let node = Node {
+                disk: Disk::new(&host(id), Path::new(DATA_DIR), trace.clone()),
+                oscillator: Oscillator::new(seed, id, 200),
+                slot: Rc::new(Slot::new()),
+                is_up: true,
+            };
+            let start = Start {
+                id,
+                seed,
+                nodes: options.nodes,
+                delays,
+                disk: node.disk.clone(),
+                oscillator: node.oscillator.clone(),
+                wires: wires.clone(),
+                judge: judge.clone(),
+                trace: trace.clone(),
+                slot: node.slot.clone(),
+                software: software.clone(),
+            };
+            sim.host(host(id), move || start.boot());
+            nodes.insert(id, node);
+        }
+        let requests = Rc::default();
+        let cuts = BTreeMap::new();
+        World { sim, nodes, cuts, wires, trace, rng, requests, judge }
+    }
+
+    /// Steps the world until the scenario has come to its end.
+    fn play(&mut self, scenario: fn(Cluster) -> Playing) -> Result<(), Violation> {
+        let ended: Rc<RefCell<Option<Result<(), Violation>>>> = Rc::default();
+        let net = HostNet::new(CLIENTS, Power::on(), self.wires.clone(), self.trace.clone()).shared();
+        let nodes: BTreeSet<u64> = self.nodes.keys().copied().collect();
+        let rng = self.rng.fork();
+        let cluster = Cluster::new(nodes, net, self.trace.clone(), rng, self.requests.clone());
+        let driver = {
+            let (ended, cluster) = (ended.clone(), cluster.clone());
+            async move {
+                let result = scenario(cluster).await;
+                ended.replace(Some(result));
+                Ok(())
+            }
+        };
+        self.sim.client(CLIENTS, driver);
+        loop {
+            entropy::advance_to(self.sim.elapsed());
+            self.sim.step().map_err(|error| format!("the simulation failed: {error}"))?;
+            self.look()?;
+            if let Some(violation) = cluster.violation() {
+                return Err(violation);
+            }
+            if let Some(result) = ended.take() {
+                return result;
+            }
+            if self.sim.elapsed() > RUN_MAX {
+                return Err(format!("not at its end after {RUN_MAX:?}: {}", cluster.doing()));
+            }
+            let requests = self.requests.take();
+            requests.into_iter().for_each(|request| request(self));
+        }
+    }
+
+    /// What follows from the last step.
+    fn look(&mut self) -> Result<(), Violation> {
+        let fallen: Vec<u64> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.is_up && node.slot.power.borrow().is_cut())
+            .map(|(id, _)| *id)
+            .collect();
+        fallen.into_iter().for_each(|id| self.fall(id));
+        for (id, node) in &mut self.nodes {
+            match node.slot.exit.take() {
+                None => {}
+                Some(Ok(())) if *node.slot.stop.borrow().borrow() => node.is_up = false,
+                Some(Ok(())) => return Err(format!("{} stopped though nobody asked it to", host(*id))),
+                Some(Err(why)) => return Err(format!("{} stopped: {why}", host(*id))),
+            }
+        }
+        self.judge.violation().map_or(Ok(()), Err)
+    }
+
+    /// Ends the run: every node loses its power first, so that no destructor has an effect.
+    fn end(self) {
+        self.trace.mute(true);
+        self.nodes.values().for_each(|node| node.slot.power.borrow().cut());
+    }
+
+    pub(crate) fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no node {id}"))
+    }
+}
+
+impl Slot {
+    fn new() -> Slot {
+        Slot {
+            power: RefCell::new(Power::on()),
+            stop: RefCell::new(watch::Sender::new(false)),
+            boots: Cell::new(0),
+            exit: RefCell::new(None),
+        }
+    }
+}
+
+/// What it takes to boot a node again and again.
+struct Start {
+    id: u64,
+    seed: u64,
+    nodes: u64,
+    delays: Delays,
+    disk: SharedDisk,
+    oscillator: SharedOscillator,
+    wires: Arc<Wires>,
+    judge: SharedJudge,
+    trace: SharedTrace,
+    slot: Rc<Slot>,
+    software: Software,
+}
+
+impl Start {
+    fn boot(&self) -> impl Future<Output = turmoil::Result> + 'static + use<> {
+        let host = host(self.id);
+        // What the tasks of the last boot left open, if it stopped in good order.
+        drop(Graves::of(&host, &self.wires));
+        self.trace.mute(false);
+        let power = Power::on();
+        let stop = watch::Sender::new(false);
+        let mut stopped = stop.subscribe();
+        self.slot.power.replace(power.clone());
+        self.slot.stop.replace(stop);
+        self.slot.exit.replace(None);
+        self.slot.boots.set(self.slot.boots.get() + 1);
+        self.trace.record(&host, "boot", format_args!("{}", self.slot.boots.get()), &[]);
+        self.judge.booted(self.id);
+        // Lanes draw anew at each boot.
+        let seed =
+            crate::seed::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
+        let boot = Boot {
+            id: self.id,
+            nodes: self.nodes,
+            fs: DiskFs::mount(self.disk.clone(), power.clone()),
+            net: HostNet::new(&host, power.clone(), self.wires.clone(), self.trace.clone()).shared(),
+            executor: SimExecutor::shared(&host, seed, self.delays, power.clone(), self.trace.clone()),
+            clock: self.oscillator.boot(power.clone()),
+            probe: Watch::over(self.id, power.clone(), self.judge.clone()),
+            shutdown: Box::pin(async move {
+                // The sender lives as long as the slot: a closed channel is no request to stop.
+                if stopped.wait_for(|stop| *stop).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }),
+        };
+        let graves = Graves::of(&host, &self.wires);
+        let (slot, running) = (self.slot.clone(), (self.software)(boot));
+        async move {
+            let _graves = graves;
+            let result = running.await;
+            // Without power its end is part of the crash, whatever it says.
+            power.running().await;
+            slot.exit.replace(Some(result));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Runs seeds, one after another or several at a time, and says what became of them: the same for both simulators.
+//!
+//! A seed *counts* only if something happened in it: each simulator names counters and how much of each a seed must
+//! reach ([`Simulator::quotas`]). Over many seeds each kind of fault must have fired ([`Simulator::faults`]): a fault
+//! that is never drawn proves nothing.
+//!
+//! Exit codes: 0 clean, 1 a violation (with one line that reproduces it), 2 usage, 3 too little happened.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::Violation;
+
+/// What happened in a run, and how often.
+pub type Counters = BTreeMap<&'static str, u64>;
+
+/// What became of one seed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The hash of all that happened.
+    pub hash: u64,
+    /// How much simulated time it took.
+    pub simulated: Duration,
+    /// What happened, and how often.
+    pub counters: Counters,
+    /// How often each kind of fault fired.
+    pub faults: Counters,
+    /// Whether network and disk faults were in force at the same time.
+    pub overlapped: bool,
+    /// What went wrong, if anything.
+    pub violation: Option<Violation>,
+}
+
+/// A simulator with its options.
+pub trait Simulator: Sync {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What to repeat on the command line besides the seed; empty, or with a leading space.
+    fn options(&self) -> String;
+
+    /// Runs one seed. With `trace`, what happens is written there: a page if its name ends in `.html`, else text.
+    fn run(&self, seed: u64, trace: Option<&Path>) -> Outcome;
+
+    /// The counters that a seed must reach to count.
+    fn quotas(&self) -> &[(&'static str, u64)];
+
+    /// The kinds of faults, by their counters. Over 500 seeds each must fire 50 times.
+    fn faults(&self) -> &[&'static str];
+
+    /// Of how many seeds one at least must overlap network and disk faults; `None` where there is no such rule.
+    fn overlap_one_in(&self) -> Option<u64>;
+}
+
+/// Which seeds to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Seeds {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 20, conflicts_with = "seed", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first of them; drawn, and printed, if it is not given.
+    #[arg(long, conflicts_with = "seed")]
+    pub from: Option<u64>,
+    /// Run this seed only, and print the hash of its trace.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Write what happens to this file: a page to look at if its name ends in .html, else a line for each thing. Of
+    /// several seeds it shows the first that fails, or else the last.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// How many seeds at a time; as many as there are processors if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub jobs: Option<u64>,
+    /// Print a line for each seed, with the hash of its trace.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// From how many seeds on the rules about many seeds are judged.
+const MANY: u64 = 500;
+
+/// How often each kind of fault must fire in [`MANY`] seeds.
+const FIRES_MIN: u64 = 50;
+
+/// A first seed that nobody chose. A short one, for it is typed again.
+#[allow(clippy::disallowed_methods, reason = "outside every run: which seeds to look at is left to chance")]
+fn any_seed() -> u64 {
+    fastrand::u64(..1 << 40)
+}
+
+/// Runs the seeds, prints what became of them, and returns the exit code.
+pub fn run(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+    match seeds.seed {
+        Some(seed) => one(seed, seeds.trace.as_deref(), simulator),
+        None => many(seeds, simulator),
+    }
+}
+
+fn one(seed: u64, trace: Option<&Path>, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+    let outcome = simulator.run(seed, trace);
+    let mut total = Total::default();
+    total.add(simulator, &outcome);
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", line(simulator, &outcome))?;
+    if let Some(violation) = &outcome.violation {
+        explain(&mut out, simulator, seed, violation)?;
+    }
+    if let Some(path) = trace {
+        writeln!(out, "trace: {}", path.display())?;
+    }
+    let code = total.code(&mut out, simulator)?;
+    writeln!(out, "trace hash: {:016x}", outcome.hash)?;
+    Ok(code)
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "outside every run: how long it took is printed, and decides nothing"
+)]
+fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+    let from = seeds.from.unwrap_or_else(any_seed);
+    let end = from.saturating_add(seeds.seeds);
+    let jobs =
+        seeds.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}: seeds {from}..{end}, {jobs} at a time", simulator.name())?;
+        out.flush()?;
+    }
+    let start = Instant::now();
+    let bar = progress_bar(end - from);
+    let (next, stop) = (AtomicU64::new(from), AtomicU64::new(end));
+    let (total, failed) = (Mutex::new(Total::default()), Mutex::new(None::<Outcome>));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(end - from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let outcome = simulator.run(seed, None);
+                    if seeds.verbose {
+                        #[allow(clippy::print_stdout, reason = "this is the command line")]
+                        bar.suspend(|| {
+                            println!("{}, trace hash: {:016x}", line(simulator, &outcome), outcome.hash)
+                        });
+                    }
+                    let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    total.add(simulator, &outcome);
+                    bar.set_message(total.faults_line());
+                    bar.inc(1);
+                    if outcome.violation.is_some() {
+                        // The lowest seed that fails is the one to report: later ones need not be begun.
+                        stop.fetch_min(seed, Ordering::Relaxed);
+                        let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        if failed.as_ref().is_none_or(|known| seed < known.seed) {
+                            *failed = Some(outcome);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(path) = &seeds.trace {
+        simulator.run(failed.as_ref().map_or(end - 1, |outcome| outcome.seed), Some(path));
+    }
+    let mut out = io::stdout().lock();
+    total.print(&mut out, start.elapsed())?;
+    if let Some(outcome) = &failed {
+        writeln!(out, "{}", line(simulator, outcome))?;
+        explain(&mut out, simulator, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
+    }
+    total.code(&mut out, simulator)
+}
+
+fn progress_bar(seeds: u64) -> ProgressBar {
+    let target =
+        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left  {wide_msg}")
+        .expect("the template is valid");
+    ProgressBar::with_draw_target(Some(seeds), target).with_style(style)
+}
+
+/// A seed in one line.
+fn line(simulator: &dyn Simulator, outcome: &Outcome) -> String {
+    let verdict = if outcome.violation.is_some() { "FAILED" } else { "ok" };
+    let simulated = outcome.simulated.as_secs_f64();
+    let counted = |name: &&'static str| outcome.counters.get(name).copied().unwrap_or(0);
+    let counters: Vec<String> =
+        simulator.quotas().iter().map(|(name, _)| format!("{name} {}", counted(name))).collect();
+    let faults: u64 = outcome.faults.values().sum();
+    format!(
+        "seed {}: {verdict}, {simulated:.1} s simulated, {}, faults {faults}",
+        outcome.seed,
+        counters.join(", ")
+    )
+}
+
+fn explain(out: &mut impl Write, simulator: &dyn Simulator, seed: u64, violation: &str) -> io::Result<()> {
+    writeln!(out, "violation: {violation}")?;
+    let (name, options) = (simulator.name(), simulator.options());
+    writeln!(out, "reproduce: cargo run --release -p quorate-sim -- {name} --seed {seed}{options}")
+}
+
+/// What became of all seeds.
+#[derive(Debug, Default)]
+struct Total {
+    seeds: u64,
+    /// Seeds in which too little happened, and what.
+    idle: Vec<(u64, String)>,
+    overlapped: u64,
+    simulated: Duration,
+    counters: Counters,
+    faults: Counters,
+    violations: u64,
+}
+
+impl Total {
+    fn add(&mut self, simulator: &dyn Simulator, outcome: &Outcome) {
+        self.seeds += 1;
+        self.overlapped += u64::from(outcome.overlapped);
+        self.simulated += outcome.simulated;
+        self.violations += u64::from(outcome.violation.is_some());
+        for (name, count) in &outcome.counters {
+            *self.counters.entry(name).or_default() += count;
+        }
+        for (name, count) in &outcome.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        let lacking = simulator.quotas().iter().find_map(|(name, quota)| {
+            let count = outcome.counters.get(name).copied().unwrap_or(0);
+            (count < *quota).then(|| format!("{name} {count} of {quota}"))
+        });
+        // A run that found something ended there: it owes no more.
+        if let Some(lacking) = lacking.filter(|_| outcome.violation.is_none()) {
+            self.idle.push((outcome.seed, lacking));
+        }
+    }
+
+    fn faults_line(&self) -> String {
+        let faults: Vec<String> = self.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        faults.join(", ")
+    }
+
+    fn print(&self, out: &mut impl Write, elapsed: Duration) -> io::Result<()> {
+        let (seconds, simulated) = (elapsed.as_secs_f64().max(0.001), self.simulated.as_secs_f64());
+        #[allow(clippy::cast_precision_loss, reason = "a rate is shown with one decimal")]
+        let rate = self.seeds as f64 / seconds;
+        writeln!(
+            out,
+            "{} seeds in {seconds:.1} s ({rate:.1} a second), {:.2} h simulated, {} overlapped network and disk faults",
+            self.seeds,
+            simulated / 3_600.0,
+            self.overlapped
+        )?;
+        let counters: Vec<String> =
+            self.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(out, "happened: {}", counters.join(", "))?;
+        writeln!(out, "faults: {}", self.faults_line())
+    }
+
+    fn code(&self, out: &mut impl Write, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+        if self.violations > 0 {
+            return Ok(ExitCode::from(1));
+        }
+        let mut is_enough = true;
+        for (seed, lacking) in &self.idle {
+            writeln!(out, "too little happened: seed {seed}: {lacking}")?;
+            is_enough = false;
+        }
+        for fault in simulator.faults() {
+            let fired = self.faults.get(fault).copied().unwrap_or(0);
+            if self.seeds >= MANY && fired * MANY < FIRES_MIN * self.seeds {
+                writeln!(out, "too little happened: {fault} fired {fired} times in {} seeds", self.seeds)?;
+                is_enough = false;
+            }
+        }
+        if let Some(one_in) = simulator.overlap_one_in()
+            && self.seeds >= MANY
+            && self.overlapped * one_in < self.seeds
+        {
+            writeln!(
+                out,
+                "too little happened: network and disk faults overlapped in {} seeds",
+                self.overlapped
+            )?;
+            is_enough = false;
+        }
+        Ok(if is_enough { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    }
+}
