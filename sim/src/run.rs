@@ -48,8 +48,10 @@ pub trait Simulator: Sync {
     /// What to repeat on the command line besides the seed; empty, or with a leading space.
     fn options(&self) -> String;
 
-    /// Runs one seed. With `trace`, what happens is written there: a page if its name ends in `.html`, else text.
-    fn run(&self, seed: u64, trace: Option<&Path>) -> Outcome;
+    /// Runs one seed. A `calm` run has the ordinary load and no fault, and ends after [`CALM_OPERATIONS`] operations,
+    /// which it counts as `operations`. With `trace`, what happens is written there: a page if its name ends in
+    /// `.html`, else text.
+    fn run(&self, seed: u64, calm: bool, trace: Option<&Path>) -> Outcome;
 
     /// The counters that a seed must reach to count.
     fn quotas(&self) -> &[(&'static str, u64)];
@@ -73,6 +75,9 @@ pub struct Seeds {
     /// Run this seed only, and print the hash of its trace.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// No faults: the ordinary load alone, for 1,000 operations.
+    #[arg(long)]
+    pub calm: bool,
     /// Write what happens to this file: a page to look at if its name ends in .html, else a line for each thing. Of
     /// several seeds it shows the first that fails, or else the last.
     #[arg(long, value_name = "FILE")]
@@ -84,6 +89,12 @@ pub struct Seeds {
     #[arg(long, short)]
     pub verbose: bool,
 }
+
+/// How many operations a run without faults has, by its counter `operations`.
+pub const CALM_OPERATIONS: u64 = 1_000;
+
+/// What a run without faults owes instead of the simulator's own quotas: nobody changes leaders in it.
+const CALM_QUOTAS: &[(&str, u64)] = &[("operations", CALM_OPERATIONS)];
 
 /// From how many seeds on the rules about many seeds are judged.
 const MANY: u64 = 500;
@@ -100,21 +111,21 @@ fn any_seed() -> u64 {
 /// Runs the seeds, prints what became of them, and returns the exit code.
 pub fn run(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     match seeds.seed {
-        Some(seed) => one(seed, seeds.trace.as_deref(), simulator),
+        Some(seed) => one(seeds, seed, simulator),
         None => many(seeds, simulator),
     }
 }
 
-fn one(seed: u64, trace: Option<&Path>, simulator: &dyn Simulator) -> io::Result<ExitCode> {
-    let outcome = simulator.run(seed, trace);
-    let mut total = Total::default();
+fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+    let outcome = simulator.run(seed, seeds.calm, seeds.trace.as_deref());
+    let mut total = Total::new(seeds.calm);
     total.add(simulator, &outcome);
     let mut out = io::stdout().lock();
     writeln!(out, "{}", line(simulator, &outcome))?;
     if let Some(violation) = &outcome.violation {
-        explain(&mut out, simulator, seed, violation)?;
+        explain(&mut out, simulator, seeds, seed, violation)?;
     }
-    if let Some(path) = trace {
+    if let Some(path) = &seeds.trace {
         writeln!(out, "trace: {}", path.display())?;
     }
     let code = total.code(&mut out, simulator)?;
@@ -139,7 +150,7 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let start = Instant::now();
     let bar = progress_bar(end - from);
     let (next, stop) = (AtomicU64::new(from), AtomicU64::new(end));
-    let (total, failed) = (Mutex::new(Total::default()), Mutex::new(None::<Outcome>));
+    let (total, failed) = (Mutex::new(Total::new(seeds.calm)), Mutex::new(None::<Outcome>));
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(end - from) {
             scope.spawn(|| {
@@ -148,7 +159,7 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
                     if seed >= stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let outcome = simulator.run(seed, None);
+                    let outcome = simulator.run(seed, seeds.calm, None);
                     if seeds.verbose {
                         #[allow(clippy::print_stdout, reason = "this is the command line")]
                         bar.suspend(|| {
@@ -175,13 +186,13 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(path) = &seeds.trace {
-        simulator.run(failed.as_ref().map_or(end - 1, |outcome| outcome.seed), Some(path));
+        simulator.run(failed.as_ref().map_or(end - 1, |outcome| outcome.seed), seeds.calm, Some(path));
     }
     let mut out = io::stdout().lock();
     total.print(&mut out, start.elapsed())?;
     if let Some(outcome) = &failed {
         writeln!(out, "{}", line(simulator, outcome))?;
-        explain(&mut out, simulator, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
+        explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
     }
     total.code(&mut out, simulator)
 }
@@ -209,15 +220,24 @@ fn line(simulator: &dyn Simulator, outcome: &Outcome) -> String {
     )
 }
 
-fn explain(out: &mut impl Write, simulator: &dyn Simulator, seed: u64, violation: &str) -> io::Result<()> {
+fn explain(
+    out: &mut impl Write,
+    simulator: &dyn Simulator,
+    seeds: &Seeds,
+    seed: u64,
+    violation: &str,
+) -> io::Result<()> {
     writeln!(out, "violation: {violation}")?;
     let (name, options) = (simulator.name(), simulator.options());
-    writeln!(out, "reproduce: cargo run --release -p quorate-sim -- {name} --seed {seed}{options}")
+    let calm = if seeds.calm { " --calm" } else { "" };
+    writeln!(out, "reproduce: cargo run --release -p quorate-sim -- {name} --seed {seed}{calm}{options}")
 }
 
 /// What became of all seeds.
 #[derive(Debug, Default)]
 struct Total {
+    /// Whether these are runs without faults.
+    calm: bool,
     seeds: u64,
     /// Seeds in which too little happened, and what.
     idle: Vec<(u64, String)>,
@@ -229,6 +249,10 @@ struct Total {
 }
 
 impl Total {
+    fn new(calm: bool) -> Total {
+        Total { calm, ..Total::default() }
+    }
+
     fn add(&mut self, simulator: &dyn Simulator, outcome: &Outcome) {
         self.seeds += 1;
         self.overlapped += u64::from(outcome.overlapped);
@@ -240,7 +264,8 @@ impl Total {
         for (name, count) in &outcome.faults {
             *self.faults.entry(name).or_default() += count;
         }
-        let lacking = simulator.quotas().iter().find_map(|(name, quota)| {
+        let quotas = if self.calm { CALM_QUOTAS } else { simulator.quotas() };
+        let lacking = quotas.iter().find_map(|(name, quota)| {
             let count = outcome.counters.get(name).copied().unwrap_or(0);
             (count < *quota).then(|| format!("{name} {count} of {quota}"))
         });
@@ -281,15 +306,16 @@ impl Total {
             writeln!(out, "too little happened: seed {seed}: {lacking}")?;
             is_enough = false;
         }
+        let many = self.seeds >= MANY && !self.calm;
         for fault in simulator.faults() {
             let fired = self.faults.get(fault).copied().unwrap_or(0);
-            if self.seeds >= MANY && fired * MANY < FIRES_MIN * self.seeds {
+            if many && fired * MANY < FIRES_MIN * self.seeds {
                 writeln!(out, "too little happened: {fault} fired {fired} times in {} seeds", self.seeds)?;
                 is_enough = false;
             }
         }
         if let Some(one_in) = simulator.overlap_one_in()
-            && self.seeds >= MANY
+            && many
             && self.overlapped * one_in < self.seeds
         {
             writeln!(
