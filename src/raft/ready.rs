@@ -34,7 +34,7 @@ pub struct Ready {
 }
 
 /// One append to the log; empty but for its messages where only earlier writes must be waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Its number, one more than the last.
     pub seq: WriteSeq,
