@@ -1,0 +1,137 @@
+//! What a node has on disk: a log and a hard state, written in the order of the writes, and the state machine's checkpoint.
+//!
+//! A write is on disk once its fsync has ended. What was handed out and not synced when the power fails is kept as far as
+//! chance has it: some writes in order, and of the next one its hard state and some of its entries, in order too. More is
+//! not modelled here (sectors, files, names are the cluster simulator's matter), and less would hide bugs.
+
+use std::collections::VecDeque;
+
+use quorate::raft::{Entry, EntryKind, Fetch, HardState, Membership, Restored, Write};
+use quorate::types::{Index, Term};
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Disk {
+    hard_state: HardState,
+    purged: (Index, Term),
+    /// The configuration in force at `purged`.
+    base: Membership,
+    /// All entries after `purged`.
+    entries: VecDeque<Entry>,
+    /// The state machine's checkpoint. Monotone, never below `purged`.
+    folded: Index,
+}
+
+impl Disk {
+    /// The disk of a member of a new group.
+    pub fn new(membership: Membership) -> Disk {
+        Disk {
+            hard_state: HardState::default(),
+            purged: (Index(0), Term(0)),
+            base: membership,
+            entries: VecDeque::new(),
+            folded: Index(0),
+        }
+    }
+
+    /// The stored term, vote and commit hint.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// The last entry and its term.
+    pub fn last(&self) -> (Index, Term) {
+        self.entries.back().map_or(self.purged, |entry| (entry.index, entry.term))
+    }
+
+    /// The checkpoint.
+    pub fn folded(&self) -> Index {
+        self.folded
+    }
+
+    /// The last purged entry.
+    pub fn purged(&self) -> Index {
+        self.purged.0
+    }
+
+    /// An entry, if it is here.
+    pub fn get(&self, index: Index) -> Option<&Entry> {
+        let offset = index.0.checked_sub(self.purged.0.0 + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+
+    /// Whether it holds this entry, or the state of the machine after it.
+    pub fn holds(&self, index: Index, term: Term) -> bool {
+        index <= self.purged.0 || self.get(index).is_some_and(|entry| entry.term == term)
+    }
+
+    /// Stores a write, of its entries only the first `kept`. Returns from where on it replaced what was there, if it did.
+    pub fn write(&mut self, write: &Write, kept: usize) -> Option<Index> {
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        let entries = &write.entries[..kept.min(write.entries.len())];
+        let first = entries.first()?.index;
+        let last = self.last().0;
+        assert!(first <= last.next() && first > self.purged.0, "a write from {first} on to a log that ends at {last}");
+        self.entries.truncate(usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset"));
+        self.entries.extend(entries.iter().cloned());
+        (first <= last).then_some(first)
+    }
+
+    /// Reads entries back.
+    pub fn fetch(&self, fetch: &Fetch) -> Vec<Entry> {
+        let mut bytes = 0;
+        let wanted = (fetch.first.0..=fetch.last.0).map_while(|index| self.get(Index(index)));
+        let within = |entry: &&Entry| {
+            let more = bytes < fetch.bytes_max;
+            bytes += entry.bytes();
+            more
+        };
+        wanted.take_while(within).cloned().collect()
+    }
+
+    /// The state machine is stored as it is after `applied`.
+    pub fn fold(&mut self, applied: Index) {
+        assert!(applied >= self.folded && applied <= self.last().0, "checkpoint at {applied}: {self:?}");
+        self.folded = applied;
+    }
+
+    /// Forgets the entries up to `to`.
+    pub fn purge_to(&mut self, to: Index) {
+        assert!(to <= self.folded, "purge to {to} beyond the checkpoint {}", self.folded);
+        while self.purged.0 < to {
+            let entry = self.entries.pop_front().expect("what is folded is in the log or purged");
+            self.purged = (entry.index, entry.term);
+            if entry.kind == EntryKind::Membership {
+                self.base = Membership::decode(&entry.payload).expect("it was encoded by a leader");
+            }
+        }
+    }
+
+    /// What recovery finds; the last `tail` entries come along.
+    pub fn restore(&self, tail: usize) -> Restored {
+        let mut terms: Vec<(Index, Term)> = Vec::new();
+        let mut memberships = Vec::new();
+        for entry in &self.entries {
+            if terms.last().is_none_or(|&(_, term)| term != entry.term) {
+                terms.push((entry.index, entry.term));
+            }
+            if entry.kind == EntryKind::Membership {
+                let membership = Membership::decode(&entry.payload).expect("it was encoded by a leader");
+                memberships.push((entry.index, membership));
+            }
+        }
+        let skipped = self.entries.len().saturating_sub(tail);
+        Restored {
+            hard_state: self.hard_state,
+            purged: self.purged,
+            base: self.base.clone(),
+            memberships,
+            terms,
+            last: self.last().0,
+            tail: self.entries.iter().skip(skipped).cloned().collect(),
+            applied: self.folded,
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What a node's driver does: brings inputs to the core, and does what it hands out.
+//!
+//! It keeps the contract of `Ready` to the letter, and no more than that: everything the contract leaves open (how much an
+//! fsync covers, when a completion is told and in which order, whether several inputs are taken before the work is
+//! collected) is drawn.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use quorate::raft::{Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
+use quorate::types::{Index, Monotonic, NodeId};
+
+use super::node::Shown;
+use super::queue::Event;
+use super::weather::{chance, up_to};
+use super::world::{AllDisks, World};
+use crate::invariants::Seen;
+use crate::trace::event::{Fate, What};
+
+/// What is absorbed into the trace's hash, besides messages.
+#[derive(Hash)]
+enum Note {
+    Tick(usize, Monotonic),
+    Synced(usize, WriteSeq, usize),
+    Told(usize, WriteSeq),
+    Applied(usize, Index),
+    Crashed(usize),
+}
+
+impl World {
+    /// Starts a node with what its disk holds.
+    pub(super) fn boot(&mut self, node: usize) {
+        let (seed, boot, origin) = (self.rng.u64(..), self.rng.u64(..), self.rng.u64(..1 << 50));
+        let tail = self.rng.usize(..12);
+        let now = self.now;
+        let target = &mut self.nodes[node];
+        assert!(target.raft.is_none(), "node {} is up already", target.id);
+        target.boot += 1;
+        target.config.seed = seed;
+        target.config.boot = boot;
+        target.clock = super::clock::Clock::new(now, Monotonic(origin), target.rate);
+        target.applied = target.disk.folded();
+        target.applied_at = now;
+        (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
+        target.shown = None;
+        let restored = target.disk.restore(tail);
+        target.raft = Some(Raft::new(target.config.clone(), restored, target.clock.at(now)));
+        let id = target.id;
+        self.invariants.booted(id);
+        self.trace.event(id.0, || What::Booted);
+        self.collect(node);
+    }
+
+    /// Takes a node's power: of what is being written, some is kept.
+    pub(super) fn cut_power(&mut self, node: usize, kept: usize, torn: usize) {
+        let mut writing = std::mem::take(&mut self.nodes[node].writing);
+        for (at, write) in writing.iter().take(kept + usize::from(torn > 0)).enumerate() {
+            self.store(node, write, if at < kept { usize::MAX } else { torn - 1 });
+        }
+        writing.clear();
+        self.absorb(&Note::Crashed(node));
+        let target = &mut self.nodes[node];
+        target.lose_memory();
+        let id = target.id;
+        self.oracle.crashed(id);
+        self.trace.event(id.0, || What::Down { why: "crash".to_owned() });
+        self.audit();
+    }
+
+    /// Puts a write on the disk, of its entries `kept`.
+    fn store(&mut self, node: usize, write: &Write, kept: usize) {
+        let target = &mut self.nodes[node];
+        let replaced = target.disk.write(write, kept);
+        let id = target.id;
+        if let Some(from) = replaced {
+            self.count("truncations");
+            self.invariants.replaced(id, from);
+            if from <= self.committed {
+                self.audit();
+            }
+        }
+    }
+
+    /// A message comes to the core.
+    pub(super) fn take_in(&mut self, node: usize, number: u64, envelope: Envelope) {
+        self.steps += 1;
+        self.absorb(&envelope);
+        let id = envelope.to.0;
+        self.trace.event(id, || What::Delivered { message: number });
+        self.input(node, |raft, now| raft.step(now, envelope));
+    }
+
+    pub(super) fn on_tick(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        if target.tick.is_none_or(|(_, at)| at != self.now) {
+            return; // an earlier one was scheduled in its place
+        }
+        target.tick = None;
+        let now = target.clock.at(self.now);
+        let is_due = target.raft.as_ref().is_some_and(|raft| raft.next_tick() <= now);
+        if is_due {
+            self.steps += 1;
+            self.absorb(&Note::Tick(node, now));
+            self.input(node, |raft, now| raft.tick(now));
+        } else {
+            self.arm_tick(node);
+        }
+    }
+
+    /// Gives the core an input, and collects what it has made, now or a little later.
+    pub(super) fn input<T>(&mut self, node: usize, input: impl FnOnce(&mut Raft, Monotonic) -> T) -> T {
+        let target = &mut self.nodes[node];
+        let now = target.clock.at(self.now);
+        let raft = target.raft.as_mut().expect("the node is up");
+        let output = input(raft, now);
+        if target.is_collected_later {
+            // It will be.
+        } else if chance(&mut self.rng, self.weather.lazy) {
+            self.fired("batched inputs");
+            let at = self.now + up_to(&mut self.rng, self.weather.work_max);
+            let target = &mut self.nodes[node];
+            target.is_collected_later = true;
+            self.queue.push(at, Event::Collect { node, boot: target.boot });
+        } else {
+            self.collect(node);
+        }
+        output
+    }
+
+    /// Collects what the core has made, has it judged, and does it.
+    pub(super) fn collect(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        let id = target.id;
+        let Some(raft) = target.raft.as_mut() else { return };
+        let promised = raft.has_ready();
+        let ready = if promised { raft.ready() } else { Ready::default() };
+        let is_looked_at = self.rng.u8(..32) == 0;
+        if is_looked_at {
+            raft.check_invariants();
+        }
+        if promised && ready == Ready::default() {
+            self.judge(Err(format!("ready: {id} promised work and had none")));
+        } else if !promised && is_looked_at && raft.clone().ready() != Ready::default() {
+            self.judge(Err(format!("ready: {id} had work and did not say so")));
+        }
+        self.look(node, &ready);
+        self.perform(node, ready);
+        self.arm_tick(node);
+    }
+
+    /// The judges look at a core and at what it has just made.
+    fn look(&mut self, node: usize, ready: &Ready) {
+        let disks = AllDisks { nodes: &self.nodes, voters: self.voters };
+        let target = &self.nodes[node];
+        let Some(raft) = &target.raft else { return };
+        let (id, commit) = (target.id, raft.commit());
+        let judged = self
+            .invariants
+            .observe(&Seen { raft, node: id, ready })
+            .and_then(|()| self.invariants.attest(raft, id, &disks));
+        self.judge(judged);
+        if commit > self.committed {
+            self.committed = commit;
+            self.audit();
+        }
+    }
+
+    fn perform(&mut self, node: usize, ready: Ready) {
+        let id = self.nodes[node].id;
+        let why = ready.changes.last().map(|change| change.reason);
+        for change in ready.changes {
+            self.note_change(id, &change);
+            self.changes.push((id, change));
+        }
+        if self.is_shown {
+            self.show_state(node, why);
+        }
+        for envelope in ready.messages {
+            self.send(envelope);
+        }
+        if !ready.writes.is_empty() {
+            self.nodes[node].writing.extend(ready.writes);
+            self.sync(node);
+        }
+        let boot = self.nodes[node].boot;
+        for fetch in ready.fetches {
+            let at = self.now + up_to(&mut self.rng, self.weather.work_max);
+            self.queue.push(at, Event::Fetched { node, boot, fetch });
+        }
+        if let Some(last) = ready.apply.last() {
+            let takes = up_to(&mut self.rng, self.weather.work_max);
+            let target = &mut self.nodes[node];
+            target.applied_at = target.applied_at.max(self.now) + takes;
+            self.queue.push(target.applied_at, Event::Applied { node, boot, last: last.index });
+            target.applying.push_back(ready.apply);
+        }
+        for (read, outcome) in ready.reads {
+            self.absorb(&(read, outcome));
+            let answered = self.oracle.answered(id, read, outcome);
+            let fate = if answered == Ok(true) { Fate::Done } else { Fate::NotApplied };
+            self.trace.event(0, || What::Ended {
+                request: request_of_read(read.0),
+                outcome: fate,
+                answer: format!("{outcome:?}"),
+            });
+            self.judge(answered.map(|_| ()));
+        }
+    }
+
+    fn note_change(&mut self, id: NodeId, change: &quorate::raft::RoleChange) {
+        self.absorb(&(id, change));
+        self.count("role changes");
+        if change.role == RoleName::Leader {
+            self.count("leaders elected");
+            let acknowledged = self.oracle.acknowledged();
+            if change.term > self.leaders.term {
+                if self.leaders.term.0 > 0 && acknowledged > self.leaders.acknowledged {
+                    self.count("leader changes under load");
+                }
+                self.leaders.term = change.term;
+                self.leaders.acknowledged = acknowledged;
+            }
+        }
+    }
+
+    /// Begins an fsync, if there is something to write and none is under way.
+    pub(super) fn sync(&mut self, node: usize) {
+        let target = &self.nodes[node];
+        if target.syncing.is_some() || target.writing.is_empty() {
+            return;
+        }
+        let waiting = target.writing.len();
+        let covered = if self.rng.bool() { waiting } else { self.rng.usize(1..=waiting) };
+        let mut at = self.now + self.weather.sync_min + up_to(&mut self.rng, self.weather.sync_spread);
+        if chance(&mut self.rng, self.weather.slow_sync) {
+            self.fired("slow fsync");
+            at += up_to(&mut self.rng, self.weather.slow_sync_max);
+        }
+        let target = &mut self.nodes[node];
+        target.syncing = Some(covered);
+        self.queue.push(at, Event::Synced { node, boot: target.boot });
+    }
+
+    /// The fsync under way returns, unless the disk hangs.
+    pub(super) fn on_synced(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        if target.is_hung {
+            target.is_stalled = true;
+            return;
+        }
+        let covered = target.syncing.take().unwrap_or(0);
+        for _ in 0..covered {
+            let write = self.nodes[node].writing.pop_front().expect("an fsync covers what was handed out");
+            self.store(node, &write, usize::MAX);
+            self.absorb(&Note::Synced(node, write.seq, write.entries.len()));
+            self.nodes[node].synced = write.seq;
+            for envelope in write.messages {
+                self.send(envelope);
+            }
+            self.complete(node, write.seq);
+        }
+        self.sync(node);
+    }
+
+    /// A write is on disk: the core is told, sooner or later, or by a later one's completion.
+    fn complete(&mut self, node: usize, seq: WriteSeq) {
+        if chance(&mut self.rng, self.weather.lost_completion) {
+            self.fired("lost completion");
+            return;
+        }
+        let mut at = self.now;
+        if chance(&mut self.rng, self.weather.late_completion) {
+            self.fired("late completion");
+            at += up_to(&mut self.rng, self.weather.late_completion_max);
+        }
+        let target = &mut self.nodes[node];
+        let boot = target.boot;
+        target.told = target.told.max(seq);
+        self.queue.push(at, Event::Tell { node, boot, seq });
+        if chance(&mut self.rng, self.weather.repeated_completion) {
+            self.fired("repeated completion");
+            let old = WriteSeq(self.rng.u64(1..=seq.0));
+            let at = at + up_to(&mut self.rng, self.weather.late_completion_max);
+            self.queue.push(at, Event::Tell { node, boot, seq: old });
+        }
+    }
+
+    /// Tells the core of what it was not told.
+    pub(super) fn tell_all(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        if target.told < target.synced {
+            target.told = target.synced;
+            let (boot, seq) = (target.boot, target.synced);
+            self.queue.push(self.now, Event::Tell { node, boot, seq });
+        }
+    }
+
+    pub(super) fn on_tell(&mut self, node: usize, seq: WriteSeq) {
+        self.steps += 1;
+        self.absorb(&Note::Told(node, seq));
+        self.input(node, |raft, _| raft.persisted(seq));
+    }
+
+    pub(super) fn on_fetched(&mut self, node: usize, fetch: Fetch) {
+        self.steps += 1;
+        let is_lost = chance(&mut self.rng, self.weather.failed_fetch);
+        let mut entries = if is_lost { Vec::new() } else { self.nodes[node].disk.fetch(&fetch) };
+        if is_lost {
+            self.fired("failed fetch");
+        } else if entries.len() > 1 && self.rng.bool() {
+            entries.truncate(self.rng.usize(1..=entries.len())); // an answer may end early
+        }
+        self.input(node, |raft, _| raft.fetched(fetch, entries));
+    }
+
+    pub(super) fn on_applied(&mut self, node: usize, last: Index) {
+        self.steps += 1;
+        self.absorb(&Note::Applied(node, last));
+        let id = self.nodes[node].id;
+        let batch = self.nodes[node].applying.pop_front().expect("a batch was handed out");
+        for entry in &batch {
+            let expected = self.nodes[node].applied.next();
+            if entry.index != expected {
+                self.judge(Err(format!("proposals: {id} applies entry {} in place of {expected}", entry.index)));
+            }
+            self.nodes[node].applied = entry.index;
+            let mut hasher = DefaultHasher::new();
+            entry.hash(&mut hasher);
+            self.absorb(&hasher.finish());
+            let applied = self.oracle.applied(id, entry);
+            if applied == Ok(1) {
+                self.count("acknowledged proposals");
+                let (number, index) = (super::operations::number_of(entry), entry.index);
+                self.trace.event(0, || What::Ended {
+                    request: number,
+                    outcome: Fate::Done,
+                    answer: format!("applied at {index}"),
+                });
+            }
+            self.judge(applied.map(|_| ()));
+        }
+        self.input(node, |raft, _| raft.applied(last));
+    }
+
+    /// Sees to it that the core's earliest deadline is judged.
+    pub(super) fn arm_tick(&mut self, node: usize) {
+        let target = &self.nodes[node];
+        let Some(due) = target.raft.as_ref().and_then(|raft| target.clock.when(raft.next_tick())) else { return };
+        let due = due.max(self.now);
+        // One that comes too early finds that nothing is due yet, and comes back here.
+        if target.tick.is_some_and(|(earlier, _)| earlier <= due) {
+            return;
+        }
+        let mut at = due;
+        if chance(&mut self.rng, self.weather.late_tick) {
+            self.fired("late tick");
+            at += up_to(&mut self.rng, self.weather.late_tick_max);
+        }
+        let target = &mut self.nodes[node];
+        target.tick = Some((due, at));
+        self.queue.push(at, Event::Tick { node, boot: target.boot });
+    }
+
+    pub(super) fn show_state(&mut self, node: usize, why: Option<&'static str>) {
+        let target = &mut self.nodes[node];
+        let Some(Shown { role, term, leader, last, persisted, commit, applied }) = target.show() else { return };
+        let id = target.id.0;
+        self.trace.event(id, || What::State { role, term, leader, last, persisted, commit, applied, why });
+    }
+}
+
+/// The number of a read among the requests that a trace shows: proposals have theirs below.
+pub(super) fn request_of_read(read: u64) -> u64 {
+    (1 << 40) + read
+}

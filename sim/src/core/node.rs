@@ -1,0 +1,159 @@
+//! A node: a core, its disk, its clock, its state machine, and what a driver keeps between them.
+
+use std::collections::VecDeque;
+
+use quorate::raft::{Config, Entry, Envelope, Membership, Raft, Write, WriteSeq};
+use quorate::types::{Index, NodeId};
+
+use super::clock::{Clock, Instant};
+use super::disk::Disk;
+use super::queue::Event;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Node {
+    pub(super) id: NodeId,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    /// The clock's rate, in parts of a million.
+    pub(super) rate: u64,
+    pub(super) disk: Disk,
+    /// `None` while it is down.
+    pub(super) raft: Option<Raft>,
+    /// How often it was started.
+    pub(super) boot: u64,
+    /// Handed out and not on disk yet.
+    pub(super) writing: VecDeque<Write>,
+    /// How many of `writing` the fsync under way covers.
+    pub(super) syncing: Option<usize>,
+    /// Fsyncs do not return.
+    pub(super) is_hung: bool,
+    /// An fsync would have returned.
+    pub(super) is_stalled: bool,
+    /// The last write on disk, and the last of which the core was told or is about to be.
+    pub(super) synced: WriteSeq,
+    pub(super) told: WriteSeq,
+    /// Handed out to be applied, oldest first.
+    pub(super) applying: VecDeque<Vec<Entry>>,
+    /// When the last of them will be applied: batches are applied in order.
+    pub(super) applied_at: Instant,
+    /// The state machine: the last entry it took.
+    pub(super) applied: Index,
+    /// It gets no processor: what comes waits.
+    pub(super) is_paused: bool,
+    pub(super) mail: Vec<(u64, Envelope)>,
+    pub(super) deferred: Vec<Event>,
+    /// The deadline that the next `Tick` event is for, and when that will come.
+    pub(super) tick: Option<(Instant, Instant)>,
+    /// A `Collect` event will come.
+    pub(super) is_collected_later: bool,
+    /// The state that the trace has shown last.
+    pub(super) shown: Option<Shown>,
+}
+
+/// What a trace shows of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) role: &'static str,
+    pub(super) term: u64,
+    pub(super) leader: Option<u64>,
+    pub(super) last: u64,
+    pub(super) persisted: u64,
+    pub(super) commit: u64,
+    pub(super) applied: u64,
+}
+
+impl Node {
+    /// A member of a new group, not started yet.
+    pub(super) fn new(config: Config, membership: Membership, rate: u64) -> Node {
+        Node {
+            id: config.id,
+            clock: Clock::new(0, quorate::types::Monotonic(0), rate),
+            config,
+            rate,
+            disk: Disk::new(membership),
+            raft: None,
+            boot: 0,
+            writing: VecDeque::new(),
+            syncing: None,
+            is_hung: false,
+            is_stalled: false,
+            synced: WriteSeq(0),
+            told: WriteSeq(0),
+            applying: VecDeque::new(),
+            applied_at: 0,
+            applied: Index(0),
+            is_paused: false,
+            mail: Vec::new(),
+            deferred: Vec::new(),
+            tick: None,
+            is_collected_later: false,
+            shown: None,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its core; `None` while it is down.
+    pub fn raft(&self) -> Option<&Raft> {
+        self.raft.as_ref()
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The last entry that its state machine took.
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// Whether it is up and gets a processor.
+    pub fn is_running(&self) -> bool {
+        self.raft.is_some() && !self.is_paused
+    }
+
+    /// Whether it is up and frozen.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Whether its fsyncs do not return.
+    pub fn is_hung(&self) -> bool {
+        self.is_hung
+    }
+
+    /// Forgets what is not on disk.
+    pub(super) fn lose_memory(&mut self) {
+        self.raft = None;
+        self.writing.clear();
+        self.syncing = None;
+        self.is_hung = false;
+        self.is_stalled = false;
+        self.applying.clear();
+        self.is_paused = false;
+        self.mail.clear();
+        self.deferred.clear();
+        self.tick = None;
+        self.is_collected_later = false;
+    }
+
+    /// What the trace should show of it now, if that has changed.
+    pub(super) fn show(&mut self) -> Option<Shown> {
+        let raft = self.raft.as_ref()?;
+        let shown = Shown {
+            role: raft.role().name(),
+            term: raft.term().0,
+            leader: raft.leader().map(|id| id.0),
+            last: raft.last_index().0,
+            persisted: raft.persisted_index().0,
+            commit: raft.commit().0,
+            applied: raft.applied_index().0,
+        };
+        (self.shown.replace(shown) != Some(shown)).then_some(shown)
+    }
+}

@@ -1,0 +1,83 @@
+//! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end.
+//!
+//! What a core believes to be on its disk is there: where the disk can be looked at, it is.
+
+use quorate::raft::Raft;
+use quorate::types::{Index, NodeId};
+
+use super::{Disks, Invariant, Seen};
+use crate::Violation;
+
+/// Needs no memory.
+#[derive(Debug)]
+pub struct Watermarks;
+
+/// One node's watermarks.
+#[derive(Clone, Copy, Debug)]
+struct Marks {
+    purged: Index,
+    applied: Index,
+    commit: Index,
+    persisted: Index,
+    last: Index,
+}
+
+impl Marks {
+    fn of(raft: &Raft) -> Marks {
+        Marks {
+            purged: raft.purged().0,
+            applied: raft.applied_index(),
+            commit: raft.commit(),
+            persisted: raft.persisted_index(),
+            last: raft.last_index(),
+        }
+    }
+
+    fn are_in_order(self) -> bool {
+        self.purged <= self.applied
+            && self.applied <= self.commit.min(self.persisted)
+            && self.commit.max(self.persisted) <= self.last
+    }
+}
+
+impl Invariant for Watermarks {
+    fn name(&self) -> &'static str {
+        "watermark order"
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let marks = Marks::of(seen.raft);
+        if marks.are_in_order() { Ok(()) } else { Err(format!("{} has {marks:?}", seen.node)) }
+    }
+
+    fn attest(&mut self, raft: &Raft, node: NodeId, disks: &dyn Disks) -> Result<(), Violation> {
+        let persisted = raft.persisted_index();
+        match raft.term_at(persisted) {
+            Some(term) if persisted > raft.purged().0 && !disks.holds(node, persisted, term) => Err(format!(
+                "{node} believes that entry {persisted} of term {term} is on its disk, and it is not"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disorder_is_found() {
+        let marks = |purged, applied, commit, persisted, last| {
+            let [purged, applied, commit, persisted, last] =
+                [purged, applied, commit, persisted, last].map(Index);
+            Marks { purged, applied, commit, persisted, last }.are_in_order()
+        };
+        assert!(marks(1, 2, 3, 4, 5));
+        assert!(marks(1, 2, 4, 3, 5), "a quorum may do without this disk");
+        assert!(!marks(3, 2, 3, 4, 5), "purged and not applied");
+        assert!(!marks(1, 4, 3, 4, 5), "applied and not committed");
+        assert!(!marks(1, 4, 5, 3, 5), "applied and not on disk");
+        assert!(!marks(1, 2, 6, 4, 5), "committed and not there");
+        assert!(!marks(1, 2, 3, 6, 5), "on disk and not there");
+    }
+}
