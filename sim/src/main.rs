@@ -20,6 +20,8 @@ enum Command {
     /// Whole nodes, from REST to disk, with network, disk, process and clock faults.
     #[cfg(feature = "cluster")]
     Cluster(quorate_sim::cluster::command::Arguments),
+    /// Bugs on purpose: breaks a copy of the product, one hazard at a time, and looks whether the simulators find it.
+    Mutants(quorate_sim::mutants::command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Command::Core(arguments) => quorate_sim::core::command::run(&arguments),
         #[cfg(feature = "cluster")]
         Command::Cluster(arguments) => quorate_sim::cluster::command::run(&arguments),
+        Command::Mutants(arguments) => quorate_sim::mutants::command::run(&arguments),
     };
     // Standard output is gone: the exit code is all that is left to say.
     ended.unwrap_or(ExitCode::FAILURE)
