@@ -1,0 +1,454 @@
+//! The books on revisions: who owns which, and what the store was at each.
+//!
+//! A revision places a change in the one order of all changes, so most wrong answers show without a search. The ledger
+//! grows with every answer and judges each by what is known by then; in the end it judges all of them again by all that
+//! came to be known.
+//!
+//! What is known of a key is its changes by revision: those that were acknowledged, and those that a read found. Between
+//! them lie *gaps*: revisions that nobody is known to own. Each is owned by a write of unknown outcome, or else something
+//! took a revision that had no right to. Where an answer can only be true if some unknown write lies in between, the
+//! ledger asks for an unknown write that began early enough, of the right kind, and a gap for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::REVISION_EMPTY;
+use super::call::{Call, Outcome};
+use super::operations::{Before, Effect, Fact};
+use super::value::{Found, Key, Value};
+
+/// What is known of all revisions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    /// The newest revision of the store that an answer carried.
+    floor: u64,
+    /// Who owns a revision.
+    owners: BTreeMap<u64, Key>,
+    shelves: BTreeMap<Key, Shelf>,
+    /// The keys of the shelves.
+    keys: BTreeSet<Key>,
+    /// The first thing that was wrong.
+    wrong: Option<String>,
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug, Default)]
+struct Shelf {
+    /// Its changes.
+    changes: BTreeMap<u64, Change>,
+    /// Its writes, by what they write.
+    puts: BTreeMap<Value, Puts>,
+    /// Deletes that may take effect, or may have.
+    erases: Vec<Open>,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    /// `None`: it was deleted.
+    value: Option<Value>,
+    /// The call that was told that it did this; `None` if a read found it.
+    by: Option<usize>,
+}
+
+/// All writes of one value to one key.
+#[derive(Clone, Debug, Default)]
+struct Puts {
+    /// Those that may take effect, or may have.
+    open: Vec<Open>,
+    /// Where the value was found, where no acknowledged write explains it. Each takes one of `open`.
+    found: BTreeSet<u64>,
+    /// Those that have no effect, by what their clients were told.
+    refused: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    id: usize,
+    begun: u64,
+    floor: u64,
+}
+
+impl Ledger {
+    /// The newest revision of the store that anybody was told.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The keys that writes were sent for.
+    pub fn keys(&self) -> &BTreeSet<Key> {
+        &self.keys
+    }
+
+    /// A call begins.
+    pub fn begun(&mut self, call: &Call) {
+        let open = Open { id: call.id, begun: call.begun, floor: call.floor };
+        let facts = call.operation.facts(None, &self.keys).expect("without an answer nothing can be wrong");
+        let mut keys = Vec::new();
+        for Fact { key, effect, .. } in facts {
+            let shelf = self.shelves.entry(key.clone()).or_default();
+            match effect {
+                Some(Effect::Put(value)) => shelf.puts.entry(value.clone()).or_default().open.push(open),
+                Some(Effect::Erase) => shelf.erases.push(open),
+                None => {}
+            }
+            keys.push(key.clone());
+        }
+        self.keys.extend(keys);
+    }
+
+    /// A call ended.
+    pub fn ended(&mut self, call: &Call) -> Result<(), String> {
+        let result = self.learn(call);
+        if let Err(why) = &result {
+            self.wrong.get_or_insert_with(|| format!("{why}: {call}"));
+        }
+        result
+    }
+
+    fn learn(&mut self, call: &Call) -> Result<(), String> {
+        match &call.outcome {
+            Outcome::Unknown(_) => return Ok(()),
+            Outcome::NotApplied(_) => return self.close(call),
+            Outcome::Done(_) => {}
+        }
+        let answer = call.answer().expect("it is done");
+        let keys = std::mem::take(&mut self.keys);
+        let result = self.learn_answer(call, &keys);
+        self.keys = keys;
+        self.floor = self.floor.max(answer.store());
+        result
+    }
+
+    fn learn_answer(&mut self, call: &Call, keys: &BTreeSet<Key>) -> Result<(), String> {
+        let answer = call.answer().expect("it is done");
+        check_order(call)?;
+        let facts = call.operation.facts(Some(answer), keys)?;
+        for fact in &facts {
+            if let (Some(effect), Some(revision)) = (fact.effect, answer.own()) {
+                self.place(fact.key, effect, revision, Some(call.id))?;
+            }
+        }
+        self.close(call)?;
+        for fact in &facts {
+            if let Before::Is(Found { value, revision }) = fact.before {
+                self.place(fact.key, Effect::Put(value), *revision, None)?;
+            }
+        }
+        facts.iter().try_for_each(|fact| self.judge(call, fact, None))
+    }
+
+    /// A write has its outcome: it may not take effect any more, or has at the place that it was given.
+    fn close(&mut self, call: &Call) -> Result<(), String> {
+        let facts = call.operation.facts(None, &self.keys)?;
+        let took_effect = call.answer().is_some_and(|answer| answer.own().is_some());
+        for Fact { key, effect, .. } in facts {
+            let shelf = self.shelves.get_mut(key).expect("its call began");
+            match effect {
+                Some(Effect::Put(value)) => {
+                    let puts = shelf.puts.get_mut(value).expect("its call began");
+                    puts.open.retain(|open| open.id != call.id);
+                    if !took_effect {
+                        puts.refused.push(call.id);
+                    }
+                    puts.check(key, value)?;
+                }
+                Some(Effect::Erase) => shelf.erases.retain(|open| open.id != call.id),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a change at its revision: one that `by` was told of, or one that a read found.
+    fn place(
+        &mut self,
+        key: &Key,
+        effect: Effect<'_>,
+        revision: u64,
+        by: Option<usize>,
+    ) -> Result<(), String> {
+        if revision <= REVISION_EMPTY {
+            return Err(format!("a change of {key} at revision {revision}, which an empty store has"));
+        }
+        let owner = self.owners.entry(revision).or_insert_with(|| key.clone());
+        if owner != key {
+            return Err(format!("revision {revision} belongs to {owner} and to {key}"));
+        }
+        let value = match effect {
+            Effect::Put(value) => Some(value.clone()),
+            Effect::Erase => None,
+        };
+        let shelf = self.shelves.entry(key.clone()).or_default();
+        match shelf.changes.get_mut(&revision) {
+            Some(change) if change.value != value => {
+                return Err(format!(
+                    "revision {revision} of {key} is {}, and is {}",
+                    shown(change.value.as_ref()),
+                    shown(value.as_ref())
+                ));
+            }
+            Some(Change { by: Some(owner), .. }) => {
+                if let Some(by) = by {
+                    return Err(format!("revision {revision} was given to #{owner} and to #{by}"));
+                }
+            }
+            Some(change) => {
+                change.by = by;
+                if let (Some(value), Some(_)) = (&value, by) {
+                    shelf.puts.entry(value.clone()).or_default().found.remove(&revision);
+                }
+            }
+            None => {
+                if let (Some(value), None) = (&value, by) {
+                    shelf.puts.entry(value.clone()).or_default().find(key, value, revision)?;
+                }
+                shelf.changes.insert(revision, Change { value, by });
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges everything again by all that is known, and that no revision was taken without right.
+    pub fn check(&self, calls: &[Call]) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let gaps = self.gaps()?;
+        for call in calls {
+            if let Some(answer) = call.answer() {
+                check_order(call)?;
+                for fact in call.operation.facts(Some(answer), &self.keys)? {
+                    self.judge(call, &fact, Some(&gaps)).map_err(|why| format!("{why}: {call}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The revisions that nobody is known to own. Each must have an unknown write to itself that may have taken it: one
+    /// that began before anybody was told of a revision as high.
+    fn gaps(&self) -> Result<Vec<u64>, String> {
+        let mut floors: Vec<u64> = Vec::new();
+        for shelf in self.shelves.values() {
+            floors.extend(shelf.erases.iter().map(|open| open.floor));
+            for puts in shelf.puts.values() {
+                let mut open: Vec<u64> = puts.open.iter().map(|open| open.floor).collect();
+                open.sort_unstable();
+                // Which of them were found is not known where there are several: leave those that may take more.
+                floors.extend(&open[..open.len() - puts.found.len()]);
+            }
+        }
+        floors.sort_unstable();
+        let newest = self.owners.keys().next_back().copied().unwrap_or(0).max(self.floor);
+        let room = (newest.saturating_sub(REVISION_EMPTY)).saturating_sub(self.owners.len() as u64);
+        if room > floors.len() as u64 {
+            return Err(format!(
+                "{room} revisions up to {newest} belong to no write, and only {} writes are of unknown outcome",
+                floors.len()
+            ));
+        }
+        let gaps: Vec<u64> =
+            (REVISION_EMPTY + 1..=newest).filter(|revision| !self.owners.contains_key(revision)).collect();
+        for (before, gap) in gaps.iter().enumerate() {
+            if floors.partition_point(|floor| floor < gap) <= before {
+                return Err(format!(
+                    "revision {gap} belongs to no write: no write of unknown outcome is left that began before it was \
+                     taken"
+                ));
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// Judges what a done call says of a key. Without `gaps` not all owners are known yet.
+    fn judge(&self, call: &Call, fact: &Fact<'_>, gaps: Option<&[u64]>) -> Result<(), String> {
+        let key = fact.key;
+        let Some(shelf) = self.shelves.get(key) else {
+            // Nobody ever wrote to it.
+            let is_absent = matches!(fact.before, Before::Absent | Before::Anything)
+                || matches!(fact.before, Before::NotAt(revision) if revision > 0);
+            let holds = is_absent && fact.condition.unwrap_or(0) == 0;
+            return if holds { Ok(()) } else { Err(format!("nobody ever wrote {key}")) };
+        };
+        let answer = call.answer().expect("only done calls are judged");
+        // A change saw the store as it was before it.
+        let at = answer.store() - u64::from(fact.effect.is_some());
+        let until = call.ended.expect("it is done");
+        let room = Room { shelf, at, until, gaps };
+        if let Some(revision) = fact.condition {
+            room.is_at(revision, &self.owners)
+                .map_err(|why| format!("done though its condition does not hold: {why} ({key})"))?;
+        }
+        match fact.before {
+            Before::Anything => Ok(()),
+            Before::Present => {
+                room.is_present().map_err(|why| format!("{key} was not there to delete: {why}"))
+            }
+            Before::Absent => room.is_absent().map_err(|why| format!("{key} is missing at @{at}: {why}")),
+            Before::Is(found) => room
+                .is_newest(found.revision)
+                .map_err(|why| format!("{key} shows {found} while the store is at @{at}: {why}")),
+            Before::NotAt(revision) => room
+                .is_not_at(revision)
+                .map_err(|why| format!("refused though its condition holds: {why} ({key})")),
+        }
+    }
+}
+
+/// An answer is never older than what was known before its request began, unless it was asked to be stale.
+fn check_order(call: &Call) -> Result<(), String> {
+    let answer = call.answer().expect("it is done");
+    let (store, floor) = (answer.store(), call.floor);
+    if store < REVISION_EMPTY {
+        return Err("an answer without the store's revision".to_owned());
+    }
+    if let Some(own) = answer.own().filter(|own| *own <= floor) {
+        return Err(format!("a write at revision {own}, but the store was at @{floor} before it began"));
+    }
+    if call.operation.is_fresh() && store < floor {
+        let name = if call.operation.is_write() { "answer" } else { "read" };
+        return Err(format!("stale {name}: the store at @{store}, but @{floor} was known before it began"));
+    }
+    Ok(())
+}
+
+impl Puts {
+    /// The value was found at a revision that no acknowledged write owns.
+    fn find(&mut self, key: &Key, value: &Value, revision: u64) -> Result<(), String> {
+        if !self.open.is_empty() && self.open.iter().all(|open| open.floor >= revision) {
+            let id = self.open[0].id;
+            return Err(format!(
+                "{key} = {value} at revision {revision}, taken before its write #{id} began"
+            ));
+        }
+        self.found.insert(revision);
+        self.check(key, value)
+    }
+
+    /// Each revision at which the value is found needs a write of its own.
+    fn check(&self, key: &Key, value: &Value) -> Result<(), String> {
+        let Some(last) = self.found.last().filter(|_| self.found.len() > self.open.len()) else {
+            return Ok(());
+        };
+        let why = match (self.refused.first(), self.open.len()) {
+            (Some(id), 0) => format!("whose write #{id} was not applied"),
+            (_, 0) => "which no write left there: nobody wrote it, or it is there twice".to_owned(),
+            (_, open) => {
+                format!("one of {} places for {open} writes: a write took effect twice", self.found.len())
+            }
+        };
+        Err(format!("phantom: {key} = {value} at revision {last}, {why}"))
+    }
+
+    /// Those that may still explain something: where all were found, none.
+    fn unexplained(&self) -> &[Open] {
+        if self.found.len() >= self.open.len() { &[] } else { &self.open }
+    }
+}
+
+/// A key as it was at one revision of the store, and what may be unknown of it.
+struct Room<'a> {
+    shelf: &'a Shelf,
+    at: u64,
+    /// Calls that began later cannot have mattered.
+    until: u64,
+    gaps: Option<&'a [u64]>,
+}
+
+impl Room<'_> {
+    /// The newest change that is known.
+    fn newest(&self) -> Option<(u64, &Change)> {
+        self.shelf.changes.range(..=self.at).next_back().map(|(revision, change)| (*revision, change))
+    }
+
+    fn is_newest(&self, revision: u64) -> Result<(), String> {
+        if revision > self.at {
+            return Err("the key is newer than the store".to_owned());
+        }
+        match self.newest() {
+            Some((newest, change)) if newest > revision => Err(told(newest, change)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_absent(&self) -> Result<(), String> {
+        match self.newest() {
+            Some((revision, change)) if change.value.is_some() && !self.may_erase(revision) => {
+                Err(format!("{}, and nothing can have deleted it since", told(revision, change)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_present(&self) -> Result<(), String> {
+        match self.newest() {
+            Some((_, Change { value: Some(_), .. })) => Ok(()),
+            Some((revision, change)) if !self.may_put(revision) => Err(told(revision, change)),
+            None if !self.may_put(0) => Err("nobody had written it".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_at(&self, revision: u64, owners: &BTreeMap<u64, Key>) -> Result<(), String> {
+        if revision == 0 {
+            return self.is_absent();
+        }
+        self.is_newest(revision)?;
+        match self.newest() {
+            Some((newest, change)) if newest == revision => {
+                change.value.as_ref().map(|_| ()).ok_or_else(|| told(newest, change))
+            }
+            // Not known yet: an unknown write may own it, unless it is somebody else's.
+            newest => {
+                let is_free = !owners.contains_key(&revision);
+                if is_free && self.may_put(newest.map_or(0, |(newest, _)| newest)) {
+                    return Ok(());
+                }
+                Err(format!("no write of this key can be at @{revision}"))
+            }
+        }
+    }
+
+    fn is_not_at(&self, revision: u64) -> Result<(), String> {
+        match self.newest() {
+            None if revision == 0 && !self.may_put(0) => Err("nobody had written it".to_owned()),
+            Some((newest, change @ Change { value: None, .. })) if revision == 0 && !self.may_put(newest) => {
+                Err(told(newest, change))
+            }
+            Some((newest, change @ Change { value: Some(_), .. })) if newest == revision => {
+                if self.may_put(newest) || self.may_erase(newest) {
+                    return Ok(());
+                }
+                Err(format!("{}, and nothing can have changed it since", told(newest, change)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_put(&self, above: u64) -> bool {
+        let mut open = self.shelf.puts.values().flat_map(Puts::unexplained);
+        open.any(|open| self.may(open, above))
+    }
+
+    fn may_erase(&self, above: u64) -> bool {
+        self.shelf.erases.iter().any(|open| self.may(open, above))
+    }
+
+    /// Whether an unknown write may have taken a revision above `above`, as far up as we look.
+    fn may(&self, open: &Open, above: u64) -> bool {
+        let above = above.max(open.floor);
+        if open.begun >= self.until || above >= self.at {
+            return false;
+        }
+        let Some(gaps) = self.gaps else { return true };
+        gaps.get(gaps.partition_point(|gap| *gap <= above)).is_some_and(|gap| *gap <= self.at)
+    }
+}
+
+fn told(revision: u64, change: &Change) -> String {
+    let by = change.by.map_or_else(|| "a read found".to_owned(), |by| format!("#{by} left"));
+    format!("{by} {} at @{revision}", shown(change.value.as_ref()))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "absent".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,229 @@
+//! What a client can ask: one file for each operation.
+//!
+//! An operation says two things of itself. [`Operation::facts`]: what an answer claims about single keys, or, without an
+//! answer, what the operation may do to them; ledger and search know nothing else of it. And whether an answer is well
+//! formed at all: that needs no other call. A new operation is a file, a variant here, and an answer if it has one of
+//! its own.
+
+mod delete;
+mod get;
+mod list;
+mod set;
+
+pub use self::delete::Delete;
+pub use self::get::Get;
+pub use self::list::{List, Pair};
+pub use self::set::Set;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::value::{Found, Key, Value};
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As of some instant between request and answer.
+    Linearizable,
+    /// As of whatever the node has applied.
+    Stale,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Read a key.
+    Get(Get),
+    /// Write a key.
+    Set(Set),
+    /// Delete a key.
+    Delete(Delete),
+    /// Read a page of keys.
+    List(List),
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Get`].
+    Got {
+        /// The key, if it is there.
+        found: Option<Found>,
+        /// The store's revision when it was read.
+        store: u64,
+    },
+    /// To [`Set`].
+    Written {
+        /// The write's own revision.
+        revision: u64,
+    },
+    /// To [`Delete`].
+    Deleted {
+        /// Whether the key was there.
+        existed: bool,
+        /// The write's own revision if it was, else the store's.
+        revision: u64,
+    },
+    /// To a conditional write: the key was not at the revision it named. Nothing was changed.
+    ConditionFailed {
+        /// The store's revision when that was found.
+        store: u64,
+    },
+    /// To [`List`].
+    Listed {
+        /// The pairs.
+        pairs: Vec<Pair>,
+        /// Whether further keys follow.
+        more: bool,
+        /// The store's revision when they were read.
+        store: u64,
+    },
+}
+
+/// What a call says of one key, or may do to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fact<'a> {
+    pub key: &'a Key,
+    /// What the key was just before.
+    pub before: Before<'a>,
+    /// The revision the key was at just before, where the call named one: 0 if absent.
+    pub condition: Option<u64>,
+    /// What it is after, where the call changed it.
+    pub effect: Option<Effect<'a>>,
+}
+
+/// What a key was just before a call, as far as the call tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before<'a> {
+    Anything,
+    Present,
+    Absent,
+    Is(&'a Found),
+    /// Not last changed at this revision; 0: not absent.
+    NotAt(u64),
+}
+
+/// What a call did to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect<'a> {
+    Put(&'a Value),
+    Erase,
+}
+
+impl Operation {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::Get(_) => "get",
+            Operation::Set(_) => "set",
+            Operation::Delete(_) => "delete",
+            Operation::List(_) => "list",
+        }
+    }
+
+    /// Whether it may change the store.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        match self {
+            Operation::Get(_) | Operation::List(_) => false,
+            Operation::Set(_) | Operation::Delete(_) => true,
+        }
+    }
+
+    /// Whether its answer must be as fresh as the request.
+    pub(super) fn is_fresh(&self) -> bool {
+        match self {
+            Operation::Get(get) => get.freshness == Freshness::Linearizable,
+            Operation::List(list) => list.freshness == Freshness::Linearizable,
+            Operation::Set(_) | Operation::Delete(_) => true,
+        }
+    }
+
+    /// What `answer` claims about keys; without one, what the operation does if it is executed and changes something.
+    /// `keys` are all that were ever written to.
+    ///
+    /// # Errors
+    /// Why the answer cannot be one to this operation, whatever the store holds.
+    pub(super) fn facts<'a>(
+        &'a self,
+        answer: Option<&'a Answer>,
+        keys: &'a BTreeSet<Key>,
+    ) -> Result<Vec<Fact<'a>>, String> {
+        let facts = match self {
+            Operation::Get(get) => get.facts(answer),
+            Operation::Set(set) => set.facts(answer),
+            Operation::Delete(delete) => delete.facts(answer),
+            Operation::List(list) => return list.facts(answer, keys),
+        };
+        facts.ok_or_else(|| "an answer of the wrong kind".to_owned())
+    }
+}
+
+impl Answer {
+    /// The store's revision when the call was executed: after it, if it changed something.
+    pub(super) fn store(&self) -> u64 {
+        match self {
+            Answer::Got { store, .. } | Answer::ConditionFailed { store } | Answer::Listed { store, .. } => {
+                *store
+            }
+            Answer::Written { revision } | Answer::Deleted { revision, .. } => *revision,
+        }
+    }
+
+    /// The revision that the call took for itself.
+    pub(super) fn own(&self) -> Option<u64> {
+        match self {
+            Answer::Written { revision } | Answer::Deleted { existed: true, revision } => Some(*revision),
+            Answer::Deleted { existed: false, .. }
+            | Answer::Got { .. }
+            | Answer::ConditionFailed { .. }
+            | Answer::Listed { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Get(get) => get.fmt(f),
+            Operation::Set(set) => set.fmt(f),
+            Operation::Delete(delete) => delete.fmt(f),
+            Operation::List(list) => list.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Got { found: Some(found), store } => write!(f, "{found}, store @{store}"),
+            Answer::Got { found: None, store } => write!(f, "absent, store @{store}"),
+            Answer::Written { revision } => write!(f, "done @{revision}"),
+            Answer::Deleted { existed: true, revision } => write!(f, "done @{revision}"),
+            Answer::Deleted { existed: false, revision } => write!(f, "was absent, store @{revision}"),
+            Answer::ConditionFailed { store } => write!(f, "condition failed, store @{store}"),
+            Answer::Listed { pairs, more, store } => {
+                let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
+                let more = if *more { ", more" } else { "" };
+                write!(f, "[{}]{more}, store @{store}", pairs.join(", "))
+            }
+        }
+    }
+}
+
+/// A condition in words.
+fn condition(f: &mut fmt::Formatter<'_>, condition: Option<u64>) -> fmt::Result {
+    match condition {
+        None => Ok(()),
+        Some(0) => write!(f, " if absent"),
+        Some(revision) => write!(f, " if @{revision}"),
+    }
+}
+
+fn freshness(f: &mut fmt::Formatter<'_>, freshness: Freshness) -> fmt::Result {
+    match freshness {
+        Freshness::Linearizable => Ok(()),
+        Freshness::Stale => write!(f, " stale"),
+    }
+}
