@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::operations::{Answer, Operation};
+use super::value::Key;
 
 /// What became of a call, as its client knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,16 @@ impl Call {
         match &self.outcome {
             Outcome::Done(answer) => Some(answer),
             Outcome::NotApplied(_) | Outcome::Unknown(_) => None,
+        }
+    }
+
+    /// If its answer says that more keys follow: after which, and which prefix they have.
+    pub(super) fn more_after(&self) -> Option<(&Key, &Key)> {
+        match (&self.operation, self.answer()) {
+            (Operation::List(list), Some(Answer::Listed { pairs, more: true, .. })) => {
+                pairs.last().map(|pair| (&pair.key, &list.prefix))
+            }
+            _ => None,
         }
     }
 }

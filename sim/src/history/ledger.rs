@@ -9,7 +9,9 @@
 //! took a revision that had no right to. Where an answer can only be true if some unknown write lies in between, the
 //! ledger asks for an unknown write that began early enough, of the right kind, and a gap for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Bound;
 
 use super::REVISION_EMPTY;
 use super::call::{Call, Outcome};
@@ -65,6 +67,8 @@ struct Open {
     id: usize,
     begun: u64,
     floor: u64,
+    condition: Option<u64>,
+    is_erase: bool,
 }
 
 impl Ledger {
@@ -80,11 +84,12 @@ impl Ledger {
 
     /// A call begins.
     pub fn begun(&mut self, call: &Call) {
-        let open = Open { id: call.id, begun: call.begun, floor: call.floor };
         let facts = call.operation.facts(None, &self.keys).expect("without an answer nothing can be wrong");
         let mut keys = Vec::new();
-        for Fact { key, effect, .. } in facts {
+        for Fact { key, effect, condition, .. } in facts {
             let shelf = self.shelves.entry(key.clone()).or_default();
+            let is_erase = effect == Some(Effect::Erase);
+            let open = Open { id: call.id, begun: call.begun, floor: call.floor, condition, is_erase };
             match effect {
                 Some(Effect::Put(value)) => shelf.puts.entry(value.clone()).or_default().open.push(open),
                 Some(Effect::Erase) => shelf.erases.push(open),
@@ -133,7 +138,21 @@ impl Ledger {
                 self.place(fact.key, Effect::Put(value), *revision, None)?;
             }
         }
-        facts.iter().try_for_each(|fact| self.judge(call, fact, None))
+        facts.iter().try_for_each(|fact| self.judge(call, fact, None))?;
+        self.judge_more(call, None)
+    }
+
+    /// A page that says more keys follow must be able to name one.
+    fn judge_more(&self, call: &Call, gaps: Option<&[u64]>) -> Result<(), String> {
+        let (Some(answer), Some((after, prefix))) = (call.answer(), call.more_after()) else { return Ok(()) };
+        let (at, until) = (answer.store(), call.ended.expect("it is done"));
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let mut following = self.shelves.range(range).take_while(|(key, _)| key.0.starts_with(&prefix.0));
+        let may_be = |shelf| Room { shelf, at, until, gaps, owners: &self.owners }.is_present().is_ok();
+        if following.any(|(_, shelf)| may_be(shelf)) {
+            return Ok(());
+        }
+        Err(format!("a page that says more keys follow {after}, but none can"))
     }
 
     /// A write has its outcome: it may not take effect any more, or has at the place that it was given.
@@ -219,44 +238,42 @@ impl Ledger {
                 for fact in call.operation.facts(Some(answer), &self.keys)? {
                     self.judge(call, &fact, Some(&gaps)).map_err(|why| format!("{why}: {call}"))?;
                 }
+                self.judge_more(call, Some(&gaps)).map_err(|why| format!("{why}: {call}"))?;
             }
         }
         Ok(())
     }
 
-    /// The revisions that nobody is known to own. Each must have an unknown write to itself that may have taken it: one
-    /// that began before anybody was told of a revision as high.
+    /// The revisions that nobody is known to own. Each must have an unknown write to itself that may have taken it.
     fn gaps(&self) -> Result<Vec<u64>, String> {
-        let mut floors: Vec<u64> = Vec::new();
+        let mut spans: Vec<(u64, u64)> = Vec::new();
         for shelf in self.shelves.values() {
-            floors.extend(shelf.erases.iter().map(|open| open.floor));
+            spans.extend(shelf.erases.iter().filter_map(|open| shelf.span(open, &self.owners)));
             for puts in shelf.puts.values() {
-                let mut open: Vec<u64> = puts.open.iter().map(|open| open.floor).collect();
-                open.sort_unstable();
                 // Which of them were found is not known where there are several: leave those that may take more.
-                floors.extend(&open[..open.len() - puts.found.len()]);
+                let mut open: Vec<&Open> = puts.open.iter().collect();
+                open.sort_unstable_by_key(|open| (open.condition.is_some(), open.floor));
+                let left = &open[..open.len() - puts.found.len()];
+                spans.extend(left.iter().filter_map(|open| shelf.span(open, &self.owners)));
             }
         }
-        floors.sort_unstable();
         let newest = self.owners.keys().next_back().copied().unwrap_or(0).max(self.floor);
         let room = (newest.saturating_sub(REVISION_EMPTY)).saturating_sub(self.owners.len() as u64);
-        if room > floors.len() as u64 {
+        if room > spans.len() as u64 {
             return Err(format!(
-                "{room} revisions up to {newest} belong to no write, and only {} writes are of unknown outcome",
-                floors.len()
+                "{room} revisions up to {newest} belong to no write, and only {} writes of unknown outcome may have \
+                 taken one",
+                spans.len()
             ));
         }
         let gaps: Vec<u64> =
             (REVISION_EMPTY + 1..=newest).filter(|revision| !self.owners.contains_key(revision)).collect();
-        for (before, gap) in gaps.iter().enumerate() {
-            if floors.partition_point(|floor| floor < gap) <= before {
-                return Err(format!(
-                    "revision {gap} belongs to no write: no write of unknown outcome is left that began before it was \
-                     taken"
-                ));
-            }
+        match unmatched(&gaps, spans) {
+            Some(gap) => Err(format!(
+                "revision {gap} belongs to no write: no write of unknown outcome is left that may have taken it"
+            )),
+            None => Ok(gaps),
         }
-        Ok(gaps)
     }
 
     /// Judges what a done call says of a key. Without `gaps` not all owners are known yet.
@@ -273,9 +290,9 @@ impl Ledger {
         // A change saw the store as it was before it.
         let at = answer.store() - u64::from(fact.effect.is_some());
         let until = call.ended.expect("it is done");
-        let room = Room { shelf, at, until, gaps };
+        let room = Room { shelf, at, until, gaps, owners: &self.owners };
         if let Some(revision) = fact.condition {
-            room.is_at(revision, &self.owners)
+            room.is_at(revision)
                 .map_err(|why| format!("done though its condition does not hold: {why} ({key})"))?;
         }
         match fact.before {
@@ -309,6 +326,50 @@ fn check_order(call: &Call) -> Result<(), String> {
         return Err(format!("stale {name}: the store at @{store}, but @{floor} was known before it began"));
     }
     Ok(())
+}
+
+impl Shelf {
+    /// Between which revisions, without these, an unknown write may have taken one; `None` if it cannot have taken any.
+    fn span(&self, open: &Open, owners: &BTreeMap<u64, Key>) -> Option<(u64, u64)> {
+        // A delete needs something to delete.
+        let other_put = || self.puts.values().flat_map(|puts| &puts.open).any(|put| put.id != open.id);
+        let was_put = || self.changes.values().any(|change| change.value.is_some());
+        if open.is_erase && !(other_put() || was_put()) {
+            return None;
+        }
+        match open.condition {
+            None => Some((open.floor, u64::MAX)),
+            Some(0) => (!open.is_erase).then_some((open.floor, u64::MAX)),
+            Some(revision) => {
+                let may_be = match self.changes.get(&revision) {
+                    Some(change) => change.value.is_some(),
+                    None => !owners.contains_key(&revision) && other_put(),
+                };
+                let next = self.changes.range(revision + 1..).next().map(|(next, _)| *next);
+                may_be.then_some((open.floor.max(revision), next.unwrap_or(u64::MAX)))
+            }
+        }
+    }
+}
+
+/// The first of `gaps` that is left over when each takes a span of its own that it lies in: of those, always the one
+/// that ends first.
+fn unmatched(gaps: &[u64], mut spans: Vec<(u64, u64)>) -> Option<u64> {
+    spans.sort_unstable();
+    let mut spans = spans.into_iter().peekable();
+    let mut ends = BinaryHeap::new();
+    for gap in gaps {
+        while let Some((_, end)) = spans.next_if(|(above, _)| above < gap) {
+            ends.push(Reverse(end));
+        }
+        while ends.peek().is_some_and(|Reverse(end)| end <= gap) {
+            ends.pop();
+        }
+        if ends.pop().is_none() {
+            return Some(*gap);
+        }
+    }
+    None
 }
 
 impl Puts {
@@ -352,6 +413,7 @@ struct Room<'a> {
     /// Calls that began later cannot have mattered.
     until: u64,
     gaps: Option<&'a [u64]>,
+    owners: &'a BTreeMap<u64, Key>,
 }
 
 impl Room<'_> {
@@ -388,7 +450,7 @@ impl Room<'_> {
         }
     }
 
-    fn is_at(&self, revision: u64, owners: &BTreeMap<u64, Key>) -> Result<(), String> {
+    fn is_at(&self, revision: u64) -> Result<(), String> {
         if revision == 0 {
             return self.is_absent();
         }
@@ -399,7 +461,7 @@ impl Room<'_> {
             }
             // Not known yet: an unknown write may own it, unless it is somebody else's.
             newest => {
-                let is_free = !owners.contains_key(&revision);
+                let is_free = !self.owners.contains_key(&revision);
                 if is_free && self.may_put(newest.map_or(0, |(newest, _)| newest)) {
                     return Ok(());
                 }
@@ -435,12 +497,13 @@ impl Room<'_> {
 
     /// Whether an unknown write may have taken a revision above `above`, as far up as we look.
     fn may(&self, open: &Open, above: u64) -> bool {
-        let above = above.max(open.floor);
-        if open.begun >= self.until || above >= self.at {
+        let Some((floor, below)) = self.shelf.span(open, self.owners) else { return false };
+        let (above, top) = (above.max(floor), self.at.min(below - 1));
+        if open.begun >= self.until || above >= top {
             return false;
         }
         let Some(gaps) = self.gaps else { return true };
-        gaps.get(gaps.partition_point(|gap| *gap <= above)).is_some_and(|gap| *gap <= self.at)
+        gaps.get(gaps.partition_point(|gap| *gap <= above)).is_some_and(|gap| *gap <= top)
     }
 }
 

@@ -36,6 +36,8 @@ mod keys;
 mod ledger;
 pub mod operations;
 mod search;
+#[cfg(test)]
+mod twin;
 mod value;
 
 pub use self::call::{Call, Outcome};

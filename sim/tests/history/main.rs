@@ -4,3 +4,4 @@
 mod bad;
 mod good;
 mod script;
+mod twin;
