@@ -80,6 +80,14 @@ pub enum What {
         /// Which, and on what.
         text: String,
     },
+    /// A fault is over: it pairs with the last open [`What::Fault`] of this kind on this node with this text, or, if there
+    /// is none with this text, with all open ones of this kind on this node.
+    Cured {
+        /// The kind that the fault had.
+        fault: &'static str,
+        /// Which, and on what.
+        text: String,
+    },
     /// A disk call.
     Disk {
         /// `write`, `sync`, ...

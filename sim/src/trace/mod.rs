@@ -10,6 +10,7 @@
 //! it, so that the first line where two runs differ names the call that made them differ.
 
 pub mod event;
+pub mod message;
 
 use std::collections::BTreeMap;
 use std::fmt;
