@@ -14,6 +14,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::trace::SharedTrace;
+use crate::trace::event::What;
 
 /// The layer.
 #[derive(Debug)]
@@ -61,6 +62,10 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Events {
         let mut fields = Fields::default();
         event.record(&mut fields);
         self.trace.record(&node, "log", format_args!("{} {fields}", metadata.level()), &[]);
+        let number = node.strip_prefix("node").and_then(|number| number.parse().ok()).unwrap_or(0);
+        self.trace.event(number, || What::Log {
+            text: format!("{} {}", metadata.level(), fields).trim_end().to_owned(),
+        });
     }
 }
 

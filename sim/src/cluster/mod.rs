@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod world;
 pub mod assembly;
 pub mod faults;
+pub mod flights;
 pub mod net;
 pub mod disk;
 pub mod state_file;

@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When, in simulated time since the run began.
     pub at: Duration,
@@ -19,8 +17,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A Raft message left.
     Sent {
@@ -130,8 +127,7 @@ pub enum What {
 }
 
 /// How a client's request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It was executed.
     Done,
