@@ -37,7 +37,7 @@ use crate::cluster::net::{Graves, HostNet, Wires};
 use crate::cluster::power::{Power, SharedPower};
 use crate::cluster::scenarios::Playing;
 use crate::cluster::watch::{Judge, SharedJudge, Watch};
-use crate::trace::{SharedTrace, Trace};
+use crate::trace::{About, SharedTrace, Trace};
 
 /// Where every node keeps its data, on its own disk.
 pub const DATA_DIR: &str = "/data";
@@ -132,6 +132,10 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
         Ok((result, simulated)) => (result, simulated),
         Err(panic) => (Err(format!("panic: {}", panic_text(&*panic))), Duration::ZERO),
     };
+    let violation = result.as_ref().err().cloned();
+    let (seed, nodes) = (options.seed, options.nodes);
+    let command = format!("cargo run --release -p quorate-sim -- cluster --seed {seed} --nodes {nodes}");
+    trace.describe(About { simulator: "cluster", seed, command, violation, ..About::default() });
     let flushed = trace.flush().map_err(|error| format!("the trace file: {error}"));
     Report {
         seed: options.seed,
@@ -313,6 +317,7 @@ impl World {
 
     /// Ends the run: every node loses its power first, so that no destructor has an effect.
     fn end(self) {
+        self.judge.end();
         self.trace.mute(true);
         self.nodes.values().for_each(|node| node.slot.power.borrow().cut());
     }
