@@ -77,8 +77,8 @@ pub enum What {
         /// Which, and on what.
         text: String,
     },
-    /// A fault is over: it pairs with the last open [`What::Fault`] of this kind on this node with this text, or, if there
-    /// is none with this text, with all open ones of this kind on this node.
+    /// A fault is over: the last open [`What::Fault`] of this kind on this node whose text begins with this one's, or, if
+    /// this text is empty, all open ones of this kind on this node.
     Cured {
         /// The kind that the fault had.
         fault: &'static str,

@@ -56,6 +56,8 @@ pub struct About {
     pub seed: u64,
     /// What to type to see it again.
     pub command: String,
+    /// What happened, and how often, besides what the trace itself has counted.
+    pub counters: Counters,
     /// How often each kind of fault fired, where the simulator counts them apart.
     pub faults: Counters,
     /// What went wrong, if anything.
@@ -192,8 +194,10 @@ impl Trace {
             Sink::Text { mut file, error: None } => file.flush(),
             Sink::Page { file, recording } => {
                 let mut out = BufWriter::new(file);
-                let Inner { about, counters, .. } = &*inner;
-                let header = page::Header { about, hash: inner.hasher.finish(), counters };
+                let mut counters = inner.counters.clone();
+                counters.extend(&inner.about.counters);
+                let header =
+                    page::Header { about: &inner.about, hash: inner.hasher.finish(), counters: &counters };
                 page::write(&mut out, &header, &recording)?;
                 out.flush()
             }

@@ -39,8 +39,9 @@ function draw(ctx, view, colours) {
   const ticks = timeTicks(view);
   drawGrid(ctx, view, colours, ticks);
   drawFaultShades(ctx, view, colours);
-  drawFlights(ctx, view, colours);
+  const labelled = drawFlights(ctx, view, colours);
   for (const node of layout.nodes) drawLane(ctx, view, colours, view.run.lanes.get(node), layout.y.get(node));
+  drawFlightLabels(ctx, view, colours, labelled);
   drawFaultTracks(ctx, view, colours);
   drawCalls(ctx, view, colours);
   drawRuler(ctx, view, colours, ticks);
@@ -98,6 +99,7 @@ function drawFaultShades(ctx, view, colours) {
   }
 }
 
+// Draws the messages; returns those that are few enough to be named.
 function drawFlights(ctx, view, colours) {
   const { run } = view, { flights, types } = run;
   const t1 = view.t0 + view.span;
@@ -119,11 +121,10 @@ function drawFlights(ctx, view, colours) {
     count++;
   });
   const alpha = count < 250 ? 0.95 : count < 1500 ? 0.7 : count < 5000 ? 0.45 : 0.32;
-  const placed = [];
   perType.forEach((list, type) => {
     if (list.length) drawFlightsOf(ctx, view, colours, colours.type(types[type]), list, alpha, count);
   });
-  if (count < 90 && !view.matches) perType.forEach((list) => drawFlightLabels(ctx, view, colours, list, placed));
+  return count < 120 ? perType.flat().filter((f) => !view.matches || isFlightFound(view, f)) : [];
 }
 
 function isFlightFound(view, f) {
@@ -178,34 +179,36 @@ function addHead(ctx, line) {
   ctx.closePath();
 }
 
-// Names along the lines, where there is room for them.
-function drawFlightLabels(ctx, view, colours, list, placed) {
-  const { run } = view;
+// Names along the lines, where there is room between the lanes and beside other names.
+function drawFlightLabels(ctx, view, colours, list) {
+  const { run, layout } = view, placed = [];
+  for (const node of layout.nodes) placed.push({ x: 0, y: layout.y.get(node) + LANE / 2, w: Infinity, h: LANE / 2 - 6 });
   ctx.font = SMALL;
   for (const f of list) {
     const line = lineOf(view, f);
     if (!line) continue;
-    const row = run.rows[run.flights.row[f]];
-    const name = run.names[row[5]], length = Math.hypot(line.x1 - line.x0, line.y1 - line.y0);
-    let text = `${name} ${briefly(row[7])}`.trim();
-    let wide = ctx.measureText(text).width;
-    if (wide > length - 40) { text = name; wide = ctx.measureText(text).width; }
-    if (wide > length - 24) continue;
-    const x = (line.x0 + line.x1) / 2, y = (line.y0 + line.y1) / 2;
-    const slant = Math.abs(line.y1 - line.y0) / length;
-    const box = { x, y, w: wide * (1 - slant) / 2 + 8, h: wide * slant / 2 + 8 };
-    if (placed.some((other) => Math.abs(other.x - x) < other.w + box.w && Math.abs(other.y - y) < other.h + box.h)) continue;
-    placed.push(box);
-    ctx.save();
-    ctx.translate(x, y);
-    ctx.rotate(Math.atan2(line.y1 - line.y0, line.x1 - line.x0));
-    ctx.fillStyle = colours.of('--ground');
-    ctx.globalAlpha = 0.8;
-    ctx.fillRect(-wide / 2 - 3, -7, wide + 6, 14);
-    ctx.globalAlpha = 1;
-    ctx.fillStyle = colours.type(name);
-    ctx.fillText(text, -wide / 2, 0.5);
-    ctx.restore();
+    const row = run.rows[run.flights.row[f]], name = run.names[row[5]];
+    const wide = line.x1 - line.x0, tall = line.y1 - line.y0, length = Math.hypot(wide, tall);
+    for (const text of [`${name} ${briefly(row[7])}`.trim(), name]) {
+      const size = ctx.measureText(text).width;
+      const box = { w: (size * Math.abs(wide) / length) / 2 + 7, h: (size * Math.abs(tall) / length) / 2 + 6 };
+      const spot = [0.5, 0.3, 0.7, 0.18, 0.82].map((part) => ({ ...box, x: line.x0 + wide * part, y: line.y0 + tall * part }))
+        .find(({ x, y, w, h }) => size < length * 0.9 && x > GUTTER && x < view.width &&
+          !placed.some((other) => Math.abs(other.x - x) < other.w + w && Math.abs(other.y - y) < other.h + h));
+      if (!spot) continue;
+      placed.push(spot);
+      ctx.save();
+      ctx.translate(spot.x, spot.y);
+      ctx.rotate(Math.atan2(tall, wide));
+      ctx.fillStyle = colours.of('--ground');
+      ctx.globalAlpha = 0.85;
+      ctx.fillRect(-size / 2 - 3, -6.5, size + 6, 13);
+      ctx.globalAlpha = 1;
+      ctx.fillStyle = colours.type(name);
+      ctx.fillText(text, -size / 2, 0.5);
+      ctx.restore();
+      break;
+    }
   }
 }
 
@@ -214,7 +217,7 @@ function briefly(fields) {
   const parts = fields.split(', ');
   const entries = parts.find((part) => /^entr/.test(part));
   if (entries) return entries.replace(/ \(\d+ B\)/, '').replace(/^entr(y|ies) /, '').replace(/@\d+/g, '');
-  return /^prev|^round|^request/.test(parts[0]) ? '' : parts[0].slice(0, 24);
+  return /^(prev|round|request|session)/.test(parts[0]) ? '' : parts[0].slice(0, 24);
 }
 
 function drawLane(ctx, view, colours, lane, y) {

@@ -163,7 +163,7 @@ function flightsBetween(run, t0, t1, each) {
 
 // Faults: spans where their end was told, instants otherwise, packed into as few tracks as they need.
 function readFaults(run) {
-  const open = new Map();
+  const { about } = run, open = new Map();
   for (let i = 0; i < run.count; i++) {
     const row = run.rows[i];
     if (row[2] !== FAULT && row[2] !== CURED) continue;
@@ -176,10 +176,9 @@ function readFaults(run) {
       open.get(key).push(fault);
     } else {
       let list = open.get(key) || [];
-      const same = list.filter((fault) => fault.text === row[4]);
-      if (same.length) list = same.slice(-1);
-      if (!list.length) {
-        // It began before the recording.
+      if (row[4]) list = list.filter((fault) => fault.text.startsWith(row[4])).slice(-1);
+      if (!list.length && about.let_go > 0 && row[4]) {
+        // It began before what was kept.
         const fault = { row: i, end: i, node: row[1], kind, text: row[4], t0: run.start, t1: run.time[i], track: -1 };
         run.faults.push(fault);
         list = [fault];
@@ -192,7 +191,7 @@ function readFaults(run) {
       open.set(key, (open.get(key) || []).filter((fault) => !list.includes(fault)));
     }
   }
-  // A kind that is cured now and then lasts, also where its cure never came.
+  // A kind that has a cure now and then lasts, also where the cure never came.
   const lasting = new Set(run.faults.filter((fault) => fault.end >= 0).map((fault) => fault.kind));
   for (const fault of run.faults) {
     if (fault.end < 0 && lasting.has(fault.kind)) fault.t1 = run.end;
@@ -243,7 +242,7 @@ function readRequests(run) {
     if (!tracks) clients.set(request.client, tracks = []);
     let track = tracks.find((list) => list[list.length - 1].t1 <= request.t0);
     if (!track) {
-      if (tracks.length < 4) tracks.push(track = []); else track = tracks[3];
+      if (tracks.length < 3) tracks.push(track = []); else track = tracks[2];
     }
     track.push(request);
   }

@@ -1,6 +1,6 @@
 // The view: which stretch of time is seen, what is filtered out, and where things lie on the canvas.
 
-const GUTTER = 86, RULER = 24, TRACK = 17, BAND = 20, WATER = 15, CALL = 15;
+const GUTTER = 86, RULER = 24, TRACK = 17, BAND = 18, WATER = 14, CALL = 15;
 const LANE = BAND + WATER;
 
 function makeView(run) {
@@ -95,8 +95,8 @@ function arrange(view) {
   const top = faults.y + faults.height;
   const rows = clients.length * CALL + 8;
   const room = view.height - top;
-  const least = nodes.length * (LANE + 42);
-  const clientsHeight = clients.length ? Math.min(rows, Math.max(room - least, Math.min(room * 0.34, rows), 5 * CALL)) + 20 : 0;
+  const least = nodes.length * (LANE + 60), spare = Math.max(room - least, 5 * CALL);
+  const clientsHeight = clients.length ? Math.min(rows, room * 0.36, spare) + 20 : 0;
   const clientsY = view.height - clientsHeight;
   const pitch = nodes.length ? Math.min((clientsY - top) / nodes.length, 190) : 0;
   const used = pitch * nodes.length;
