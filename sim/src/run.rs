@@ -228,9 +228,14 @@ fn explain(
     violation: &str,
 ) -> io::Result<()> {
     writeln!(out, "violation: {violation}")?;
+    writeln!(out, "reproduce: {}", reproduction(simulator, seed, seeds.calm))
+}
+
+/// What to type to run a seed again.
+pub fn reproduction(simulator: &dyn Simulator, seed: u64, calm: bool) -> String {
     let (name, options) = (simulator.name(), simulator.options());
-    let calm = if seeds.calm { " --calm" } else { "" };
-    writeln!(out, "reproduce: cargo run --release -p quorate-sim -- {name} --seed {seed}{calm}{options}")
+    let calm = if calm { " --calm" } else { "" };
+    format!("cargo run --release -p quorate-sim -- {name} --seed {seed}{calm}{options}")
 }
 
 /// What became of all seeds.

@@ -10,6 +10,7 @@ use super::story::{QUOTAS, Story};
 use super::swarm::{self, Swarm};
 use super::world::World;
 use crate::run::{self, CALM_OPERATIONS, Outcome, Seeds, Simulator};
+use crate::trace::About;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -86,6 +87,14 @@ impl Simulator for Arguments {
         if let Err(panic) = played {
             world.judge(Err(format!("panic: {}", message_of(&*panic))));
         }
+        world.trace.describe(About {
+            simulator: self.name(),
+            seed,
+            command: run::reproduction(self, seed, calm),
+            counters: world.counters(),
+            faults: world.faults().clone(),
+            violation: world.violation().cloned(),
+        });
         let flushed = world.trace.flush().map_err(|error| format!("trace: {error}"));
         world.judge(flushed);
         Outcome {

@@ -32,7 +32,6 @@ mod script;
 mod story;
 mod swarm;
 mod weather;
-mod words;
 mod world;
 
 pub use disk::Disk;

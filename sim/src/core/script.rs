@@ -101,13 +101,13 @@ impl World {
     /// Ends one cut.
     pub fn mend(&mut self, cut: CutId) {
         self.net.mend(cut);
-        self.trace.event(0, || What::Fault { fault: "mend", text: format!("{cut:?}") });
+        self.trace.event(0, || What::Cured { fault: "cut", text: format!("{cut:?}") });
     }
 
     /// Ends all faults: links are mended, fsyncs return, the frozen wake up, the dead start.
     pub fn heal(&mut self) {
         self.net.mend_all();
-        self.trace.event(0, || What::Fault { fault: "heal", text: "everything".to_owned() });
+        self.trace.event(0, || What::Cured { fault: "cut", text: String::new() });
         for id in self.ids() {
             self.recover(id);
         }
@@ -145,7 +145,7 @@ impl World {
     pub fn pause(&mut self, id: NodeId) {
         let node = &mut self.nodes[position(id)];
         node.is_paused = node.raft.is_some();
-        self.trace.event(id.0, || What::Fault { fault: "pause", text: format!("node {id}") });
+        self.trace.event(id.0, || What::Fault { fault: "pause", text: String::new() });
     }
 
     /// Wakes a node up: it reads its mail and judges its deadlines, in either order.
@@ -155,7 +155,7 @@ impl World {
         if !std::mem::take(&mut node.is_paused) {
             return;
         }
-        self.trace.event(id.0, || What::Fault { fault: "resume", text: format!("node {id}") });
+        self.trace.event(id.0, || What::Cured { fault: "pause", text: String::new() });
         let node = &mut self.nodes[at];
         let (mail, deferred) = (std::mem::take(&mut node.mail), std::mem::take(&mut node.deferred));
         let is_tick_first = self.rng.bool();
@@ -183,7 +183,7 @@ impl World {
     /// From now on a node's fsyncs do not return.
     pub fn hang(&mut self, id: NodeId) {
         self.nodes[position(id)].is_hung = true;
-        self.trace.event(id.0, || What::Fault { fault: "hung disk", text: format!("node {id}") });
+        self.trace.event(id.0, || What::Fault { fault: "hung disk", text: String::new() });
     }
 
     /// A node's fsyncs return again.
@@ -192,7 +192,7 @@ impl World {
         if !std::mem::take(&mut self.nodes[node].is_hung) {
             return;
         }
-        self.trace.event(id.0, || What::Fault { fault: "disk answers", text: format!("node {id}") });
+        self.trace.event(id.0, || What::Cured { fault: "hung disk", text: String::new() });
         if std::mem::take(&mut self.nodes[node].is_stalled) {
             self.on_synced(node);
         }

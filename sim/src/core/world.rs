@@ -26,7 +26,7 @@ use super::weather::{Weather, chance, up_to};
 use crate::invariants::{Disks, Invariants};
 use crate::run::Counters;
 use crate::trace::event::What;
-use crate::trace::{SharedTrace, Trace};
+use crate::trace::{SharedTrace, Trace, message};
 use crate::{Violation, seed};
 
 /// What a world is made of.
@@ -332,14 +332,7 @@ impl World {
     }
 
     pub(super) fn show_sent(&mut self, number: u64, envelope: &Envelope) {
-        let Envelope { from, to, term, message } = envelope;
-        self.trace.event(from.0, || What::Sent {
-            message: number,
-            to: to.0,
-            name: super::words::name(message),
-            term: term.0,
-            fields: super::words::fields(message),
-        });
+        self.trace.event(envelope.from.0, || message::sent(number, envelope));
     }
 }
 
