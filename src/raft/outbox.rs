@@ -38,12 +38,12 @@ impl Outbox {
     }
 
     /// The entries at `from` and beyond were truncated before they were handed out: what was to be said of them must
-    /// not leave, since the write that it waits for would not attest them.
+    /// not leave, since the write that it waits for would not attest them. Nor must a request for votes that claims
+    /// them: the election that it belongs to is over.
     pub(super) fn retract(&mut self, from: Index) {
         self.after_write.retain(|envelope| match &envelope.message {
-            Message::AppendReply(AppendReply { result: AppendResult::Matched { index }, .. }) => {
-                *index < from
-            }
+            Message::AppendReply(AppendReply { result: AppendResult::Matched { index }, .. })
+            | Message::Vote { last_index: index, .. } => *index < from,
             _ => true,
         });
     }

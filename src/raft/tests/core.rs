@@ -171,6 +171,21 @@ fn acks_of_truncated_entries_do_not_leave() {
     assert_eq!(receivers, [NodeId(3)], "the old leader is told nothing");
 }
 
+/// So is a request for votes that claims them: what it says of this node's log was never on its disk. Found by the core
+/// simulator, seed 833.
+#[test]
+fn claims_of_truncated_entries_do_not_leave() {
+    let mut script = Script::play("cluster nodes=3\nelect 1\nhold 2");
+    script.inject(1, 2, 1, append((1, 1), vec![entry(2, 1, EntryKind::Command)]));
+    script.then("campaign 2");
+    script.inject(3, 2, 1, Message::PreVoteReply { next_term: Term(2), granted: true });
+    assert_eq!(script.raft(2).role(), RoleName::Candidate);
+    script.inject(3, 2, 2, append((1, 1), vec![entry(2, 2, EntryKind::Command)]));
+    script.then("release 2");
+    let votes = script.network().iter().filter(|envelope| matches!(envelope.message, Message::Vote { .. }));
+    assert_eq!(votes.count(), 0, "a vote is asked for with a log that is gone");
+}
+
 /// A pre-vote for a term that has begun already is refused.
 #[test]
 fn a_pre_vote_for_the_current_term_is_refused() {
