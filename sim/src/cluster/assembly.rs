@@ -40,7 +40,8 @@ async fn serve(boot: Boot) -> Result<(), String> {
         probe: Some(boot.probe),
     };
     let stopped = server::run(config(boot.id, boot.nodes), seams, boot.shutdown).await;
-    stopped.map_err(|exit| exit.to_string())
+    // The exit code by name, for whoever judges why it stopped.
+    stopped.map_err(|exit| format!("{:?}: {exit}", exit.code))
 }
 
 /// Production's defaults, but for limits that a short run would never meet.

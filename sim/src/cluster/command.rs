@@ -4,10 +4,14 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::scenarios::{self, Scenario};
+use super::faults::kind;
+use super::scenarios::{self, Scenario, swarm};
 use super::world::{self, Options};
 use super::{assembly, world::Report};
-use crate::run::{self, Counters, Outcome, Seeds, Simulator};
+use crate::run::{self, Outcome, Seeds, Simulator};
+
+/// What is played where nobody says what.
+const DEFAULT: &str = "swarm";
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,11 +19,11 @@ use crate::run::{self, Counters, Outcome, Seeds, Simulator};
 pub struct Arguments {
     #[command(flatten)]
     seeds: Seeds,
-    /// How many nodes the cluster has.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
-    nodes: u64,
+    /// How many nodes the cluster has; drawn from the seed if it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=7))]
+    nodes: Option<u64>,
     /// What to play (see below).
-    #[arg(long, default_value = "story", value_parser = parse_scenario)]
+    #[arg(long, default_value = DEFAULT, value_parser = parse_scenario)]
     scenario: Scenario,
     /// Print the nodes' log to standard error (filtered by RUST_LOG).
     #[arg(long)]
@@ -49,26 +53,35 @@ impl Simulator for Arguments {
     }
 
     fn options(&self) -> String {
-        format!(" --scenario {} --nodes {}", self.scenario.name, self.nodes)
+        let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}"));
+        let scenario = (!self.is_default()).then(|| format!(" --scenario {}", self.scenario.name));
+        [scenario, nodes].into_iter().flatten().collect()
     }
 
     fn run(&self, seed: u64, calm: bool, trace: Option<&Path>) -> Outcome {
-        let scenario = scenarios::find("write").filter(|_| calm).unwrap_or(self.scenario);
-        let options = Options { seed, nodes: self.nodes, trace: trace.map(Path::to_owned), log: self.log };
+        let scenario = scenarios::find("calm").filter(|_| calm).unwrap_or(self.scenario);
+        let nodes = self.nodes.unwrap_or_else(|| swarm::nodes(seed));
+        let options = Options { seed, nodes, trace: trace.map(Path::to_owned), log: self.log };
         let report = world::run(&options, &assembly::production(), scenario.play);
-        let Report { seed, hash, counters, simulated, violation } = report;
-        Outcome { seed, hash, simulated, counters, faults: Counters::new(), overlapped: false, violation }
+        let Report { seed, hash, counters, faults, overlapped, simulated, violation } = report;
+        Outcome { seed, hash, simulated, counters, faults, overlapped, violation }
     }
 
     fn quotas(&self) -> &[(&'static str, u64)] {
-        &[]
+        if self.is_default() { swarm::QUOTAS } else { &[] }
     }
 
     fn faults(&self) -> &[&'static str] {
-        &[]
+        if self.is_default() { kind::NAMES } else { &[] }
     }
 
     fn overlap_one_in(&self) -> Option<u64> {
-        None
+        self.is_default().then_some(5)
+    }
+}
+
+impl Arguments {
+    fn is_default(&self) -> bool {
+        self.scenario.name == DEFAULT
     }
 }

@@ -44,6 +44,11 @@ pub fn simulating<T: Send>(seed: u64, body: impl FnOnce() -> T + Send) -> std::t
     })
 }
 
+/// Whether this thread simulates.
+pub fn is_simulating() -> bool {
+    NOW_NS.try_with(Cell::get).is_ok_and(|now| now.is_some())
+}
+
 /// Moves this thread's simulated time to `elapsed` after its origin.
 pub fn advance_to(elapsed: Duration) {
     let elapsed_ns = u64::try_from(elapsed.as_nanos()).expect("a run is shorter than 584 years");

@@ -4,8 +4,13 @@
 //! of it some time later still: the lane has gone on to other jobs by then, and the completions of two jobs may come in
 //! either order, as the wake-ups of two tasks may in production. A node that crashes between the two has on its disk
 //! what it never knew to be there. While a node is paused its lanes stand still.
+//!
+//! How a disk keeps up is seen here, too ([`Pace`]): a job that hangs keeps its lane, and the lanes beside it go on. The
+//! jobs of a hung lane stand either before their first call, so that nothing of them is on disk, or after their last, so
+//! that all of it is and nobody knows; what lies between is the power cut's to meet.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use quorate::node::executor::{Executor, Job, RunJobs, SharedExecutor};
@@ -25,6 +30,120 @@ pub struct Delays {
     pub slow_one_in: u32,
 }
 
+/// How a node's disk keeps up. It outlives the node's boots.
+#[derive(Debug, Default)]
+pub struct Pace {
+    state: Mutex<PaceState>,
+}
+
+/// A pace, shared by the lanes and the world.
+pub type SharedPace = Arc<Pace>;
+
+#[derive(Debug, Default)]
+struct PaceState {
+    hang: Option<Hang>,
+    /// Who waits for the end of the hang.
+    waiting: Vec<Waker>,
+    /// How much longer than usual everything takes; 0: as usual.
+    slowness: u32,
+    /// How late the next job of the log comes back.
+    late: Option<Duration>,
+}
+
+/// A disk that does not come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hang {
+    /// Which lanes notice.
+    pub lanes: Lanes,
+    /// Whether jobs hang at their end, when all they wrote is durable, or before their beginning.
+    pub at_the_end: bool,
+}
+
+/// Which lanes a hang holds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// All of them.
+    All,
+    /// The log's.
+    Log,
+    /// The state machine's.
+    Fold,
+}
+
+/// The lane of the log's writer.
+const LOG_LANE: &str = "wal";
+
+/// The lane of the state machine's folds.
+const FOLD_LANE: &str = "fold";
+
+impl Hang {
+    /// A hang, drawn.
+    pub fn draw(rng: &mut fastrand::Rng) -> Hang {
+        let lanes = [Lanes::All, Lanes::Log, Lanes::Log, Lanes::Fold][rng.usize(..4)];
+        Hang { lanes, at_the_end: rng.bool() }
+    }
+
+    fn holds(self, lane: &str, at_the_end: bool) -> bool {
+        let is_meant = match self.lanes {
+            Lanes::All => true,
+            Lanes::Log => lane == LOG_LANE,
+            Lanes::Fold => lane == FOLD_LANE,
+        };
+        is_meant && self.at_the_end == at_the_end
+    }
+}
+
+impl Pace {
+    /// The disk does not come back from now on.
+    pub fn hang(&self, hang: Hang) {
+        self.lock().hang = Some(hang);
+    }
+
+    /// It comes back.
+    pub fn unhang(&self) {
+        let waiting = {
+            let mut state = self.lock();
+            state.hang = None;
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Everything takes `slowness` times as long from now on; 0: as usual.
+    pub fn slow_down(&self, slowness: u32) {
+        self.lock().slowness = slowness;
+    }
+
+    /// The next job of the log comes back this late.
+    pub fn be_late(&self, late: Duration) {
+        self.lock().late = Some(late);
+    }
+
+    fn slowness(&self) -> u32 {
+        self.lock().slowness.max(1)
+    }
+
+    fn take_late(&self, lane: &str) -> Option<Duration> {
+        if lane == LOG_LANE { self.lock().late.take() } else { None }
+    }
+
+    async fn passes(&self, lane: &str, at_the_end: bool) {
+        std::future::poll_fn(|context| {
+            let mut state = self.lock();
+            if state.hang.is_some_and(|hang| hang.holds(lane, at_the_end)) {
+                state.waiting.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PaceState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// The executor of one boot of a node.
 #[derive(Debug)]
 pub struct SimExecutor {
@@ -32,6 +151,7 @@ pub struct SimExecutor {
     seed: u64,
     lanes: Mutex<u64>,
     delays: Delays,
+    pace: SharedPace,
     power: SharedPower,
     trace: SharedTrace,
 }
@@ -42,10 +162,12 @@ impl SimExecutor {
         node: &str,
         seed: u64,
         delays: Delays,
+        pace: SharedPace,
         power: SharedPower,
         trace: SharedTrace,
     ) -> SharedExecutor {
-        Arc::new(SimExecutor { node: node.to_owned(), seed, lanes: Mutex::new(0), delays, power, trace })
+        let lanes = Mutex::new(0);
+        Arc::new(SimExecutor { node: node.to_owned(), seed, lanes, delays, pace, power, trace })
     }
 }
 
@@ -60,8 +182,10 @@ impl Executor for SimExecutor {
         let (sender, receiver) = mpsc::unbounded_channel();
         let runner = Runner {
             label: format!("{} lane {name}", self.node),
+            lane: name.to_owned(),
             rng: crate::seed::generator(self.seed, name, number),
             delays: self.delays,
+            pace: self.pace.clone(),
             power: self.power.clone(),
             trace: self.trace.clone(),
         };
@@ -81,8 +205,10 @@ impl RunJobs for SimLane {
 
 struct Runner {
     label: String,
+    lane: String,
     rng: fastrand::Rng,
     delays: Delays,
+    pace: SharedPace,
     power: SharedPower,
     trace: SharedTrace,
 }
@@ -93,9 +219,14 @@ impl Runner {
         while let Some(job) = jobs.recv().await {
             number += 1;
             tokio::time::sleep(self.draw(self.delays.job_max)).await;
+            self.pace.passes(&self.lane, false).await;
             self.power.running().await;
             let completion = job();
             self.trace.record(&self.label, "job", format_args!("{number}"), &[]);
+            self.pace.passes(&self.lane, true).await;
+            if let Some(late) = self.pace.take_late(&self.lane) {
+                tokio::time::sleep(late).await;
+            }
             let wait = self.draw(self.delays.completion_max);
             let (label, power, trace) = (self.label.clone(), self.power.clone(), self.trace.clone());
             tokio::spawn(async move {
@@ -110,10 +241,8 @@ impl Runner {
     fn draw(&mut self, max: Duration) -> Duration {
         let max_us = u64::try_from(max.as_micros()).expect("delays are short");
         let drawn = Duration::from_micros(self.rng.u64(0..=max_us));
-        if self.delays.slow_one_in > 0 && self.rng.u32(0..self.delays.slow_one_in) == 0 {
-            return drawn * 10;
-        }
-        drawn
+        let is_slow = self.delays.slow_one_in > 0 && self.rng.u32(0..self.delays.slow_one_in) == 0;
+        drawn * if is_slow { 10 } else { 1 } * self.pace.slowness()
     }
 }
 
@@ -136,13 +265,23 @@ mod tests {
 
     /// The jobs that ran, and those whose waiter knew, at the end of each of `steps` milliseconds. Power goes at `cut`.
     fn run(seed: u64, steps: u64, cut: u64) -> Vec<(Vec<u32>, Vec<u32>)> {
+        run_with(seed, steps, |step, power, _| {
+            if step == cut {
+                power.cut();
+            }
+        })
+    }
+
+    fn run_with(seed: u64, steps: u64, between: impl Fn(u64, &Power, &Pace)) -> Vec<(Vec<u32>, Vec<u32>)> {
         let mut sim = turmoil::Builder::new().rng_seed(1).build();
         let (power, trace) =
             (Power::on(), Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail"));
         let (ran, known) = (Arc::new(Mutex::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
         let (job_ran, waiter_knew, node_power) = (ran.clone(), known.clone(), power.clone());
+        let pace = SharedPace::default();
+        let node_pace = pace.clone();
         sim.client("node1", async move {
-            let executor = SimExecutor::shared("node1", seed, DELAYS, node_power, trace);
+            let executor = SimExecutor::shared("node1", seed, DELAYS, node_pace, node_power, trace);
             let lane = Lane::open(&*executor, "wal");
             for number in 0..20 {
                 let (lane, ran, knew) = (lane.clone(), job_ran.clone(), waiter_knew.clone());
@@ -157,9 +296,7 @@ mod tests {
         });
         let mut history = Vec::new();
         for step in 0..steps {
-            if step == cut {
-                power.cut();
-            }
+            between(step, &power, &pace);
             sim.step().expect("the host does not fail");
             history.push((ran.lock().expect("no panic").clone(), known.borrow().clone()));
         }
@@ -176,6 +313,25 @@ mod tests {
         known.sort_unstable();
         assert_eq!(known, ran, "and all come");
         assert_eq!(run(1, 1_000, u64::MAX), history, "the same seed does the same");
+    }
+
+    #[test]
+    fn a_hang_keeps_a_lane_until_it_ends() {
+        for at_the_end in [false, true] {
+            let history = run_with(1, 3_000, |step, _, pace| match step {
+                20 => pace.hang(Hang { lanes: Lanes::Log, at_the_end }),
+                2_000 => pace.unhang(),
+                _ => {}
+            });
+            let (begun, late, end) = (&history[100], &history[1_999], &history[2_999]);
+            assert_eq!(begun, late, "nothing moves");
+            assert!(late.0.len() < 20 && end.1.len() == 20, "and then everything does");
+            assert_eq!(late.0.len() > late.1.len(), at_the_end, "done, and not known");
+        }
+        let elsewhere = run_with(1, 1_000, |_, _, pace| {
+            pace.hang(Hang { lanes: Lanes::Fold, at_the_end: false });
+        });
+        assert_eq!(elsewhere[999].1.len(), 20, "another lane goes on");
     }
 
     #[test]

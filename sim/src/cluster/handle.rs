@@ -11,11 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quorate::transport::net::SharedNet;
-use tokio::sync::oneshot;
 
 use crate::Violation;
 use crate::cluster::client::{Client, Found, Freshness, Written};
-use crate::cluster::faults::partition::Cut;
 use crate::cluster::oracle::Oracle;
 use crate::cluster::world::{World, host};
 use crate::trace::SharedTrace;
@@ -104,6 +102,11 @@ impl Cluster {
         self.shared.trace.count(counter, 1);
     }
 
+    /// Counts that something happened so many times.
+    pub fn count_more(&self, counter: &'static str, times: u64) {
+        self.shared.trace.count(counter, times);
+    }
+
     /// A new client.
     pub fn session(&self) -> Session {
         let number = self.shared.sessions.get() + 1;
@@ -112,6 +115,16 @@ impl Cluster {
         let rng = self.draw(fastrand::Rng::fork);
         let client = Client::new(&name, self.shared.net.clone(), self.shared.trace.clone(), REQUEST_TIMEOUT);
         Session { cluster: self.clone(), client, name, writes: 0, rng }
+    }
+
+    /// Asks the world for something, to be done between two steps.
+    pub(crate) fn request(&self, request: Request) {
+        self.shared.requests.borrow_mut().push(request);
+    }
+
+    /// How often something was counted so far.
+    pub fn counted(&self, counter: &str) -> u64 {
+        self.shared.trace.counters().get(counter).copied().unwrap_or(0)
     }
 
     pub(crate) fn violation(&self) -> Option<Violation> {
@@ -144,69 +157,6 @@ impl Cluster {
         };
         let value = tokio::time::timeout(limit, tries).await;
         value.map_err(|_| format!("liveness: {what}: not within {limit:?}"))
-    }
-}
-
-/// Faults.
-impl Cluster {
-    /// Has the world do something between two steps.
-    async fn world<T: 'static>(&self, body: impl FnOnce(&mut World) -> T + 'static) -> T {
-        let (sender, receiver) = oneshot::channel();
-        let request: Request = Box::new(move |world| drop(sender.send(body(world))));
-        self.shared.requests.borrow_mut().push(request);
-        receiver.await.expect("the world answers every request")
-    }
-
-    /// Crashes a node: at once, or within a second in the middle of one of its next disk calls.
-    pub async fn crash(&self, node: u64) {
-        if self.draw(fastrand::Rng::bool) {
-            let calls = self.draw(|rng| rng.u64(1..40));
-            self.world(move |world| world.crash_after(node, calls)).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        self.world(move |world| world.crash(node)).await;
-    }
-
-    /// Crashes all nodes at the same instant.
-    pub async fn crash_all(&self) {
-        let nodes: Vec<u64> = self.nodes().collect();
-        self.world(move |world| nodes.into_iter().for_each(|node| world.crash(node))).await;
-    }
-
-    /// Starts a node again.
-    pub async fn restart(&self, node: u64) {
-        self.world(move |world| world.restart(node)).await;
-    }
-
-    /// Stops a node in good order.
-    pub async fn stop(&self, node: u64) -> Result<(), Violation> {
-        self.world(move |world| world.stop(node)).await;
-        let is_down = async || {
-            let is_up = self.world(move |world| world.node(node).is_up).await;
-            (!is_up).then_some(())
-        };
-        self.eventually(&format!("{} stops", host(node)), PATIENCE, is_down).await
-    }
-
-    /// Cuts a node off from all others, not from clients.
-    pub async fn isolate(&self, node: u64) {
-        let cut = self.draw(Cut::draw);
-        self.world(move |world| world.isolate(node, cut)).await;
-    }
-
-    /// Heals every link.
-    pub async fn heal(&self) {
-        self.world(World::heal).await;
-    }
-
-    /// Freezes a node.
-    pub async fn pause(&self, node: u64) {
-        self.world(move |world| world.pause(node)).await;
-    }
-
-    /// Lets a frozen node go on.
-    pub async fn resume(&self, node: u64) {
-        self.world(move |world| world.resume(node)).await;
     }
 }
 
@@ -259,19 +209,35 @@ impl Cluster {
         Ok(())
     }
 
-    /// Heals the network, starts what is down, and checks that every node serves every acknowledged write: fresh and
-    /// from what it has applied itself.
+    /// Waits until all of `nodes` have applied the same, without anybody asking them for anything.
+    pub async fn agree(&self, nodes: &[u64]) -> Result<(), Violation> {
+        let mut session = self.session();
+        let agreed = async || {
+            let mut applied = BTreeSet::new();
+            for node in nodes {
+                let stats = session.client.stats(&address(*node)).await?;
+                applied.insert(stats["applied_index"].as_u64()?);
+                applied.insert(stats["commit_index"].as_u64()?);
+            }
+            (applied.len() == 1).then_some(())
+        };
+        self.eventually(&format!("{nodes:?} apply the same"), PATIENCE, agreed).await
+    }
+
+    /// Heals the network, starts what is down, and checks that every node whose disk is sound serves every acknowledged
+    /// write: fresh and from what it has applied itself.
     pub async fn converge(&self) -> Result<(), Violation> {
         self.heal().await;
         for node in self.nodes() {
             self.restart(node).await;
         }
-        self.leader().await?;
-        for node in self.nodes() {
-            self.ready(node).await?;
+        let sound = self.sound().await;
+        self.leader_among(&sound).await?;
+        for node in &sound {
+            self.ready(*node).await?;
         }
         let keys = self.shared.oracle.borrow().keys();
-        for node in self.nodes() {
+        for node in sound {
             let mut session = self.session();
             for key in &keys {
                 let read = async || session.read(node, key, Freshness::Linearizable).await;

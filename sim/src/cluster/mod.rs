@@ -3,11 +3,11 @@
 //! ```text
 //! scenarios -> handle ---- client, oracle             what is played, and whether it was right
 //!                 |
-//!               world  ---- faults                    hosts, links, steps
+//!               world  ---- faults, exceptions        hosts, links, steps; what may go wrong, and how it may end
 //!                 |
 //!    net   disk   clock   executor   (power)          the five seams of a node, and its switch
 //!                 |                                   (state_file is redb's door to the disk)
-//!    assembly   watch   events   entropy              what runs, what is seen of it, and what is pinned
+//!    assembly   watch   audit   events   entropy      what runs, what is seen of it, and what is pinned
 //! ```
 
 pub mod command;
@@ -19,6 +19,9 @@ pub mod world;
 pub mod assembly;
 pub mod faults;
 pub mod flights;
+pub mod exceptions;
+pub mod audit;
+pub mod panics;
 pub mod net;
 pub mod disk;
 pub mod state_file;

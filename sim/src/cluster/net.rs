@@ -100,16 +100,23 @@ struct EndState {
 impl Wires {
     /// Resets every connection between two hosts.
     pub fn reset_between(&self, a: &str, b: &str) {
-        let mut wakers = Vec::new();
-        for end in self.lock().ends.values().filter_map(Weak::upgrade) {
-            if (end.local == a && end.remote == b) || (end.local == b && end.remote == a) {
-                let mut state = end.lock();
-                state.reset = true;
-                wakers.extend(state.reader.take());
-                wakers.extend(state.writer.take());
-            }
+        reset(self.ends_between(a, b));
+    }
+
+    /// Resets one end of one connection between two hosts; the other end hears of it as TCP lets it hear. Which one,
+    /// `drawn` decides.
+    pub fn reset_one_between(&self, a: &str, b: &str, drawn: usize) {
+        let ends = self.ends_between(a, b);
+        if !ends.is_empty() {
+            reset(vec![ends[drawn % ends.len()].clone()]);
         }
-        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn ends_between(&self, a: &str, b: &str) -> Vec<Arc<End>> {
+        let state = self.lock();
+        let ends = state.ends.values().filter_map(Weak::upgrade);
+        ends.filter(|end| (end.local == a && end.remote == b) || (end.local == b && end.remote == a))
+            .collect()
     }
 
     /// Whether attempts to connect to `host` are refused at once.
@@ -149,6 +156,17 @@ impl Wires {
     fn lock(&self) -> MutexGuard<'_, WiresState> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn reset(ends: Vec<Arc<End>>) {
+    let mut wakers = Vec::new();
+    for end in ends {
+        let mut state = end.lock();
+        state.reset = true;
+        wakers.extend(state.reader.take());
+        wakers.extend(state.writer.take());
+    }
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 impl End {

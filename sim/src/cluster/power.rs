@@ -25,6 +25,8 @@ struct State {
     paused: bool,
     /// Disk calls until the cut, if one is set to fall.
     calls_left: Option<u64>,
+    /// Writes until the cut, if one is set to fall in a write.
+    writes_left: Option<u64>,
     /// Who waits for the end of a pause.
     waiting: Vec<Waker>,
 }
@@ -57,6 +59,18 @@ impl Power {
         self.lock().calls_left = Some(calls);
     }
 
+    /// Cuts the power in the middle of the write that comes after `writes` more: nobody learns how far it came.
+    pub fn cut_in_write(&self, writes: u64) {
+        self.lock().writes_left = Some(writes);
+    }
+
+    /// Takes back a cut that has not fallen yet.
+    pub fn keep_on(&self) {
+        let mut state = self.lock();
+        state.calls_left = None;
+        state.writes_left = None;
+    }
+
     /// Whether the power is cut.
     pub fn is_cut(&self) -> bool {
         self.lock().cut
@@ -78,23 +92,21 @@ impl Power {
     }
 
     /// Accounts for one disk call. An error if there is no power for it.
-    pub fn spend(&self) -> io::Result<Spent> {
+    pub fn spend(&self, is_write: bool) -> io::Result<Spent> {
         let mut state = self.lock();
         if state.cut {
             return Err(no_power());
         }
-        match state.calls_left.as_mut() {
-            Some(0 | 1) => {
-                state.cut = true;
-                state.waiting.clear();
-                Ok(Spent::Last)
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(Spent::Reported)
-            }
-            None => Ok(Spent::Reported),
+        let mut is_last = tick_down(&mut state.calls_left, 1);
+        if is_write {
+            is_last |= tick_down(&mut state.writes_left, 0);
         }
+        if !is_last {
+            return Ok(Spent::Reported);
+        }
+        state.cut = true;
+        state.waiting.clear();
+        Ok(Spent::Last)
     }
 
     /// Ready while the node runs; pending while it is paused, and for ever once its power is cut.
@@ -120,6 +132,14 @@ impl Power {
     }
 }
 
+/// Counts one down; true once no more than `last` are left.
+fn tick_down(left: &mut Option<u64>, last: u64) -> bool {
+    let Some(count) = left.as_mut() else { return false };
+    let is_last = *count <= last;
+    *count = count.saturating_sub(1);
+    is_last
+}
+
 /// The error of every call that comes after the cut.
 pub fn no_power() -> io::Error {
     io::Error::other("the simulated power is cut")
@@ -133,10 +153,23 @@ mod tests {
     fn a_cut_can_fall_after_a_number_of_calls() {
         let power = Power::on();
         power.cut_after(2);
-        assert_eq!(power.spend().expect("power is on"), Spent::Reported);
-        assert_eq!(power.spend().expect("power is on"), Spent::Last);
+        assert_eq!(power.spend(false).expect("power is on"), Spent::Reported);
+        assert_eq!(power.spend(true).expect("power is on"), Spent::Last);
         assert!(power.is_cut());
-        assert!(power.spend().is_err());
+        assert!(power.spend(false).is_err());
+    }
+
+    #[test]
+    fn a_cut_can_fall_in_a_write() {
+        let power = Power::on();
+        power.cut_in_write(1);
+        let calls = [false, true, false, true];
+        let spent = calls.map(|is_write| power.spend(is_write).expect("power is on"));
+        assert_eq!(spent, [Spent::Reported, Spent::Reported, Spent::Reported, Spent::Last]);
+        let power = Power::on();
+        power.cut_in_write(0);
+        power.keep_on();
+        assert_eq!(power.spend(true).expect("power is on"), Spent::Reported);
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::disk::{Disk, Loss};
+    use crate::cluster::faults::ledger::Ledger;
     use crate::cluster::power::Power;
     use crate::trace::Trace;
 
@@ -88,11 +89,8 @@ mod tests {
         let mut lost_something = 0;
         for seed in 0..60 {
             let mut rng = fastrand::Rng::with_seed(seed);
-            let disk = Disk::new(
-                "node1",
-                Path::new("/data"),
-                Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail"),
-            );
+            let trace = Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail");
+            let disk = Disk::new(1, Path::new("/data"), trace.clone(), Ledger::new(trace));
             let power = Power::on();
             let fs = DiskFs::mount(disk.clone(), power.clone());
             let database = open(&fs).expect("a new database");

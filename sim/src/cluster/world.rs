@@ -25,28 +25,43 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Violation;
+use crate::cluster::audit::{Held, Recall, SharedFindings};
 use crate::cluster::clock::{Oscillator, SharedOscillator};
 use crate::cluster::disk::fs::DiskFs;
+use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::disk::{Disk, SharedDisk};
 use crate::cluster::entropy;
 use crate::cluster::events::Events;
-use crate::cluster::executor::{Delays, SimExecutor};
+use crate::cluster::exceptions::{self, Fate, Plight};
+use crate::cluster::executor::{Delays, Hang, SharedPace, SimExecutor};
+use crate::cluster::faults::crash::CutPoint;
+use crate::cluster::faults::damage::Damage;
+use crate::cluster::faults::ledger::{Ledger, SharedLedger};
 use crate::cluster::faults::partition::Cut;
 use crate::cluster::handle::{Cluster, Request};
 use crate::cluster::net::{Graves, HostNet, Wires};
+use crate::cluster::panics;
 use crate::cluster::power::{Power, SharedPower};
 use crate::cluster::scenarios::Playing;
 use crate::cluster::watch::{Judge, SharedJudge, Watch};
+use crate::run::Counters;
+use crate::trace::event::What;
 use crate::trace::{About, SharedTrace, Trace};
 
 /// Where every node keeps its data, on its own disk.
 pub const DATA_DIR: &str = "/data";
+
+/// Where every node keeps its log.
+pub const LOG_DIR: &str = "/data/wal";
 
 /// The host that all clients run on.
 pub const CLIENTS: &str = "clients";
 
 /// The most simulated time that a run may take.
 const RUN_MAX: Duration = Duration::from_secs(1_200);
+
+/// How often the disks are looked at, besides at every crash.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most segments that wait in one direction of a connection, and connections that wait to be accepted.
 const TCP_CAPACITY: usize = 4_096;
@@ -72,7 +87,11 @@ pub struct Report {
     /// The hash of its trace.
     pub hash: u64,
     /// What happened, and how often.
-    pub counters: BTreeMap<&'static str, u64>,
+    pub counters: Counters,
+    /// How often each kind of fault fired.
+    pub faults: Counters,
+    /// Whether a network and a disk fault were ever in force at the same time.
+    pub overlapped: bool,
     /// How much simulated time it took.
     pub simulated: Duration,
     /// What went wrong, if anything.
@@ -91,6 +110,8 @@ pub struct Boot {
     pub id: u64,
     /// How many nodes there are.
     pub nodes: u64,
+    /// The run's seed.
+    pub seed: u64,
     /// Its disk.
     pub fs: DiskFs,
     /// Its network.
@@ -110,12 +131,23 @@ pub fn host(node: u64) -> String {
     format!("node{node}")
 }
 
+/// The name of a node's host, or of the clients' where `node` is 0.
+pub fn host_or_clients(node: u64) -> String {
+    if node == 0 { CLIENTS.to_owned() } else { host(node) }
+}
+
+/// Under what name something is recorded: a node's, or the world's where `node` is 0.
+pub fn label(node: u64) -> String {
+    if node == 0 { "world".to_owned() } else { host(node) }
+}
+
 /// Runs `scenario` against nodes that run `software`.
 pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Playing) -> Report {
     let trace = match Trace::new(entropy::now, options.trace.as_deref()) {
         Ok(trace) => trace,
         Err(error) => return Report::unstarted(options.seed, format!("the trace file: {error}")),
     };
+    panics::watch();
     let result = entropy::simulating(options.seed, || {
         let events = Events::new(trace.clone()).with_filter(Events::filter());
         let lines = options.log.then(log_lines);
@@ -124,13 +156,14 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
             let mut world = World::new(options, software.clone(), trace.clone());
             let result = world.play(scenario);
             let elapsed = world.sim.elapsed();
+            let ledger = world.ledger.clone();
             world.end();
-            (result, elapsed)
+            (result, elapsed, ledger)
         })
     });
-    let (result, simulated) = match result {
-        Ok((result, simulated)) => (result, simulated),
-        Err(panic) => (Err(format!("panic: {}", panic_text(&*panic))), Duration::ZERO),
+    let (result, simulated, ledger) = match result {
+        Ok((result, simulated, ledger)) => (result, simulated, Some(ledger)),
+        Err(panic) => (Err(format!("panic: {}", panic_text(&*panic))), Duration::ZERO, None),
     };
     let violation = result.as_ref().err().cloned();
     let (seed, nodes) = (options.seed, options.nodes);
@@ -141,6 +174,8 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
         seed: options.seed,
         hash: trace.hash(),
         counters: trace.counters(),
+        faults: ledger.as_ref().map(|ledger| ledger.fired()).unwrap_or_default(),
+        overlapped: ledger.is_some_and(|ledger| ledger.overlapped()),
         simulated,
         violation: result.and(flushed).err(),
     }
@@ -148,8 +183,15 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
 
 impl Report {
     fn unstarted(seed: u64, violation: Violation) -> Report {
-        let counters = BTreeMap::new();
-        Report { seed, hash: 0, counters, simulated: Duration::ZERO, violation: Some(violation) }
+        Report {
+            seed,
+            hash: 0,
+            counters: Counters::new(),
+            faults: Counters::new(),
+            overlapped: false,
+            simulated: Duration::ZERO,
+            violation: Some(violation),
+        }
     }
 }
 
@@ -182,22 +224,43 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub struct World {
     pub(crate) sim: turmoil::Sim<'static>,
     pub(crate) nodes: BTreeMap<u64, Node>,
-    /// Links that are cut, by the lower and the higher node.
-    pub(crate) cuts: BTreeMap<(u64, u64), Cut>,
+    /// Links that are cut, by the lower and the higher host, and who was named first; 0 is the clients'.
+    pub(crate) cuts: BTreeMap<(u64, u64), (u64, Cut)>,
+    /// Links that are slow.
+    pub(crate) slow_links: BTreeSet<(u64, u64)>,
+    /// The longest that a segment takes on a link as it should be.
+    pub(crate) latency_max: Duration,
+    pub(crate) ledger: SharedLedger,
     pub(crate) wires: Arc<Wires>,
     pub(crate) trace: SharedTrace,
     pub(crate) rng: fastrand::Rng,
     /// What scenarios ask for between two steps.
     requests: Rc<RefCell<Vec<Request>>>,
     judge: SharedJudge,
+    /// What nodes did not find again after a restart.
+    findings: SharedFindings,
+    /// When the disks are looked at next.
+    audit_at: Duration,
 }
 
 /// A node, through all its boots.
 pub(crate) struct Node {
     pub(crate) disk: SharedDisk,
+    pub(crate) pace: SharedPace,
     pub(crate) oscillator: SharedOscillator,
     pub(crate) slot: Rc<Slot>,
     pub(crate) is_up: bool,
+    /// It refused to start or to go on, rightly, and stays down.
+    pub(crate) is_gone: bool,
+    /// It stopped since its disk failed.
+    pub(crate) has_ailed: bool,
+    /// What was done to its disk.
+    pub(crate) damage: Option<Damage>,
+    /// What its disk held before that.
+    pub(crate) held: Option<Image>,
+    /// Where its power is to go, if it is to.
+    pub(crate) falls_at: Option<CutPoint>,
+    pub(crate) hang: Option<Hang>,
 }
 
 /// What the world and the running boot of a node share.
@@ -207,6 +270,8 @@ pub(crate) struct Slot {
     boots: Cell<u64>,
     /// Why the software ended by itself.
     pub(crate) exit: RefCell<Option<Result<(), String>>>,
+    /// What the log must hold at the next start, where that is known.
+    pub(crate) recall: RefCell<Option<Image>>,
 }
 
 impl World {
@@ -227,6 +292,8 @@ impl World {
         let wires = Arc::new(Wires::default());
         let judge = Judge::new(trace.clone());
         let mut nodes = BTreeMap::new();
+        let ledger = Ledger::new(trace.clone());
+        let findings = SharedFindings::default();
         for id in 1..=options.nodes {
             let delays = Delays {
                 // Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
@@ -235,10 +302,17 @@ impl World {
                 slow_one_in: [0, 50, 200][rng.usize(..3)],
             };
             let node = Node {
-                disk: Disk::new(&host(id), Path::new(DATA_DIR), trace.clone()),
+                disk: Disk::new(id, Path::new(DATA_DIR), trace.clone(), ledger.clone()),
+                pace: SharedPace::default(),
                 oscillator: Oscillator::new(seed, id, 200),
                 slot: Rc::new(Slot::new()),
                 is_up: true,
+                is_gone: false,
+                has_ailed: false,
+                damage: None,
+                held: None,
+                falls_at: None,
+                hang: None,
             };
             let start = Start {
                 id,
@@ -246,9 +320,11 @@ impl World {
                 nodes: options.nodes,
                 delays,
                 disk: node.disk.clone(),
+                pace: node.pace.clone(),
                 oscillator: node.oscillator.clone(),
                 wires: wires.clone(),
                 judge: judge.clone(),
+                findings: findings.clone(),
                 trace: trace.clone(),
                 slot: node.slot.clone(),
                 software: software.clone(),
@@ -256,9 +332,21 @@ impl World {
             sim.host(host(id), move || start.boot());
             nodes.insert(id, node);
         }
-        let requests = Rc::default();
-        let cuts = BTreeMap::new();
-        World { sim, nodes, cuts, wires, trace, rng, requests, judge }
+        World {
+            sim,
+            nodes,
+            cuts: BTreeMap::new(),
+            slow_links: BTreeSet::new(),
+            latency_max,
+            ledger,
+            wires,
+            trace,
+            rng,
+            requests: Rc::default(),
+            judge,
+            findings,
+            audit_at: AUDIT_INTERVAL,
+        }
     }
 
     /// Steps the world until the scenario has come to its end.
@@ -280,6 +368,9 @@ impl World {
         loop {
             entropy::advance_to(self.sim.elapsed());
             self.sim.step().map_err(|error| format!("the simulation failed: {error}"))?;
+            if let Some(panic) = panics::take() {
+                return Err(format!("panic: {panic}"));
+            }
             self.look()?;
             if let Some(violation) = cluster.violation() {
                 return Err(violation);
@@ -304,15 +395,66 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         fallen.into_iter().for_each(|id| self.fall(id));
-        for (id, node) in &mut self.nodes {
-            match node.slot.exit.take() {
-                None => {}
-                Some(Ok(())) if *node.slot.stop.borrow().borrow() => node.is_up = false,
-                Some(Ok(())) => return Err(format!("{} stopped though nobody asked it to", host(*id))),
-                Some(Err(why)) => return Err(format!("{} stopped: {why}", host(*id))),
-            }
+        let exits: Vec<(u64, Result<(), String>)> =
+            self.nodes.iter().filter_map(|(id, node)| Some((*id, node.slot.exit.take()?))).collect();
+        exits.into_iter().try_for_each(|(id, exit)| self.exited(id, exit))?;
+        if self.sim.elapsed() >= self.audit_at {
+            self.audit_at += AUDIT_INTERVAL;
+            self.audit();
+        }
+        if let Some(violation) = self.findings.violation() {
+            return Err(violation);
         }
         self.judge.violation().map_or(Ok(()), Err)
+    }
+
+    /// A node's process ended by itself.
+    fn exited(&mut self, id: u64, exit: Result<(), String>) -> Result<(), Violation> {
+        let node = self.node(id);
+        let was_asked = *node.slot.stop.borrow().borrow();
+        let plight = Plight { disk_failed: node.disk.has_failed(), damage: node.damage };
+        let why = match exit {
+            Ok(()) if was_asked => "stop".to_owned(),
+            Ok(()) => return Err(format!("{} stopped though nobody asked it to", host(id))),
+            Err(why) => {
+                node.has_ailed = true;
+                node.is_gone = exceptions::judge(id, &why, plight)? == Fate::Gone;
+                why
+            }
+        };
+        // What a failed call left in the log cannot be told from outside; else it is there again at the next start.
+        let is_settled =
+            !plight.disk_failed && plight.damage.is_none() && node.disk.is_settled(LOG_DIR.as_ref());
+        let recall = is_settled.then(|| Image::read(&Platter::of(&node.disk), LOG_DIR.as_ref()));
+        node.slot.recall.replace(recall);
+        node.disk.process_ended();
+        node.is_up = false;
+        node.slot.power.borrow().cut();
+        self.down(id, &why);
+        self.bury(id);
+        self.wires.set_refusing(&host(id), true);
+        Ok(())
+    }
+
+    /// Shows that a node does not run any more.
+    pub(crate) fn down(&mut self, id: u64, why: &str) {
+        self.trace.record(&host(id), "down", format_args!("{why}"), &[]);
+        self.trace.event(id, || What::Down { why: why.to_owned() });
+    }
+
+    /// Drops all that runs on a node whose power is cut. Destructors run in an order that is not the seed's: what they
+    /// say is not heard.
+    pub(crate) fn bury(&mut self, id: u64) {
+        self.trace.mute(true);
+        self.sim.crash(host(id));
+        drop(panics::take());
+        self.trace.mute(false);
+    }
+
+    /// Looks at what is truly on the disks.
+    pub(crate) fn audit(&mut self) {
+        let held = Held::of(self.nodes.iter().map(|(id, node)| (*id, &node.disk, node.held.as_ref())));
+        self.judge.audit(&held);
     }
 
     /// Ends the run: every node loses its power first, so that no destructor has an effect.
@@ -320,6 +462,11 @@ impl World {
         self.judge.end();
         self.trace.mute(true);
         self.nodes.values().for_each(|node| node.slot.power.borrow().cut());
+    }
+
+    /// Who leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        self.findings.leader()
     }
 
     pub(crate) fn node(&mut self, id: u64) -> &mut Node {
@@ -334,6 +481,7 @@ impl Slot {
             stop: RefCell::new(watch::Sender::new(false)),
             boots: Cell::new(0),
             exit: RefCell::new(None),
+            recall: RefCell::new(None),
         }
     }
 }
@@ -345,9 +493,11 @@ struct Start {
     nodes: u64,
     delays: Delays,
     disk: SharedDisk,
+    pace: SharedPace,
     oscillator: SharedOscillator,
     wires: Arc<Wires>,
     judge: SharedJudge,
+    findings: SharedFindings,
     trace: SharedTrace,
     slot: Rc<Slot>,
     software: Software,
@@ -367,18 +517,31 @@ impl Start {
         self.slot.exit.replace(None);
         self.slot.boots.set(self.slot.boots.get() + 1);
         self.trace.record(&host, "boot", format_args!("{}", self.slot.boots.get()), &[]);
+        self.trace.event(self.id, || What::Booted);
+        self.disk.booted();
         self.judge.booted(self.id);
         // Lanes draw anew at each boot.
         let seed =
             crate::seed::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
+        let watch = Watch::over(self.id, power.clone(), self.judge.clone());
+        let recall = self.slot.recall.take();
+        let executor = SimExecutor::shared(
+            &host,
+            seed,
+            self.delays,
+            self.pace.clone(),
+            power.clone(),
+            self.trace.clone(),
+        );
         let boot = Boot {
             id: self.id,
             nodes: self.nodes,
+            seed: self.seed,
             fs: DiskFs::mount(self.disk.clone(), power.clone()),
             net: HostNet::new(&host, power.clone(), self.wires.clone(), self.trace.clone()).shared(),
-            executor: SimExecutor::shared(&host, seed, self.delays, power.clone(), self.trace.clone()),
+            executor,
             clock: self.oscillator.boot(power.clone()),
-            probe: Watch::over(self.id, power.clone(), self.judge.clone()),
+            probe: Recall::over(watch, self.id, recall, power.clone(), self.findings.clone()),
             shutdown: Box::pin(async move {
                 // The sender lives as long as the slot: a closed channel is no request to stop.
                 if stopped.wait_for(|stop| *stop).await.is_err() {

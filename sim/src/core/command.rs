@@ -81,7 +81,11 @@ impl Simulator for Arguments {
         let mut overlapped = false;
         let played = catch_unwind(AssertUnwindSafe(|| {
             let mut story = Story::new(&mut world, seed, swarm);
-            if calm { story.play_calm(CALM_OPERATIONS) } else { story.play(self.steps) }
+            if calm {
+                story.play_calm(CALM_OPERATIONS)
+            } else {
+                story.play(self.steps)
+            }
             overlapped = story.overlapped;
         }));
         if let Err(panic) = played {

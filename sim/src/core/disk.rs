@@ -73,7 +73,10 @@ impl Disk {
         let entries = &write.entries[..kept.min(write.entries.len())];
         let first = entries.first()?.index;
         let last = self.last().0;
-        assert!(first <= last.next() && first > self.purged.0, "a write from {first} on to a log that ends at {last}");
+        assert!(
+            first <= last.next() && first > self.purged.0,
+            "a write from {first} on to a log that ends at {last}"
+        );
         self.entries.truncate(usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset"));
         self.entries.extend(entries.iter().cloned());
         (first <= last).then_some(first)

@@ -320,7 +320,10 @@ impl World {
         for entry in &batch {
             let expected = self.nodes[node].applied.next();
             if entry.index != expected {
-                self.judge(Err(format!("proposals: {id} applies entry {} in place of {expected}", entry.index)));
+                self.judge(Err(format!(
+                    "proposals: {id} applies entry {} in place of {expected}",
+                    entry.index
+                )));
             }
             self.nodes[node].applied = entry.index;
             let mut hasher = DefaultHasher::new();
@@ -344,7 +347,9 @@ impl World {
     /// Sees to it that the core's earliest deadline is judged.
     pub(super) fn arm_tick(&mut self, node: usize) {
         let target = &self.nodes[node];
-        let Some(due) = target.raft.as_ref().and_then(|raft| target.clock.when(raft.next_tick())) else { return };
+        let Some(due) = target.raft.as_ref().and_then(|raft| target.clock.when(raft.next_tick())) else {
+            return;
+        };
         let due = due.max(self.now);
         // One that comes too early finds that nothing is due yet, and comes back here.
         if target.tick.is_some_and(|(earlier, _)| earlier <= due) {
@@ -362,7 +367,9 @@ impl World {
 
     pub(super) fn show_state(&mut self, node: usize, why: Option<&'static str>) {
         let target = &mut self.nodes[node];
-        let Some(Shown { role, term, leader, last, persisted, commit, applied }) = target.show() else { return };
+        let Some(Shown { role, term, leader, last, persisted, commit, applied }) = target.show() else {
+            return;
+        };
         let id = target.id.0;
         self.trace.event(id, || What::State { role, term, leader, last, persisted, commit, applied, why });
     }

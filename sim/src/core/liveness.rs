@@ -43,7 +43,8 @@ impl World {
     pub(super) fn convergence_max(&self) -> Instant {
         let ends = self.nodes.iter().map(|node| node.disk.last().0.0);
         let (last, first) = (ends.clone().max().unwrap_or(0), ends.min().unwrap_or(0));
-        let unwritten = self.nodes.iter().filter_map(|node| node.raft()).map(|raft| raft.last_index().0).max();
+        let unwritten =
+            self.nodes.iter().filter_map(|node| node.raft()).map(|raft| raft.last_index().0).max();
         let lag = last.max(unwritten.unwrap_or(0)) - first;
         let applying = self.nodes.iter().map(|node| last - node.applied.0.min(last)).max().unwrap_or(0);
         self.election * CONVERGENCE_TIMEOUTS_MAX + self.heartbeat * CATCH_UP_HEARTBEATS_MAX * (lag + applying)
@@ -121,7 +122,8 @@ impl World {
             (raft.stored_by_all() == raft.last_index()).then_some(leader)
         };
         if !self.run_until(patience, |world| agree(world).is_some()) {
-            let lacking = self.agreement().err().unwrap_or_else(|| "the leader does not know what all have".into());
+            let lacking =
+                self.agreement().err().unwrap_or_else(|| "the leader does not know what all have".into());
             self.judge(Err(format!("liveness: after {patience:?} without faults {lacking}")));
         }
         if self.violation.is_none() {
@@ -140,7 +142,11 @@ impl World {
     fn compare_disks(&self) -> Result<(), Violation> {
         let (end, first) = (self.nodes[0].disk.last(), &self.nodes[0].disk);
         if end.0 < self.oracle.acknowledged_to() {
-            return Err(format!("liveness: logs end at {}, acknowledged {}", end.0, self.oracle.acknowledged_to()));
+            return Err(format!(
+                "liveness: logs end at {}, acknowledged {}",
+                end.0,
+                self.oracle.acknowledged_to()
+            ));
         }
         for node in &self.nodes[1..] {
             let from = first.purged().max(node.disk.purged()).next();
@@ -166,7 +172,9 @@ impl World {
             }
         };
         if !self.run_until(patience, |world| world.oracle.acknowledged_to() >= proposed) {
-            let text = format!("liveness: entry {proposed} was proposed at {leader} and acknowledged only to {before}");
+            let text = format!(
+                "liveness: entry {proposed} was proposed at {leader} and acknowledged only to {before}"
+            );
             return self.judge(Err(text));
         }
         let readers: Vec<NodeId> = self.followers_of(leader).collect();
@@ -175,7 +183,8 @@ impl World {
             let read = self.read(id);
             self.run_until(patience, |world| !world.oracle.is_waiting(read));
             if self.violation.is_none() && self.oracle.answered_reads() == answered {
-                return self.judge(Err(format!("liveness: a read at {id} got no index from leader {leader}")));
+                return self
+                    .judge(Err(format!("liveness: a read at {id} got no index from leader {leader}")));
             }
         }
         let max = self.convergence_max();

@@ -130,7 +130,12 @@ impl Oracle {
     }
 
     /// A read is answered at `node`. Returns whether it got an index.
-    pub(super) fn answered(&mut self, node: NodeId, id: ReadId, outcome: ReadOutcome) -> Result<bool, Violation> {
+    pub(super) fn answered(
+        &mut self,
+        node: NodeId,
+        id: ReadId,
+        outcome: ReadOutcome,
+    ) -> Result<bool, Violation> {
         let Some(asked) = self.reads.remove(&id) else {
             return Err(format!("reads: {node} answers read {}, which does not wait", id.0));
         };

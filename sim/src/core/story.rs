@@ -224,7 +224,8 @@ impl<'a> Story<'a> {
         }
         let is_hung = self.world.nodes.iter().any(super::node::Node::is_hung);
         let weather = &self.world.weather;
-        self.overlapped |= (self.world.net.is_cut() || weather.is_network_foul()) && (is_hung || weather.is_disk_foul());
+        self.overlapped |=
+            (self.world.net.is_cut() || weather.is_network_foul()) && (is_hung || weather.is_disk_foul());
     }
 
     fn any_node(&mut self) -> NodeId {
@@ -295,7 +296,8 @@ impl<'a> Story<'a> {
         if !self.advance(end, u64::MAX, |world| world.agreement().is_ok()) {
             let lacking = self.world.agreement().err().unwrap_or_default();
             let patience = Duration::from_nanos(patience);
-            let text = format!("liveness: after {patience:?} without new faults, {loners:?} afflicted: {lacking}");
+            let text =
+                format!("liveness: after {patience:?} without new faults, {loners:?} afflicted: {lacking}");
             return self.world.judge(Err(text));
         }
         let Some(leader) = self.world.service_leader() else { return };

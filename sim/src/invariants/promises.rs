@@ -98,11 +98,8 @@ mod tests {
 
     #[test]
     fn a_claim_of_a_log_that_is_not_on_disk_is_found() {
-        let vote = |index, term| Message::Vote {
-            last_index: Index(index),
-            last_term: Term(term),
-            transfer: false,
-        };
+        let vote =
+            |index, term| Message::Vote { last_index: Index(index), last_term: Term(term), transfer: false };
         let asks = |message| {
             let envelope = Envelope { from: NodeId(2), to: NodeId(1), term: Term(3), message };
             Promises.sent(&envelope, Some(&Stored))

@@ -8,6 +8,7 @@ use quorate::wal::fs::{File, Fs, SharedFs};
 
 use super::{ChangeKind, Entry, InodeId, SharedDisk, State};
 use crate::cluster::power::{SharedPower, Spent, no_power};
+use crate::trace::event::What;
 
 /// A mount.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl DiskFs {
 
     /// Opens the file at `path`, creating it if need be.
     pub fn open_or_create(&self, path: &Path) -> io::Result<DiskFile> {
-        let id = self.call("open", path, &[], |state| match state.file(path) {
+        let id = self.call("open", path, None, &[], |state| match state.file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => state.create(path),
             found => found,
         })?;
@@ -45,17 +46,28 @@ impl DiskFs {
         &self,
         kind: &'static str,
         path: &Path,
+        file: Option<InodeId>,
         bytes: &[u8],
         body: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
-        let spent = self.power.spend()?;
-        let result = body(&mut self.disk.lock());
+        let spent = self.power.spend(kind == "write")?;
+        let result = {
+            let mut state = self.disk.lock();
+            let fails = state.health.fails(kind);
+            if fails { Err(state.fail(file.filter(|_| kind == "sync"))) } else { body(&mut state) }
+        };
+        self.disk.note_failure(&result, kind, path);
         let fate = match (&result, spent) {
             (_, Spent::Last) => "power cut",
             (Ok(_), Spent::Reported) => "done",
             (Err(_), Spent::Reported) => "failed",
         };
         self.disk.trace.record(&self.disk.node, kind, format_args!("{} {fate}", path.display()), bytes);
+        self.disk.trace.event(self.disk.id, || What::Disk {
+            call: kind,
+            text: format!("{} {fate}", path.display()),
+            bytes: bytes.len(),
+        });
         match spent {
             Spent::Reported => result,
             Spent::Last => Err(no_power()),
@@ -65,7 +77,7 @@ impl DiskFs {
 
 impl Fs for DiskFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.call("create_dir", dir, &[], |state| {
+        self.call("create_dir", dir, None, &[], |state| {
             let mut missing: Vec<&Path> =
                 dir.ancestors().take_while(|path| !state.names.contains_key(*path)).collect();
             missing.reverse();
@@ -78,7 +90,7 @@ impl Fs for DiskFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.call("list", dir, &[], |state| {
+        self.call("list", dir, None, &[], |state| {
             if state.names.get(dir) != Some(&Entry::Directory) {
                 return Err(super::not_found(dir));
             }
@@ -89,17 +101,17 @@ impl Fs for DiskFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let id = self.call("open", path, &[], |state| state.file(path))?;
+        let id = self.call("open", path, None, &[], |state| state.file(path))?;
         Ok(Box::new(self.handle(path, id)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let id = self.call("create", path, &[], |state| state.create(path))?;
+        let id = self.call("create", path, None, &[], |state| state.create(path))?;
         Ok(Box::new(self.handle(path, id)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call("rename", from, to.as_os_str().as_encoded_bytes(), |state| {
+        self.call("rename", from, None, to.as_os_str().as_encoded_bytes(), |state| {
             let entry = Entry::File(state.file(from)?);
             let directory = state.directory_of(to)?.to_owned();
             if from.parent() != Some(&*directory) {
@@ -115,7 +127,7 @@ impl Fs for DiskFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call("remove", path, &[], |state| {
+        self.call("remove", path, None, &[], |state| {
             state.file(path)?;
             let directory = state.directory_of(path)?.to_owned();
             state.change(directory, ChangeKind::Remove { path: path.to_owned() });
@@ -124,11 +136,11 @@ impl Fs for DiskFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call("sync_dir", dir, &[], |state| state.sync_directory(dir))
+        self.call("sync_dir", dir, None, &[], |state| state.sync_directory(dir))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let epoch = self.call("lock", path, &[], |state| {
+        let epoch = self.call("lock", path, None, &[], |state| {
             if !state.names.contains_key(path) {
                 state.create(path)?;
             }
@@ -181,8 +193,28 @@ impl DiskFile {
     ) -> io::Result<T> {
         let label = format!("{} {what}", self.name);
         // An open file lives on without a name, as POSIX has it; only a crash ends it, and then the power is cut.
-        self.fs.call(kind, Path::new(&label), bytes, |state| {
+        self.fs.call(kind, Path::new(&label), Some(self.id), bytes, |state| {
             body(state.inodes.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?)
+        })
+    }
+}
+
+impl DiskFile {
+    /// Changes the file, if there is room for it to end at `end`.
+    fn change(
+        &self,
+        kind: &'static str,
+        what: std::fmt::Arguments<'_>,
+        bytes: &[u8],
+        end: usize,
+        body: impl FnOnce(&mut super::inode::Inode),
+    ) -> io::Result<()> {
+        let label = format!("{} {what}", self.name);
+        self.fs.call(kind, Path::new(&label), Some(self.id), bytes, |state| {
+            let inode = state.inodes.get(&self.id).ok_or(io::ErrorKind::NotFound)?;
+            state.room_for(end.saturating_sub(inode.bytes().len()))?;
+            body(state.inodes.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?);
+            Ok(())
         })
     }
 }
@@ -200,9 +232,9 @@ impl File for DiskFile {
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        self.call("write", format_args!("{offset}"), buf, |inode| {
-            inode.write(to_usize(offset)?, buf);
-            Ok(())
+        let offset = to_usize(offset)?;
+        self.change("write", format_args!("{offset}"), buf, offset + buf.len(), |inode| {
+            inode.write(offset, buf);
         })
     }
 
@@ -218,10 +250,8 @@ impl File for DiskFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.call("set_len", format_args!("{len}"), &[], |inode| {
-            inode.set_len(to_usize(len)?);
-            Ok(())
-        })
+        let len = to_usize(len)?;
+        self.change("set_len", format_args!("{len}"), &[], len, |inode| inode.set_len(len))
     }
 }
 
@@ -237,15 +267,13 @@ mod tests {
 
     use super::super::{Disk, Loss};
     use super::*;
+    use crate::cluster::faults::ledger::Ledger;
     use crate::cluster::power::Power;
     use crate::trace::Trace;
 
     fn disk() -> SharedDisk {
-        Disk::new(
-            "node1",
-            Path::new("/data"),
-            Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail"),
-        )
+        let trace = Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail");
+        Disk::new(1, Path::new("/data"), trace.clone(), Ledger::new(trace))
     }
 
     fn mount(disk: &SharedDisk) -> DiskFs {

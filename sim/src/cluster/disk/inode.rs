@@ -56,6 +56,49 @@ impl Inode {
         self.bytes.resize(len, 0);
     }
 
+    /// What is on the platter.
+    pub fn durable(&self) -> &[u8] {
+        &self.durable
+    }
+
+    /// A sync failed: what was not on the platter never will be by a later sync, and is still read until a crash (H15).
+    pub fn fail_sync(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Changes bytes on the platter, and what is read of them. Nothing if one of them waits to be synced.
+    pub fn garble(&mut self, offset: usize, len: usize, garble: impl FnOnce(&mut [u8])) -> bool {
+        let end = offset + len;
+        let is_settled = match (self.bytes.get(offset..end), self.durable.get(offset..end)) {
+            (Some(read), Some(durable)) => read == durable,
+            _ => false,
+        };
+        if is_settled {
+            garble(&mut self.durable[offset..end]);
+            self.bytes[offset..end].copy_from_slice(&self.durable[offset..end]);
+        }
+        is_settled
+    }
+
+    /// The last write that is not synced lands at another multiple of `align` on the platter, where something was
+    /// synced before, and not where it should. Returns from where to where, if there is such a write and such a place.
+    pub fn misdirect(&mut self, align: usize, rng: &mut fastrand::Rng) -> Option<(usize, usize)> {
+        let last = self.pending.iter().rposition(|write| matches!(write, Write::Bytes { .. }))?;
+        let Write::Bytes { offset, bytes } = &self.pending[last] else { return None };
+        let (offset, len) = (*offset, bytes.len());
+        let places = (0..self.durable.len().saturating_sub(len)).step_by(align);
+        let used: Vec<usize> = places
+            .filter(|place| {
+                *place != offset && self.durable[*place..place + len].iter().any(|byte| *byte != 0)
+            })
+            .collect();
+        let place = *used.get(rng.usize(..used.len().max(1)))?;
+        if let Write::Bytes { bytes, .. } = self.pending.remove(last) {
+            put(&mut self.durable, place, &bytes);
+        }
+        Some((offset, place))
+    }
+
     /// Makes all of it durable.
     pub fn sync(&mut self) {
         for write in self.pending.drain(..) {
@@ -64,7 +107,8 @@ impl Inode {
                 Write::Length { len, .. } => self.durable.resize(len, 0),
             }
         }
-        assert_eq!(self.durable.len(), self.bytes.len(), "a synced file is as long as it was written");
+        // After a sync that failed it may be shorter: the length is made good, the bytes are not.
+        self.durable.resize(self.bytes.len(), 0);
     }
 
     /// Only what the platter holds is left (see the module doc).
@@ -263,6 +307,31 @@ mod tests {
             seen.insert(sectors(&inode));
         }
         assert_eq!(seen, [vec![1], vec![1, 0], vec![1, 2]].into());
+    }
+
+    #[test]
+    fn what_a_failed_sync_lost_no_later_one_brings() {
+        let mut inode = written();
+        inode.fail_sync();
+        inode.write(0, &[4; SECTOR]);
+        inode.sync();
+        assert_eq!(sectors(&inode), vec![4, 2, 3, 3], "it is read as long as the machine lives");
+        inode.crash(Loss::Nothing, &mut fastrand::Rng::with_seed(1));
+        assert_eq!(sectors(&inode), vec![4, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_misdirected_write_lands_on_another_that_was_synced() {
+        for seed in 0..20 {
+            let mut inode = written();
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (from, to) = inode.misdirect(SECTOR, &mut rng).expect("there is a write and a place");
+            assert_eq!(from, 2 * SECTOR);
+            inode.crash(Loss::Whole, &mut rng);
+            let mut expected = vec![1, 1, 1, 1];
+            expected[to / SECTOR..to / SECTOR + 2].fill(3);
+            assert_eq!(sectors(&inode), expected);
+        }
     }
 
     #[test]

@@ -7,10 +7,14 @@
 //! itself: it holds what it held after some number of the writes to it.
 //!
 //! A node reaches its disk through a mount ([`fs::DiskFs`]), one for each boot, that its power switch can cut.
-//! Every call is recorded in the trace with its bytes. Outside the model: bytes that rot or land in the wrong place,
-//! calls that fail or hang while the power is on, a full disk.
+//! Every call is recorded in the trace with its bytes. With the power on a call can fail, once, and a disk can be full
+//! ([`health`]); synced bytes can change, a write can land elsewhere, all can be gone ([`damage`]). That a disk hangs or
+//! is slow is its lanes' to show (see [`crate::cluster::executor`]). [`platter`] is what a power cut would leave.
 
 pub mod fs;
+pub mod platter;
+mod damage;
+mod health;
 mod inode;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +22,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use health::Health;
 use inode::Inode;
 
+use crate::cluster::faults::ledger::SharedLedger;
+use crate::cluster::world::host;
 use crate::trace::SharedTrace;
 
 /// What a disk writes as a whole or not at all.
@@ -48,8 +55,10 @@ impl Loss {
 /// A node's disk. It outlives the node's crashes.
 #[derive(Debug)]
 pub struct Disk {
+    id: u64,
     node: String,
     trace: SharedTrace,
+    ledger: SharedLedger,
     state: Mutex<State>,
 }
 
@@ -70,6 +79,7 @@ struct State {
     locks: BTreeSet<PathBuf>,
     /// Counts crashes: a lock guard of an earlier boot releases nothing.
     epoch: u64,
+    health: Health,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,22 +106,17 @@ enum ChangeKind {
 }
 
 impl Disk {
-    /// An empty disk of `node` on which `directory` is there, durably.
-    pub fn new(node: &str, directory: &Path, trace: SharedTrace) -> SharedDisk {
-        let mut state = State::default();
-        for path in directory.ancestors() {
-            state.names.insert(path.to_owned(), Entry::Directory);
-        }
-        state.durable = state.names.clone();
-        Arc::new(Disk { node: node.to_owned(), trace, state: Mutex::new(state) })
+    /// An empty disk of node `id` on which `directory` is there, durably.
+    pub fn new(id: u64, directory: &Path, trace: SharedTrace, ledger: SharedLedger) -> SharedDisk {
+        let state = Mutex::new(State::empty(directory));
+        Arc::new(Disk { id, node: host(id), trace, ledger, state })
     }
 
     /// What the platter holds after a crash becomes what there is; all locks are released. The node's power must be
     /// cut before. Returns how many un-synced writes were pending.
     pub fn crash(&self, loss: Loss, rng: &mut fastrand::Rng) -> usize {
         let mut state = self.lock();
-        state.epoch += 1;
-        state.locks.clear();
+        state.release();
         let pending = std::mem::take(&mut state.pending);
         for change in survivors(pending, loss, rng) {
             change.kind.apply(&mut state.durable);
@@ -129,6 +134,26 @@ impl Disk {
         }
         self.record_all(&state, loss);
         writes
+    }
+
+    /// The node's process ended and the machine did not: its locks are free.
+    pub fn process_ended(&self) {
+        self.lock().release();
+    }
+
+    /// Whether every segment of the log in `directory`, and its name, is as durable as it is written.
+    pub fn is_settled(&self, directory: &Path) -> bool {
+        let state = self.lock();
+        let is_segment = |path: &Path| {
+            path.parent() == Some(directory) && path.extension().is_some_and(|extension| extension == "wal")
+        };
+        let renamed = state.pending.iter().any(|change| change.kind.paths().any(is_segment));
+        let mut segments = state.names.iter().filter(|(path, _)| is_segment(path));
+        !renamed
+            && segments.all(|(_, entry)| {
+                let inode = entry.inode().and_then(|id| state.inodes.get(&id));
+                inode.is_none_or(|inode| inode.pending_len() == 0)
+            })
     }
 
     /// A digest of everything on the disk enters the trace, so that two runs that differ in what a crash left differ
@@ -149,6 +174,21 @@ impl Disk {
 }
 
 impl State {
+    fn empty(directory: &Path) -> State {
+        let mut state = State::default();
+        for path in directory.ancestors() {
+            state.names.insert(path.to_owned(), Entry::Directory);
+        }
+        state.durable = state.names.clone();
+        state
+    }
+
+    /// Nobody holds a lock any more.
+    fn release(&mut self) {
+        self.epoch += 1;
+        self.locks.clear();
+    }
+
     fn directory_of<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
         let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         match self.names.get(directory) {
@@ -171,6 +211,7 @@ impl State {
         if self.names.contains_key(path) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, path.display().to_string()));
         }
+        self.room_for(1)?;
         let id = InodeId(self.inode_next);
         self.inode_next += 1;
         self.inodes.insert(id, Inode::default());
@@ -206,6 +247,14 @@ impl Entry {
 }
 
 impl ChangeKind {
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (first, second) = match self {
+            ChangeKind::Set { path, .. } | ChangeKind::Remove { path } => (path, None),
+            ChangeKind::Rename { from, to, .. } => (from, Some(to)),
+        };
+        [Some(first), second].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Entry>) {
         match self {
             ChangeKind::Set { path, entry } => drop(names.insert(path.clone(), *entry)),

@@ -4,6 +4,7 @@
 //! beginning to its end; so scenarios can be played alone or one after another. After the last, the cluster must
 //! converge and serve every acknowledged write on every node.
 
+mod calm;
 mod crash_leader;
 mod elect;
 mod partition_leader;
@@ -11,6 +12,7 @@ mod pause_leader;
 mod restart_all;
 mod rolling_restart;
 mod stale_read;
+pub mod swarm;
 mod write;
 
 use std::future::Future;
@@ -35,7 +37,13 @@ pub struct Scenario {
 
 /// All scenarios.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "story", about: "all of the others, in an order drawn from the seed", play: story },
+    Scenario {
+        name: "swarm",
+        about: "whatever the seed draws: the one to run many seeds of",
+        play: swarm::play,
+    },
+    Scenario { name: "calm", about: "the ordinary load and no fault", play: calm::play },
+    Scenario { name: "story", about: "all below, in an order drawn from the seed", play: story },
     Scenario { name: "elect", about: "a new cluster elects a leader", play: |it| alone(it, elect::play) },
     Scenario {
         name: "write",

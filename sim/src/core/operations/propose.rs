@@ -15,7 +15,8 @@ pub(super) const OPERATION: Operation =
 fn perform(world: &mut World, rng: &mut Rng, id: NodeId) {
     // Most callers know who leads.
     let id = if rng.u8(..4) > 0 { world.leader().unwrap_or(id) } else { id };
-    let (count, padding) = (rng.usize(1..4), if rng.u8(..8) == 0 { rng.usize(..400) } else { rng.usize(..16) });
+    let (count, padding) =
+        (rng.usize(1..4), if rng.u8(..8) == 0 { rng.usize(..400) } else { rng.usize(..16) });
     let _ = propose(world, id, count, padding);
 }
 

@@ -1,0 +1,156 @@
+//! What is truly on the disks, held against what nodes vouch for and what they find again.
+//!
+//! [`Held`] answers the invariants' questions about the disks of a cluster as they are at one instant. [`Recall`] is a
+//! probe that, at the start of a node, compares its log with what was on its disk when it went down: a restart neither
+//! loses nor makes up an entry.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use quorate::node::probe::{Probe, SharedProbe};
+use quorate::raft::{Envelope, Raft, Ready, RoleName};
+use quorate::types::{Index, NodeId, Term};
+
+use crate::Violation;
+use crate::cluster::disk::SharedDisk;
+use crate::cluster::disk::platter::{Image, Platter};
+use crate::cluster::power::SharedPower;
+use crate::cluster::world::LOG_DIR;
+use crate::invariants::Disks;
+
+/// What the disks of all nodes hold at one instant.
+#[derive(Debug)]
+pub struct Held(BTreeMap<NodeId, Vec<Image>>);
+
+impl Held {
+    /// Reads the disks. A damaged one also holds what it held before.
+    pub fn of<'a>(disks: impl Iterator<Item = (u64, &'a SharedDisk, Option<&'a Image>)>) -> Held {
+        let read = disks.map(|(id, disk, before)| {
+            let mut images = vec![Image::read(&Platter::of(disk), LOG_DIR.as_ref())];
+            images.extend(before.cloned());
+            (NodeId(id), images)
+        });
+        Held(read.collect())
+    }
+}
+
+impl Disks for Held {
+    fn voters(&self) -> Vec<NodeId> {
+        self.0.keys().copied().collect()
+    }
+
+    fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {
+        self.0.get(&node).is_some_and(|images| images.iter().any(|image| image.holds(index, term)))
+    }
+}
+
+/// What probes leave for the world to find.
+#[derive(Clone, Debug, Default)]
+pub struct SharedFindings(Arc<Mutex<Findings>>);
+
+#[derive(Debug, Default)]
+struct Findings {
+    violation: Option<Violation>,
+    /// The leader of the highest term that has one.
+    leader: Option<(Term, NodeId)>,
+}
+
+impl SharedFindings {
+    /// The violation, if there is one.
+    pub fn violation(&self) -> Option<Violation> {
+        self.lock().violation.clone()
+    }
+
+    /// Who was elected last, by its term: a good guess at who leads.
+    pub fn leader(&self) -> Option<u64> {
+        self.lock().leader.map(|(_, node)| node.0)
+    }
+
+    fn leave(&self, violation: Violation) {
+        self.lock().violation.get_or_insert(violation);
+    }
+
+    fn elected(&self, term: Term, node: NodeId) {
+        let mut findings = self.lock();
+        findings.leader = findings.leader.max(Some((term, node)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Findings> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A probe that compares a node's log at its start, and passes everything on.
+pub struct Recall {
+    inner: SharedProbe,
+    node: NodeId,
+    expected: Mutex<Option<Image>>,
+    power: SharedPower,
+    findings: SharedFindings,
+}
+
+impl Recall {
+    /// A probe of one boot of `node`, whose log must be `expected` if that is known.
+    pub fn over(
+        inner: SharedProbe,
+        node: u64,
+        expected: Option<Image>,
+        power: SharedPower,
+        findings: SharedFindings,
+    ) -> SharedProbe {
+        let (node, expected) = (NodeId(node), Mutex::new(expected));
+        Arc::new(Recall { inner, node, expected, power, findings })
+    }
+
+    /// Compares the log as it was before `new`, the first index that was handed out since the start.
+    fn check(&self, raft: &Raft, new: Option<Index>) {
+        let expected = self.expected.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(expected) = expected.filter(|_| !self.power.is_cut()) else { return };
+        if let Err(violation) = compare(raft, new, &expected) {
+            self.findings.leave(format!("recovery: node {}: {violation}", self.node));
+        }
+    }
+}
+
+fn compare(raft: &Raft, new: Option<Index>, expected: &Image) -> Result<(), String> {
+    let (last, term) = expected.last();
+    let found = new.map_or(raft.last_index(), |new| Index(new.0 - 1));
+    if found != last {
+        return Err(format!(
+            "its log ended at {last} of term {term} on its disk, and at {found} when it started"
+        ));
+    }
+    for (index, term) in &expected.entries {
+        let found = raft.term_at(*index);
+        if *index > raft.purged().0 && found != Some(*term) {
+            return Err(format!(
+                "entry {index} was of term {term} on its disk, and is of {found:?} when it started"
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Probe for Recall {
+    fn stepping(&self, raft: &Raft, envelope: &Envelope) {
+        self.check(raft, None);
+        self.inner.stepping(raft, envelope);
+    }
+
+    fn sending(&self, raft: &Raft, envelope: &Envelope) {
+        self.inner.sending(raft, envelope);
+    }
+
+    fn ready(&self, raft: &Raft, ready: &Ready) {
+        let new = ready.writes.iter().flat_map(|write| &write.entries).map(|entry| entry.index).min();
+        self.check(raft, new);
+        if !self.power.is_cut() && ready.changes.iter().any(|change| change.role == RoleName::Leader) {
+            self.findings.elected(raft.term(), self.node);
+        }
+        self.inner.ready(raft, ready);
+    }
+
+    fn applied(&self, index: Index, state_hash: u128) {
+        self.inner.applied(index, state_hash);
+    }
+}

@@ -1,0 +1,107 @@
+//! A disk that fails with the power on: one call that fails, and a disk without room.
+//!
+//! A failed call does nothing, and is not repeated by the disk. A failed sync is worse (H15): what waited for it is still
+//! read as if it were there, no later sync brings it to the platter, and the next crash takes it.
+
+use std::io;
+use std::path::Path;
+
+use super::{Disk, InodeId, State};
+use crate::cluster::faults::kind::Kind;
+
+/// The calls that may fail.
+const FALLIBLE: [&str; 7] = ["read", "write", "sync", "sync_dir", "create", "rename", "set_len"];
+
+/// What is wrong with a disk.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Calls until one fails, if one is set to.
+    fails_in: Option<u64>,
+    /// How many bytes fit on it, if that is limited.
+    capacity: Option<usize>,
+    /// Whether a call failed, for whatever reason, since the node started.
+    has_failed: bool,
+}
+
+impl Health {
+    /// Whether this call is the one that fails.
+    pub fn fails(&mut self, kind: &str) -> bool {
+        if !FALLIBLE.contains(&kind) {
+            return false;
+        }
+        match self.fails_in.as_mut() {
+            None => false,
+            Some(0) => {
+                self.fails_in = None;
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+}
+
+impl State {
+    /// An error if `bytes` more do not fit.
+    pub fn room_for(&self, bytes: usize) -> io::Result<()> {
+        let Some(capacity) = self.health.capacity.filter(|_| bytes > 0) else { return Ok(()) };
+        if self.used() + bytes > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn used(&self) -> usize {
+        self.inodes.values().map(|inode| inode.bytes().len()).sum()
+    }
+
+    /// The error of a call that fails. `synced` is the file whose sync it was.
+    pub fn fail(&mut self, synced: Option<InodeId>) -> io::Error {
+        if let Some(inode) = synced.and_then(|id| self.inodes.get_mut(&id)) {
+            inode.fail_sync();
+        }
+        io::Error::other("simulated input/output error")
+    }
+}
+
+impl Disk {
+    /// One of the next calls fails: the one after `calls` more.
+    pub fn fail_after(&self, calls: u64) {
+        self.lock().health.fails_in = Some(calls);
+    }
+
+    /// No more than `bytes` beyond what is there now fit on the disk.
+    pub fn fill_up(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.health.capacity = Some(state.used() + bytes);
+    }
+
+    /// All calls succeed again, and there is room.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        state.health.fails_in = None;
+        state.health.capacity = None;
+    }
+
+    /// A node starts on it.
+    pub fn booted(&self) {
+        self.lock().health.has_failed = false;
+    }
+
+    /// Whether a call failed on purpose since the node started.
+    pub fn has_failed(&self) -> bool {
+        self.lock().health.has_failed
+    }
+
+    /// Remembers the first failure that was made on purpose, and enters it in the book of faults.
+    pub(super) fn note_failure<T>(&self, result: &io::Result<T>, kind: &str, path: &Path) {
+        let fault = match result {
+            Err(error) if error.kind() == io::ErrorKind::Other => Kind::DiskError,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
+            _ => return,
+        };
+        // A full disk fails call after call: it counts once a boot.
+        if !std::mem::replace(&mut self.lock().health.has_failed, true) {
+            self.ledger.fire(fault, self.id, &format!("{kind} {}", path.display()));
+        }
+    }
+}

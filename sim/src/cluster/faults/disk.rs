@@ -1,0 +1,59 @@
+//! Disks that fail, fill up, hang, come late or are slow while the power is on.
+
+use std::time::Duration;
+
+use super::kind::Kind;
+use crate::cluster::executor::Hang;
+use crate::cluster::world::World;
+
+impl World {
+    /// One of a node's next disk calls fails: the one after `calls` more. It counts as a fault when it does.
+    pub fn fail_disk(&mut self, id: u64, calls: u64) {
+        self.node(id).disk.fail_after(calls);
+    }
+
+    /// No more than `bytes` more fit on a node's disk. It counts as a fault when something does not fit.
+    pub fn fill_disk(&mut self, id: u64, bytes: usize) {
+        self.node(id).disk.fill_up(bytes);
+    }
+
+    /// A node's disk does not come back from any call of these lanes.
+    pub fn hang_disk(&mut self, id: u64, hang: Hang) {
+        self.ledger.begin(Kind::DiskHang, id, &format!("{hang:?}"));
+        let node = self.node(id);
+        node.hang = Some(hang);
+        node.pace.hang(hang);
+    }
+
+    /// A hung disk comes back.
+    pub fn unhang_disk(&mut self, id: u64) {
+        let node = self.node(id);
+        node.pace.unhang();
+        if let Some(hang) = node.hang.take() {
+            self.ledger.end(Kind::DiskHang, id, &format!("{hang:?}"));
+        }
+    }
+
+    /// The next write to a node's log comes back this late.
+    pub fn delay_sync(&mut self, id: u64, late: Duration) {
+        self.ledger.fire(Kind::LateSync, id, &format!("{late:?}"));
+        self.node(id).pace.be_late(late);
+    }
+
+    /// Everything that a node's disk does takes so many times as long; 0: as usual.
+    pub fn slow_disk(&mut self, id: u64, slowness: u32) {
+        if slowness > 0 {
+            self.ledger.begin(Kind::SlowDisk, id, "");
+        } else {
+            self.ledger.end(Kind::SlowDisk, id, "");
+        }
+        self.node(id).pace.slow_down(slowness);
+    }
+
+    /// A node's disk is as good as its bytes are.
+    pub fn mend_disk(&mut self, id: u64) {
+        self.unhang_disk(id);
+        self.slow_disk(id, 0);
+        self.node(id).disk.mend();
+    }
+}

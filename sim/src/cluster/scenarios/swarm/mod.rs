@@ -1,0 +1,117 @@
+//! The swarm: what ordinary seeds play, and no two of them alike.
+//!
+//! Each seed draws which kinds of faults there are and how often, how long they last, how many clients there are and how
+//! the nodes are set up ([`plan`]). Faults come in storms, many at a time and over each other ([`storm`]), with rests
+//! between in which the cluster gets on; clients work throughout. The storms end once enough has happened for the seed to
+//! count. That was the *safety phase*.
+//!
+//! In the *liveness phase* all faults end, every node starts again, clients rest, and with nothing to push it the cluster
+//! must come to agree within a bound, and then serve everything that it ever acknowledged. A node whose disk was damaged
+//! need not take part, and one whose disk was wiped must not ([`crate::cluster::exceptions`]).
+
+pub mod plan;
+mod storm;
+
+use std::time::Duration;
+
+use self::plan::Plan;
+use self::storm::Storm;
+use crate::Violation;
+use crate::cluster::faults::damage::Damage;
+use crate::cluster::faults::kind::Kind;
+use crate::cluster::handle::{Cluster, Load, PATIENCE};
+use crate::cluster::scenarios::{Playing, elect};
+
+/// What a seed must have had to count.
+pub const QUOTAS: &[(&str, u64)] = &[("acked", 200), ("reads", 100), ("leader changes", 1)];
+
+/// The most storms, whatever has not happened by then.
+const STORMS_MAX: usize = 12;
+
+/// Plays it.
+pub fn play(cluster: Cluster) -> Playing {
+    Box::pin(async move {
+        elect::play(cluster.clone()).await?;
+        let plan = cluster.draw(|rng| Plan::draw(rng, cluster.nodes().count()));
+        let load = Load::start(&cluster, plan.clients);
+        let elected = cluster.counted("leaders elected");
+        for number in 0..STORMS_MAX {
+            let is_enough = has_enough(&cluster, elected);
+            if number >= plan.storms && is_enough {
+                break;
+            }
+            Storm::blow(&cluster, &plan, number).await?;
+            if number + 1 < plan.storms || !is_enough {
+                rest(&cluster, &plan).await?;
+            }
+            if number >= plan.storms && cluster.counted("leaders elected") == elected {
+                // Nothing that was drawn has moved the leader yet.
+                Storm::strike_alone(&cluster, &plan, Kind::Crash).await?;
+            }
+        }
+        cluster.count_more("leader changes", cluster.counted("leaders elected") - elected);
+        load.stop().await;
+        recover(&cluster).await
+    })
+}
+
+fn has_enough(cluster: &Cluster, elected: u64) -> bool {
+    QUOTAS.iter().all(|(counter, quota)| match *counter {
+        "leader changes" => cluster.counted("leaders elected") - elected >= *quota,
+        counter => cluster.counted(counter) >= *quota,
+    })
+}
+
+/// Some seconds in which nothing new goes wrong, so that something is acknowledged that can then be lost.
+async fn rest(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
+    let rest = cluster.draw(|rng| plan.rest(rng));
+    if cluster.draw(|rng| rng.u32(..3)) == 0 {
+        // What is left over from the storm stays as it is.
+        tokio::time::sleep(rest).await;
+        return Ok(());
+    }
+    cluster.end_faults().await;
+    for node in cluster.nodes() {
+        cluster.restart(node).await;
+    }
+    let sound = cluster.sound().await;
+    cluster.leader_among(&sound).await?;
+    tokio::time::sleep(rest).await;
+    Ok(())
+}
+
+/// The liveness phase.
+async fn recover(cluster: &Cluster) -> Result<(), Violation> {
+    cluster.end_faults().await;
+    for node in cluster.nodes() {
+        cluster.restart(node).await;
+    }
+    let sound = cluster.sound().await;
+    cluster.leader_among(&sound).await?;
+    for node in &sound {
+        cluster.ready(*node).await?;
+    }
+    cluster.agree(&sound).await?;
+    refused(cluster).await?;
+    cluster.converge().await
+}
+
+/// Waits until every node whose disk was wiped has been turned away.
+async fn refused(cluster: &Cluster) -> Result<(), Violation> {
+    let all_gone = async || {
+        let is_left = |world: &mut crate::cluster::world::World| {
+            world.nodes.values().any(|node| node.damage == Some(Damage::Wiped) && !node.is_gone)
+        };
+        (!cluster.world(is_left).await).then_some(())
+    };
+    cluster.eventually("a node whose disk was wiped is refused", PATIENCE, all_gone).await
+}
+
+/// How many nodes the cluster of a seed has, where nobody says it.
+pub fn nodes(seed: u64) -> u64 {
+    let mut rng = crate::seed::generator(seed, "nodes", 0);
+    [1, 3, 3, 3, 3, 5, 5][rng.usize(..7)]
+}
+
+/// The longest that anything that lasts may last.
+const LENGTH_MAX: Duration = Duration::from_secs(12);

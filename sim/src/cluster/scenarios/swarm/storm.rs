@@ -1,0 +1,336 @@
+//! A storm: many faults, each begun a moment after the one before and ended in its own time.
+//!
+//! Whatever goes down is started again after a while by the storm's keeper, but for nodes that a fault keeps down for a
+//! purpose of its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::plan::{Plan, up_to};
+use crate::Violation;
+use crate::cluster::client::Written;
+use crate::cluster::executor::Hang;
+use crate::cluster::faults::clock::RIGHT;
+use crate::cluster::faults::crash::CutPoint;
+use crate::cluster::faults::kind::Kind;
+use crate::cluster::faults::partition::Cut;
+use crate::cluster::handle::Cluster;
+
+/// How often the keeper looks.
+const KEEPER_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a storm tries to be there when a write is acknowledged.
+const ACK_TRIES: usize = 5;
+
+/// A storm under way; cheap to clone.
+#[derive(Clone)]
+pub struct Storm {
+    cluster: Cluster,
+    plan: Rc<Plan>,
+    /// Nodes that the keeper leaves alone.
+    kept_down: Rc<RefCell<BTreeSet<u64>>>,
+    is_over: Rc<Cell<bool>>,
+}
+
+impl Storm {
+    /// Blows one storm, from its first fault to the end of its last.
+    pub async fn blow(cluster: &Cluster, plan: &Plan, number: usize) -> Result<(), Violation> {
+        let mut faults = cluster.draw(|rng| plan.faults(rng));
+        // What cannot be mended comes once or twice in a run, at any place of any storm.
+        if let Some(damage) = plan.damage.filter(|_| number < plan.storms) {
+            let at = cluster.draw(|rng| rng.usize(..=faults.len()));
+            faults.insert(at, (damage, Duration::from_millis(100)));
+        }
+        Storm::run(cluster, plan, faults).await;
+        Ok(())
+    }
+
+    /// One fault, alone.
+    pub async fn strike_alone(cluster: &Cluster, plan: &Plan, kind: Kind) -> Result<(), Violation> {
+        Storm::run(cluster, plan, vec![(kind, Duration::from_millis(1))]).await;
+        Ok(())
+    }
+
+    async fn run(cluster: &Cluster, plan: &Plan, faults: Vec<(Kind, Duration)>) {
+        let (kept_down, is_over) = (Rc::default(), Rc::default());
+        let storm = Storm { cluster: cluster.clone(), plan: Rc::new(plan.clone()), kept_down, is_over };
+        let keeper = tokio::task::spawn_local(storm.clone().keep());
+        let mut strikes = Vec::new();
+        for (kind, gap) in faults {
+            strikes.push(tokio::task::spawn_local(storm.clone().strike(kind)));
+            tokio::time::sleep(gap).await;
+        }
+        for strike in strikes {
+            // A panic in it has ended the run already.
+            let _ = strike.await;
+        }
+        storm.is_over.set(true);
+        let _ = keeper.await;
+    }
+
+    /// Starts again what is down.
+    async fn keep(self) {
+        while !self.is_over.get() {
+            tokio::time::sleep(KEEPER_INTERVAL).await;
+            let up = self.cluster.up().await;
+            let down = self.cluster.nodes().filter(|node| !up.contains(node));
+            for node in down.filter(|node| self.kept_down.borrow_mut().insert(*node)) {
+                let storm = self.clone();
+                tokio::task::spawn_local(async move {
+                    storm.sleep(Plan::downtime).await;
+                    storm.cluster.restart(node).await;
+                    storm.kept_down.borrow_mut().remove(&node);
+                });
+            }
+        }
+    }
+
+    async fn sleep(&self, length: fn(&Plan, &mut fastrand::Rng) -> Duration) {
+        let length = self.cluster.draw(|rng| length(&self.plan, rng));
+        tokio::time::sleep(length).await;
+    }
+
+    fn draw<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        self.cluster.draw(draw)
+    }
+
+    /// A node: the leader or any.
+    async fn victim(&self) -> u64 {
+        let nodes: Vec<u64> = self.cluster.nodes().collect();
+        let (any, wants_leader) =
+            self.draw(|rng| (nodes[rng.usize(..nodes.len())], rng.u32(..self.plan.leader_one_in) == 0));
+        if !wants_leader {
+            return any;
+        }
+        self.cluster.world(|world| world.leader()).await.unwrap_or(any)
+    }
+
+    /// Two hosts, the second perhaps the clients'.
+    fn two_hosts(&self) -> (u64, u64) {
+        let nodes = self.cluster.nodes().count() as u64;
+        self.draw(|rng| {
+            let first = rng.u64(1..=nodes);
+            let second = rng.u64(0..nodes);
+            (first, if second == first { nodes } else { second })
+        })
+    }
+
+    /// Carries a fault out, from its beginning to its end.
+    async fn strike(self, kind: Kind) {
+        match kind {
+            Kind::Isolation | Kind::Split | Kind::PartialCut | Kind::OneWayCut | Kind::ClientCut => {
+                self.strike_links(kind).await;
+            }
+            Kind::Reset => self.strike_connections().await,
+            Kind::SlowLink => self.strike_speed().await,
+            Kind::Crash => {
+                let node = self.victim().await;
+                self.cluster.crash(node).await;
+            }
+            Kind::Blackout => self.strike_all().await,
+            Kind::Stop => self.strike_in_good_order().await,
+            Kind::Pause => {
+                let node = self.victim().await;
+                self.cluster.pause(node).await;
+                self.sleep(Plan::length).await;
+                self.cluster.resume(node).await;
+            }
+            Kind::ClockRate | Kind::WallStep => self.strike_clock(kind).await,
+            Kind::TornWrite => {
+                let node = self.victim().await;
+                let writes = self.draw(|rng| rng.u64(0..30));
+                self.cluster.crash_at(node, CutPoint::Write(writes)).await;
+            }
+            Kind::DiskError | Kind::DiskFull | Kind::DiskHang | Kind::LateSync | Kind::SlowDisk => {
+                self.strike_disk(kind).await;
+            }
+            Kind::Rot | Kind::Misdirected | Kind::Wiped => self.strike_for_good(kind).await,
+        }
+    }
+
+    async fn strike_links(&self, kind: Kind) {
+        let node = self.victim().await;
+        let mut nodes: Vec<u64> = self.cluster.nodes().collect();
+        self.draw(|rng| rng.shuffle(&mut nodes));
+        let cuts = match kind {
+            Kind::Isolation => self.cluster.isolate(node).await,
+            Kind::Split => {
+                let size = self.draw(|rng| rng.usize(1..nodes.len()));
+                self.cluster.split(&nodes[..size]).await
+            }
+            Kind::OneWayCut if self.draw(fastrand::Rng::bool) => self.cluster.cut_one_way(node).await,
+            Kind::OneWayCut => {
+                let link = vec![(nodes[0], nodes[1])];
+                self.cluster.cut(kind, nodes[0], link, Cut::DroppedOneWay).await
+            }
+            Kind::ClientCut => self.cluster.cut_from_clients(node).await,
+            _ => {
+                let links = self.draw(|rng| partial(&nodes, rng));
+                let cut = self.draw(Cut::draw);
+                self.cluster.cut(kind, 0, links, cut).await
+            }
+        };
+        self.sleep(Plan::length).await;
+        self.cluster.mend(cuts).await;
+    }
+
+    async fn strike_connections(&self) {
+        for _ in 0..self.draw(|rng| rng.usize(1..6)) {
+            let ((a, b), all) = (self.two_hosts(), self.draw(fastrand::Rng::bool));
+            self.cluster.reset(a, b, all).await;
+            let pause = self.draw(|rng| up_to(Duration::from_millis(500), rng));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn strike_speed(&self) {
+        let (a, b) = self.two_hosts();
+        let delay = Duration::from_millis(self.draw(|rng| [20, 100, 300, 800][rng.usize(..4)]));
+        self.cluster.slow_link(a, b, delay).await;
+        self.sleep(Plan::length).await;
+        self.cluster.slow_link(a, b, Duration::ZERO).await;
+    }
+
+    /// The power of most nodes, or of all, goes at the same instant, at best just when something was acknowledged; those
+    /// that come back first, a bare majority, must know it without the rest (H8, H10, H11).
+    async fn strike_all(&self) {
+        let mut nodes: Vec<u64> = self.cluster.nodes().collect();
+        self.draw(|rng| rng.shuffle(&mut nodes));
+        let majority = nodes.len() / 2 + 1;
+        let struck =
+            self.draw(|rng| if rng.bool() { nodes.len() } else { rng.usize(majority..=nodes.len()) });
+        nodes.truncate(struck);
+        self.await_ack().await;
+        self.kept_down.borrow_mut().extend(&nodes);
+        self.cluster.black_out(&nodes).await;
+        self.draw(|rng| rng.shuffle(&mut nodes));
+        for (number, node) in nodes.iter().enumerate() {
+            if number == majority {
+                self.sleep(Plan::length).await;
+            }
+            self.sleep(Plan::downtime).await;
+            self.cluster.restart(*node).await;
+            self.kept_down.borrow_mut().remove(node);
+        }
+    }
+
+    /// Waits for a write of its own to be acknowledged, if any is.
+    async fn await_ack(&self) {
+        let mut session = self.cluster.session();
+        session.set_timeout(Duration::from_millis(500));
+        for _ in 0..ACK_TRIES {
+            let node = self.victim().await;
+            if matches!(session.set(node).await, Written::Done { .. }) {
+                return;
+            }
+        }
+    }
+
+    /// One node, or each in turn, stops in good order.
+    async fn strike_in_good_order(&self) {
+        let nodes: Vec<u64> = if self.draw(fastrand::Rng::bool) {
+            self.cluster.nodes().collect()
+        } else {
+            vec![self.victim().await]
+        };
+        for node in nodes {
+            self.cluster.ask_to_stop(node).await;
+            self.sleep(Plan::length).await;
+        }
+    }
+
+    async fn strike_clock(&self, kind: Kind) {
+        let node = self.victim().await;
+        if kind == Kind::WallStep {
+            let ms = self.draw(|rng| rng.i64(-20_000_000..20_000_000));
+            self.cluster.step_wall_clock(node, ms).await;
+            return;
+        }
+        let rate = self.draw(|rng| {
+            if rng.u32(..3) == 0 { rng.u64(500_000..2_000_000) } else { rng.u64(950_000..1_050_000) }
+        });
+        self.cluster.set_clock_rate(node, rate).await;
+        self.sleep(Plan::length).await;
+        self.sleep(Plan::length).await;
+        self.cluster.set_clock_rate(node, RIGHT).await;
+    }
+
+    async fn strike_disk(&self, kind: Kind) {
+        let node = self.victim().await;
+        match kind {
+            Kind::DiskError => {
+                let calls = self.draw(|rng| rng.u64(0..60));
+                self.cluster.fail_disk(node, calls).await;
+            }
+            Kind::DiskFull => {
+                let bytes = self.draw(|rng| rng.usize(0..200_000));
+                self.cluster.fill_disk(node, bytes).await;
+                self.sleep(Plan::length).await;
+                self.sleep(Plan::length).await;
+                self.cluster.mend_disk(node).await;
+            }
+            Kind::DiskHang => {
+                let hang = self.draw(Hang::draw);
+                self.cluster.hang_disk(node, hang).await;
+                self.sleep(Plan::length).await;
+                // A node whose disk hung is started again: before the disk comes back, or after.
+                let is_first = self.draw(fastrand::Rng::bool);
+                if is_first {
+                    self.cluster.crash_now(node).await;
+                }
+                self.cluster.mend_disk(node).await;
+                if !is_first {
+                    self.sleep(Plan::downtime).await;
+                    self.cluster.crash_now(node).await;
+                }
+            }
+            Kind::LateSync => {
+                for _ in 0..self.draw(|rng| rng.usize(1..4)) {
+                    let late = self.draw(|rng| up_to(Duration::from_secs(3), rng));
+                    self.cluster.delay_sync(node, late).await;
+                    self.sleep(Plan::length).await;
+                }
+            }
+            _ => {
+                let slowness = self.draw(|rng| [4, 10, 40][rng.usize(..3)]);
+                self.cluster.slow_disk(node, slowness).await;
+                self.sleep(Plan::length).await;
+                self.cluster.slow_disk(node, 0).await;
+            }
+        }
+    }
+
+    async fn strike_for_good(&self, kind: Kind) {
+        let node = self.victim().await;
+        match kind {
+            Kind::Misdirected => self.cluster.misdirect(node).await,
+            Kind::Wiped => drop(self.cluster.wipe(node).await),
+            _ => {
+                // Bytes rot while nobody reads them, or beneath a node that runs, which then meets them or is started.
+                let is_down = self.draw(fastrand::Rng::bool);
+                if is_down {
+                    self.cluster.crash_now(node).await;
+                }
+                let rotted = self.cluster.rot(node).await;
+                if rotted && !is_down && self.draw(fastrand::Rng::bool) {
+                    self.cluster.crash_now(node).await;
+                }
+            }
+        }
+    }
+}
+
+/// Links to cut so that who reaches whom is not the same for all: any few, or those of the graph on which plain Raft
+/// finds no leader that stays (H31): three nodes that all reach each other, and two more that reach one of them each.
+fn partial(nodes: &[u64], rng: &mut fastrand::Rng) -> Vec<(u64, u64)> {
+    if let ([a, b, c, d, e], true) = (nodes, rng.bool()) {
+        return vec![(*a, *d), (*c, *d), (*a, *e), (*b, *e), (*d, *e)];
+    }
+    let pairs = nodes.iter().flat_map(|a| nodes.iter().map(|b| (*a, *b))).filter(|(a, b)| a < b);
+    let mut pairs: Vec<(u64, u64)> = pairs.collect();
+    rng.shuffle(&mut pairs);
+    pairs.truncate(rng.usize(1..=(nodes.len() - 1).max(1)));
+    pairs
+}
