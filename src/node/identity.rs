@@ -286,12 +286,18 @@ impl Content {
                 _ => return Err("a line is unknown"),
             }
         }
-        match (node, cluster, token, incarnation, ready) {
+        let content = match (node, cluster, token, incarnation, ready) {
             (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(ready)) => {
-                Ok(Content { node, cluster, token_hash, incarnation, ready, peers })
+                Content { node, cluster, token_hash, incarnation, ready, peers }
             }
-            _ => Err("a line is missing"),
+            _ => return Err("a line is missing"),
+        };
+        // One identity has one file: a line said twice, a number written in another way or the header of a later
+        // version that begins like this one's is not something that this program wrote.
+        if content.encode() != text {
+            return Err("not in the form that this binary writes");
         }
+        Ok(content)
     }
 }
 
@@ -327,6 +333,27 @@ mod tests {
         }
         for cut in 0..bytes.len() {
             assert!(Content::decode(&bytes[..cut]).is_err(), "a cut at {cut} was not noticed");
+        }
+    }
+
+    /// Files with a right checksum that this program does not write: they were made by another, or by hand.
+    #[test]
+    fn another_way_to_write_the_same_is_refused() {
+        let text = content().encode();
+        let changes = [
+            ("identity 1\n", "identity 12\n"),
+            ("node 2\n", "node +2\n"),
+            ("node 2\n", "node 1\nnode 2\n"),
+            ("peer 1 0000000000000007\n", "peer 1 7\n"),
+            ("peer 1 0000000000000007\n", "peer 1 0000000000000008\npeer 1 0000000000000007\n"),
+            ("89abcdef", "89ABCDEF"),
+        ];
+        for (from, to) in changes {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text, "{from}");
+            let body = &changed[..changed.rfind("crc").unwrap()];
+            let mended = format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()));
+            assert!(Content::decode(mended.as_bytes()).is_err(), "{to} was taken");
         }
     }
 
