@@ -21,7 +21,7 @@ use crate::raft::{Entry, EntryKind, HardState};
 use crate::types::{Index, Term};
 
 use super::hard_state::{self, HARD_STATE_BYTES};
-use super::sector::{u32_at, u64_at};
+use super::sector::{NUMBER_MAX, u32_at, u64_at};
 
 /// The state of one group.
 ///
@@ -194,6 +194,9 @@ impl Group {
         let hard_state = hard_state::decode(&take(HARD_STATE_BYTES)?)?;
         let fixed = take(16)?;
         let last = (Index(u64_at(&fixed, 0)), Term(u64_at(&fixed, 8)));
+        if last.0.0.max(last.1.0) >= NUMBER_MAX {
+            return None;
+        }
         let count = u32_at(&take(4)?, 0);
         let base_len = u32_at(&take(4)?, 0);
         let base = take(base_len as usize)?;
@@ -208,7 +211,7 @@ impl Group {
             configs.push((index, take(config_len as usize)?));
         }
         let held = last.0.next();
-        let ends_here = rest.is_empty() && purged.0 <= last.0 && last.0.0 < u64::MAX;
+        let ends_here = rest.is_empty() && purged.0 <= last.0;
         ends_here.then_some(Group { hard_state, purged, base, configs, last, terms: Vec::new(), held })
     }
 }

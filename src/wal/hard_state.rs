@@ -18,7 +18,7 @@
 use crate::raft::HardState;
 use crate::types::{Index, NodeId, Term};
 
-use super::sector::u64_at;
+use super::sector::{NUMBER_MAX, u64_at};
 
 /// The length of an encoded hard state.
 pub const HARD_STATE_BYTES: usize = 24;
@@ -33,16 +33,16 @@ pub fn encode(hard_state: &HardState) -> [u8; HARD_STATE_BYTES] {
     bytes
 }
 
-/// Decodes a hard state; `None` if the length is wrong.
+/// Decodes a hard state; `None` if it is none.
 pub fn decode(bytes: &[u8]) -> Option<HardState> {
     if bytes.len() != HARD_STATE_BYTES {
         return None;
     }
-    let vote = u64_at(bytes, 8);
-    Some(HardState {
-        term: Term(u64_at(bytes, 0)),
+    let (term, vote, commit) = (u64_at(bytes, 0), u64_at(bytes, 8), u64_at(bytes, 16));
+    (term.max(commit) < NUMBER_MAX).then_some(HardState {
+        term: Term(term),
         vote: (vote != 0).then_some(NodeId(vote)),
-        commit: Index(u64_at(bytes, 16)),
+        commit: Index(commit),
     })
 }
 

@@ -26,7 +26,7 @@
 use crate::raft::EntryKind;
 use crate::types::{GroupId, Index, Term};
 
-use super::sector::{DATA_BYTES, FRAME_BYTES, Layout, SECTOR_BYTES, u32_at, u64_at};
+use super::sector::{DATA_BYTES, FRAME_BYTES, Layout, NUMBER_MAX, SECTOR_BYTES, u32_at, u64_at};
 
 /// The length of a record's header.
 pub const HEADER_BYTES: usize = 48;
@@ -136,6 +136,9 @@ impl Header {
             term: Term(u64_at(bytes, 32)),
             chain: u32_at(bytes, 40),
         };
+        if header.batch.max(header.index.0).max(header.term.0) >= NUMBER_MAX {
+            return Err("the record's numbers are beyond all that is counted");
+        }
         Ok((header, crc))
     }
 

@@ -24,6 +24,10 @@ pub const FRAME_BYTES: usize = 16;
 /// What a sector holds besides its frame.
 pub const DATA_BYTES: usize = SECTOR_BYTES - FRAME_BYTES;
 
+/// No honest batch, segment, index or term comes near this. Whatever says so is damaged, whatever its checksum says: so
+/// the one after a number that was read can always be reckoned.
+pub const NUMBER_MAX: u64 = u64::MAX / 2;
+
 const RECORD_BEGINS: u32 = 1 << 30;
 const BATCH_ENDS: u32 = 1 << 31;
 const UNWRITTEN: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
@@ -71,7 +75,10 @@ pub fn judge(bytes: &[u8], segment: u64, sector: u64) -> Sector {
         record_begins: place & RECORD_BEGINS != 0,
         batch_ends: place & BATCH_ENDS != 0,
     };
-    if u32_at(bytes, 0) != checksum(&bytes[4..], segment, sector) || frame.batch == 0 {
+    if u32_at(bytes, 0) != checksum(&bytes[4..], segment, sector)
+        || frame.batch == 0
+        || frame.batch >= NUMBER_MAX
+    {
         return Sector::Bad;
     }
     Sector::Whole(frame)

@@ -41,7 +41,7 @@ use crate::types::{ClusterId, Incarnation, NodeId, Owner};
 
 use super::error::Error;
 use super::fs::{File, Fs};
-use super::sector::{SECTOR_BYTES, offset_of, u32_at, u64_at};
+use super::sector::{NUMBER_MAX, SECTOR_BYTES, offset_of, u32_at, u64_at};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -138,7 +138,8 @@ impl SegmentHeader {
         if header.bytes != bytes {
             return Err(damaged(&format!("the file has {bytes} bytes, it was made with {}", header.bytes)));
         }
-        if !bytes.is_multiple_of(SECTOR_BYTES as u64) || header.batch == 0 {
+        let is_counted = (1..NUMBER_MAX).contains(&header.batch) && header.number < NUMBER_MAX;
+        if !bytes.is_multiple_of(SECTOR_BYTES as u64) || !is_counted {
             return Err(damaged("the first sector contradicts itself"));
         }
         Ok(header)
