@@ -511,5 +511,7 @@ impl ReplyV1<'_> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

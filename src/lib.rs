@@ -38,6 +38,8 @@ pub mod command;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod error;
+#[cfg(all(feature = "server", any(test, feature = "testing")))]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -21,6 +21,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 mod demo;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod http;
 mod serve;

@@ -139,7 +139,8 @@ impl Settings {
             .map_err(|error| Failure::usage(format!("--config {}, {error}", path.display())))
     }
 
-    fn parse(text: &str) -> Result<Settings, String> {
+    /// Reads the text of a configuration file.
+    pub(super) fn parse(text: &str) -> Result<Settings, String> {
         toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let mut message = error.message().lines().collect::<Vec<_>>().join("; ");

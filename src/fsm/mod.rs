@@ -42,6 +42,8 @@ mod backend;
 mod error;
 mod file;
 mod fold;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod hash;
 mod layout;
 mod read;

@@ -34,6 +34,8 @@ pub mod probe;
 mod applier;
 mod driver;
 mod forward;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod handle;
 mod log_writer;
 mod proposals;

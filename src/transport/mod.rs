@@ -30,6 +30,8 @@
 mod codec;
 mod counters;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod handshake;
 mod inbox;

@@ -77,6 +77,8 @@ mod segment;
 #[allow(clippy::module_inception)]
 mod wal;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

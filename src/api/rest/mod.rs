@@ -45,6 +45,8 @@ mod delete;
 mod encoding;
 mod endpoints;
 mod front;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod get;
 mod health;
 mod json;

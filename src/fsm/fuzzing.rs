@@ -1,0 +1,189 @@
+//! What must hold of the state file and its rows for any bytes.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::command::{Command, Envelope, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Owner, Revision, Seq, Term};
+
+use super::layout::{SECTOR_BYTES, raw_offset, seal_sector};
+use super::schema::{Head, ReplyRow, SessionRow, reply_key, reply_of_key, session_key, session_of_key};
+use super::testing::CrashFile;
+use super::{Body, Error, Input, Options, Store};
+
+/// Lets every row's decoder loose on the input: what is accepted has one encoding, but for a reply, which encodes back
+/// to an equal one.
+pub(crate) fn check_rows(input: &[u8]) -> bool {
+    let mut accepted = false;
+    if let Ok(head) = Head::decode(input, None) {
+        assert_eq!(head.encode(), input, "two encodings of {head:?}");
+        accepted = true;
+    }
+    if let Ok(session) = SessionRow::decode(input) {
+        assert_eq!(session.encode(), input, "two encodings of {session:?}");
+        accepted = true;
+    }
+    if let Ok(reply) = ReplyRow::decode(input) {
+        assert_eq!(ReplyRow::decode(&reply.encode()), Ok(reply));
+        accepted = true;
+    }
+    if let Ok(client) = session_of_key(input) {
+        assert_eq!(session_key(client), input);
+        accepted = true;
+    }
+    if let Ok((client, seq)) = reply_of_key(input) {
+        assert_eq!(reply_key(client, seq), input);
+        accepted = true;
+    }
+    accepted
+}
+
+/// One of each.
+pub(crate) fn rows() -> Vec<(&'static str, Vec<u8>)> {
+    let head = Head {
+        applied: (Index(300), Term(2)),
+        revision: Revision(200),
+        group_time_ms: 1_700_000_000_000,
+        keys: 5,
+        hash: 1 << 120,
+        membership: None,
+    };
+    let session = SessionRow { last_used: Index(7), done_below: Seq(8) };
+    let refused = Reply::SessionRefused { reason: "outside the window".to_owned() };
+    vec![
+        ("head", head.encode()),
+        ("session", session.encode().to_vec()),
+        ("reply", ReplyRow { digest: 1 << 99, reply: refused }.encode().to_vec()),
+        ("session-key", session_key(ClientId(9)).to_vec()),
+        ("reply-key", reply_key(ClientId(9), Seq(2)).to_vec()),
+    ]
+}
+
+fn options() -> Options {
+    let owner =
+        Owner { cluster: ClusterId(0xc1c2_c3c4), node: NodeId(1), incarnation: Incarnation(0xa1a2_a3a4) };
+    Options {
+        owner,
+        write_set_bytes_max: 1 << 20,
+        cache_bytes: 1 << 16,
+        session_inflight_max: 4,
+        sessions_max: 3,
+    }
+}
+
+/// A file with records, a session and a reply, folded; and what is in it.
+static WHOLE: LazyLock<(Vec<u8>, Content)> = LazyLock::new(|| {
+    let file = CrashFile::new();
+    let store = Store::open(Box::new(file.clone()), options()).expect("a new file");
+    let envelope = |session, command| Envelope {
+        term: Term(1),
+        group_time_ms: 5,
+        session,
+        principal: String::new(),
+        command,
+    };
+    let client = ClientId(77);
+    let mut envelopes = vec![envelope(None, Command::OpenSession { client })];
+    for at in 0..40_usize {
+        let key = Bytes::from(format!("key {at:03}"));
+        let ops = vec![Op::Put { key, value: Bytes::from(vec![at as u8; at * 37]) }];
+        let command = Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops });
+        let session = (at == 20).then_some(SessionSeq { client, seq: Seq(1), done_below: Seq(1) });
+        envelopes.push(envelope(session, command));
+    }
+    for (index, envelope) in (1..).zip(&envelopes) {
+        let body = Body::Command(codec::encode_envelope(envelope));
+        store.apply(&[Input { index: Index(index), term: Term(1), body }]).expect("well");
+    }
+    store.fold().expect("well");
+    let content = content(&store).expect("well");
+    drop(store);
+    (file.bytes(), content)
+});
+
+/// All that a store can be asked.
+type Content = (Vec<(Bytes, Record)>, Revision, (Index, Term));
+
+fn content(store: &Store) -> Result<Content, Error> {
+    let prefix = Bytes::new();
+    let (limit, bytes_max) = (usize::MAX, usize::MAX);
+    let answer =
+        store.query(&Query::List { keyspace: Keyspace(0), prefix, after: None, limit, bytes_max })?;
+    match answer.found {
+        Found::Page { pairs, more: false } => Ok((pairs, answer.revision, store.applied())),
+        found => panic!("a list of everything found {found:?}"),
+    }
+}
+
+/// Opens a file with the input's wounds: each the offset in four bytes, a length in one, and so many bytes. A store that
+/// opens and answers says what was written, or that the file is damaged.
+pub(crate) fn check_state(input: &[u8]) -> bool {
+    let (whole, expected) = &*WHOLE;
+    let mut bytes = whole.clone();
+    for (offset, piece) in wounds_of(input) {
+        let offset = offset % bytes.len();
+        let len = piece.len().min(bytes.len() - offset);
+        bytes[offset..offset + len].copy_from_slice(&piece[..len]);
+    }
+    // A superblock that says that the file was never formed, with its checksum, is one: it is begun anew.
+    let begun = bytes[12] != 1;
+    let read = |store: Store| content(&store);
+    match Store::open(Box::new(CrashFile::with_bytes(bytes)), options()).and_then(read) {
+        Ok(found) if begun => {
+            assert!(found.0.is_empty() && found.2 == (Index(0), Term(0)), "a new file with {found:?}");
+            true
+        }
+        Ok(found) => {
+            assert!(found == *expected, "a wrong answer from a damaged file");
+            true
+        }
+        Err(Error::Damaged { .. } | Error::Version { .. } | Error::Foreign { .. }) => false,
+        Err(error) => panic!("no answer to bytes on a disk that is well: {error}"),
+    }
+}
+
+fn wounds_of(input: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let (head, body) = rest.split_first_chunk::<5>()?;
+        let (piece, after) = body.split_at(usize::from(head[4]).min(body.len()));
+        rest = after;
+        Some((u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize, piece))
+    })
+}
+
+fn wound(offset: u64, piece: &[u8]) -> Vec<u8> {
+    let offset = u32::try_from(offset).expect("a small file");
+    let mut wound = offset.to_le_bytes().to_vec();
+    wound.push(u8::try_from(piece.len()).expect("a small wound"));
+    wound.extend(piece);
+    wound
+}
+
+/// Adds the wound that makes the superblock's checksum right for what the others made of it.
+pub(crate) fn mend_state(input: &mut Vec<u8>) {
+    let mut sector: [u8; SECTOR_BYTES] = std::array::from_fn(|at| WHOLE.0[at]);
+    let len = WHOLE.0.len();
+    for (offset, piece) in wounds_of(input) {
+        let offset = offset % len;
+        for (at, byte) in (offset..SECTOR_BYTES).zip(piece) {
+            sector[at] = *byte;
+        }
+    }
+    seal_sector(&mut sector);
+    let crc = sector[SECTOR_BYTES - 4..].to_vec();
+    input.extend(wound(SECTOR_BYTES as u64 - 4, &crc));
+}
+
+/// Wounds that change nothing, at each kind of place.
+pub(crate) fn wounds() -> Vec<(&'static str, Vec<u8>)> {
+    let same = |offset: u64, len: usize| wound(offset, &WHOLE.0[offset as usize..offset as usize + len]);
+    vec![
+        ("superblock", same(0, 40)),
+        ("header", same(raw_offset(0), 64)),
+        ("sums", same(raw_offset(1) - 4096, 32)),
+        ("block", [same(raw_offset(1), 24), same(raw_offset(3) + 100, 24)].concat()),
+    ]
+}

@@ -1,0 +1,5 @@
+//! What must hold of a node's identity file, of configurations, and of a core whose peers say anything.
+
+pub(crate) mod membership;
+pub(crate) mod identity;
+pub(crate) mod peers;
