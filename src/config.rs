@@ -310,7 +310,8 @@ impl Config {
 impl Limits {
     /// Judges the limits against each other.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let entry = self.key_bytes_max + self.value_bytes_max + ENTRY_OVERHEAD_BYTES_MAX;
+        // What is written may be near the end of the integers: no sum of it is trusted to be one.
+        let entry = self.value_bytes_max.saturating_add(self.key_bytes_max + ENTRY_OVERHEAD_BYTES_MAX);
         if self.value_bytes_max == 0 {
             return invalid("--value-bytes-max is 0: no value could be stored");
         }
@@ -328,12 +329,17 @@ impl Limits {
                 4 * self.frame_bytes_max
             ));
         }
-        if self.wal_bytes_max < 4 * self.wal_segment_bytes {
+        let Some(four) = self.wal_segment_bytes.checked_mul(4) else {
+            return invalid(format!(
+                "--wal-segment-bytes {} is too large: four log segments must fit --wal-bytes-max",
+                self.wal_segment_bytes
+            ));
+        };
+        if self.wal_bytes_max < four {
             return invalid(format!(
                 "--wal-bytes-max {} is too small: it must hold four log segments, so use {} or more, \
                  or lower --wal-segment-bytes",
-                self.wal_bytes_max,
-                4 * self.wal_segment_bytes
+                self.wal_bytes_max, four
             ));
         }
         if self.write_set_bytes_max < 2 * self.frame_bytes_max {
@@ -495,6 +501,8 @@ mod tests {
         refused(|c| c.limits.value_bytes_max = 0, "--value-bytes-max is 0");
         refused(|c| c.limits.wal_segment_bytes = 1, "--wal-segment-bytes 1 is too small");
         refused(|c| c.limits.wal_bytes_max = 64 << 20, "--wal-bytes-max");
+        refused(|c| c.limits.value_bytes_max = usize::MAX, "--value-bytes-max");
+        refused(|c| c.limits.wal_segment_bytes = u64::MAX / 4 + 1, "is too large: four log segments");
         refused(|c| c.limits.write_set_bytes_max = 1, "--write-set-bytes-max");
         refused(|c| c.limits.connections_max = 0, "--connections-max");
         refused(|c| c.limits.request_timeout_default = Duration::ZERO, "--request-timeout");

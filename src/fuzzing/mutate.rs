@@ -100,10 +100,17 @@ fn number(random: &mut fastrand::Rng, input: &mut Vec<u8>) {
         3 | 4 => odd.to_le_bytes().to_vec(),
         5 => odd.to_be_bytes().to_vec(),
         6 => varint(odd),
-        _ => odd.to_string().into_bytes(),
+        _ => return digits(input, at, odd),
     };
     let end = if random.bool() { (at + bytes.len()).min(input.len()) } else { at };
     input.splice(at..end, bytes);
+}
+
+/// Puts a number in the place of the first one that is written in digits at or after `at`, or inserts it there.
+fn digits(input: &mut Vec<u8>, at: usize, number: u64) {
+    let start = input[at..].iter().position(u8::is_ascii_digit).map_or(at, |found| at + found);
+    let len = input[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    input.splice(start..start + len, number.to_string().into_bytes());
 }
 
 /// Adds a little to a little-endian number, or takes it away.

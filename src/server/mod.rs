@@ -443,8 +443,12 @@ fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> Member
 /// folded, on a follower that is behind with it; the segment being written, the next, and the one that the log keeps
 /// for hard states; and a share for segments that are cut at other places than the leader's.
 fn log_bytes_max(limits: &Limits) -> u64 {
-    let on_the_way = (limits.uncommitted_bytes_max + 2 * limits.write_set_bytes_max) as u64;
-    limits.wal_bytes_max + limits.wal_bytes_max / 4 + 3 * limits.wal_segment_bytes + on_the_way
+    // A limit near the end of the integers is how an operator says that there is none.
+    let write_sets = limits.write_set_bytes_max.saturating_mul(2);
+    let on_the_way = limits.uncommitted_bytes_max.saturating_add(write_sets) as u64;
+    let share = limits.wal_bytes_max / 4;
+    let segments = limits.wal_segment_bytes.saturating_mul(3);
+    limits.wal_bytes_max.saturating_add(share).saturating_add(segments).saturating_add(on_the_way)
 }
 
 fn raft_config(

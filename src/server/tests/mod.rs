@@ -3,4 +3,5 @@
 #![allow(clippy::disallowed_methods, reason = "a test bounds its waits by real time")]
 
 mod grpc;
+mod limits;
 mod serve;
