@@ -34,6 +34,14 @@ const SERVICE: &str = "quorate.raft.v1.Peer";
 pub(super) const CONTROL_PATH: &str = "/quorate.raft.v1.Peer/Control";
 pub(super) const BULK_PATH: &str = "/quorate.raft.v1.Peer/Bulk";
 
+/// What a call ends with whose dialer opened the same lane anew.
+const SUPERSEDED: &str = "superseded by a newer connection";
+
+/// Whether a call ended because its dialer, or another in its name, opened the lane anew.
+pub(super) fn is_superseded(status: &Status) -> bool {
+    status.code() == tonic::Code::Aborted && status.message() == SUPERSEDED
+}
+
 /// The service as routes of a server.
 pub(super) fn routes(shared: &Arc<Shared>) -> tonic::service::Routes {
     tonic::service::Routes::new(PeerService { shared: Arc::clone(shared) }).prepare()
@@ -129,7 +137,7 @@ fn open(
         let status = tokio::select! {
             biased;
             () = raised(&mut closed) => Status::unavailable("this node is stopping"),
-            _ = superseded => Status::aborted("superseded by a newer connection"),
+            _ = superseded => Status::aborted(SUPERSEDED),
             status = receiver.run(request.into_inner()) => status,
         };
         receiver.shared.on_accepted_end(from, kind, number);

@@ -22,10 +22,12 @@ use crate::clock;
 use crate::types::NodeId;
 
 use super::frame::{FrameCodec, Items};
+use super::grpc::is_superseded;
 use super::handshake::{self, Refusal};
 use super::lane::{Lane, LaneKind, LaneLimits, Outgoing};
 use super::proto;
 use super::shared::{Shared, raised};
+use super::takeovers::Takeovers;
 
 /// The first pause is at most this.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -61,6 +63,7 @@ struct Condition {
     bulk_up: bool,
     /// What was logged last.
     problem: Option<String>,
+    takeovers: Takeovers,
 }
 
 /// Why there is no connection.
@@ -69,8 +72,16 @@ enum Problem {
     Refused(Refusal),
     /// It is not the peer we meant.
     Stranger(Refusal),
+    /// The peer ended it for a newer one in our name.
+    Superseded,
     /// Anything else.
     Broken(String),
+}
+
+impl Problem {
+    fn of_status(status: &Status) -> Problem {
+        if is_superseded(status) { Problem::Superseded } else { Problem::Broken(describe_status(status)) }
+    }
 }
 
 impl Peer {
@@ -191,7 +202,7 @@ impl Dialer {
             None => return Problem::Broken("no answer in time".to_owned()),
         };
         session.up();
-        Problem::Broken(self.receive(session.number, replies).await)
+        self.receive(session.number, replies).await
     }
 
     /// Connects and shakes hands.
@@ -213,7 +224,7 @@ impl Dialer {
         let response = grpc.streaming(request, path, FrameCodec::<proto::Item>::new()).await;
         let response = response.map_err(|status| match Refusal::from_status(&status) {
             Some(refusal) => Problem::Refused(refusal),
-            None => Problem::Broken(describe_status(&status)),
+            None => Problem::of_status(&status),
         })?;
         let shared = &self.shared;
         handshake::check_server(&shared.identity, &*shared.admission, self.peer.id, response.metadata())
@@ -222,20 +233,20 @@ impl Dialer {
     }
 
     /// Takes replies until the connection ends; why it did.
-    async fn receive(&self, session: u64, mut replies: Streaming<Bytes>) -> String {
+    async fn receive(&self, session: u64, mut replies: Streaming<Bytes>) -> Problem {
         let lane = self.peer.lane(self.kind);
         loop {
             let frame = match replies.message().await {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return "closed by the peer".to_owned(),
-                Err(status) => return describe_status(&status),
+                Ok(None) => return Problem::Broken("closed by the peer".to_owned()),
+                Err(status) => return Problem::of_status(&status),
             };
             for reply in Items::<proto::ForwardReply>::new(frame) {
                 match reply {
                     Ok(reply) => lane.complete(session, reply),
                     Err(_) => {
                         self.shared.counters.rejected_frames.increment();
-                        return "sent a reply frame that cannot be read".to_owned();
+                        return Problem::Broken("sent a reply frame that cannot be read".to_owned());
                     }
                 }
             }
@@ -248,17 +259,28 @@ impl Dialer {
         let (text, refusal) = match problem {
             Problem::Refused(refusal) => (format!("refused by the peer: {refusal}"), Some(refusal)),
             Problem::Stranger(refusal) => (format!("not the peer that was expected: {refusal}"), None),
+            Problem::Superseded => ("taken over by a newer connection in this node's name".to_owned(), None),
             Problem::Broken(text) => (text.clone(), None),
         };
+        let now = self.shared.clock.now();
         let mut status = self.peer.condition();
-        let new = status.problem.as_ref() != Some(&text);
+        let new = status.problem.as_ref() != Some(&text) && !status.takeovers.is_suspected(now);
         if new {
             status.problem = Some(text.clone());
         }
+        let twin = matches!(problem, Problem::Superseded) && status.takeovers.on_takeover(now);
         drop(status);
         let (peer, address, lane) = (self.peer.id.0, &*self.peer.address, self.kind.name());
+        if twin {
+            tracing::warn!(
+                peer,
+                address,
+                "another process connects in this node's name, and each ends the other's connections: does a second \
+                 node run on a copy of this data directory? Stop one of the two and do not start it again"
+            );
+        }
         match problem {
-            Problem::Broken(_) if new => {
+            Problem::Broken(_) | Problem::Superseded if new => {
                 tracing::info!(peer, address, lane, reason = text, "no connection to a peer, trying again");
             }
             Problem::Refused(_) | Problem::Stranger(_) if new => {
@@ -284,8 +306,15 @@ impl Session<'_> {
         peer.lane(*kind).connect(self.number);
         shared.counters.connected.increment();
         if self.mark(true) {
-            peer.condition().problem = None;
-            tracing::info!(peer = peer.id.0, address = &*peer.address, "connected to a peer");
+            let mut condition = peer.condition();
+            let is_news = !condition.takeovers.is_suspected(shared.clock.now());
+            condition.problem = None;
+            drop(condition);
+            let (id, address) = (peer.id.0, &*peer.address);
+            match is_news {
+                true => tracing::info!(peer = id, address, "connected to a peer"),
+                false => tracing::debug!(peer = id, address, "connected to a peer"),
+            }
             shared.on_connection(peer.id, true);
         }
     }

@@ -1,7 +1,8 @@
 //! Strangers: a wiped disk under an old id, another cluster's node, a directory of another node.
 
-use crate::harness::Cluster;
+use crate::harness::node::Node;
 use crate::harness::poll::{PATIENCE, poll_never, poll_until};
+use crate::harness::{Client, Cluster};
 
 /// Replaces or adds a flag of a node that is not running.
 fn set_flag(cluster: &mut Cluster, id: u64, flag: &str, value: &str) {
@@ -109,4 +110,59 @@ fn a_changed_token_does_not_take_over_an_old_directory() {
         ),
         false => assert_eq!(client.value("k").as_deref(), Some("v")),
     }
+}
+
+/// Copies a directory with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("the test's directory is writable");
+    for entry in std::fs::read_dir(from).expect("the directory is there") {
+        let entry = entry.expect("a name");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("a file can be copied")),
+        }
+    }
+}
+
+#[test]
+fn two_processes_on_copies_of_one_directory_are_warned_of_and_not_chattered_about() {
+    let mut cluster = Cluster::start("identity-twin", 3);
+    let leader = cluster.wait_ready();
+    let twinned = cluster.ids_without(&[leader])[0];
+    assert!(cluster.node_mut(twinned).stop().success());
+    let elsewhere = cluster.directory().join("twin");
+    copy(&cluster.node(twinned).data, &elsewhere.join(format!("node{twinned}")));
+    cluster.start_node(twinned);
+    let slot = cluster.slot();
+    let at = |port: u16| format!("{}:{port}", slot.ip(60));
+    let peers: Vec<String> = cluster.ids().iter().map(|id| format!("{id}={}", slot.peer(*id))).collect();
+    let addresses = (at(18_081), at(17_001), at(19_001));
+    let mut twin = Node::new(twinned, &elsewhere, addresses, &peers.join(","));
+    twin.start();
+
+    let warnings = |node: &Node| -> usize {
+        node.output()
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("in this node's name"))
+            .count()
+    };
+    poll_until("a warning about a second process", PATIENCE, || {
+        (warnings(cluster.node(twinned)) + warnings(&twin) > 0).then_some(())
+    });
+    // It goes on: many more connections are ended, and the log does not grow with each.
+    let failures = |client: &Client| {
+        client.try_stats().and_then(|stats| stats["counters"]["transport_connect_failures"].as_u64())
+    };
+    let client = cluster.client(twinned);
+    let start = poll_until("the count of failures", PATIENCE, || failures(&client));
+    let lines = cluster.node(twinned).output().lines().count();
+    poll_until("40 more failures", PATIENCE, || failures(&client).filter(|now| *now >= start + 40));
+    let more = cluster.node(twinned).output().lines().count() - lines;
+    assert!(more < 20, "{more} lines for 40 failures: {}", cluster.node(twinned).output());
+    assert!(
+        warnings(cluster.node(twinned)) <= 4,
+        "one a peer and minute: {}",
+        cluster.node(twinned).output()
+    );
 }
