@@ -32,8 +32,9 @@ struct State {
     cut: BTreeSet<(u64, u64)>,
     /// Process id of each node that runs: the owner of a socket is one of these.
     pids: BTreeMap<u64, u32>,
-    /// Every stream opened, to end its pumps.
-    streams: Vec<TcpStream>,
+    /// Both ends of every connection that lasts, to end its pumps.
+    connections: BTreeMap<u64, (TcpStream, TcpStream)>,
+    connections_next: u64,
 }
 
 impl Network {
@@ -75,16 +76,24 @@ impl Network {
         }
     }
 
+    /// Holds back everything between the two sides, both ways.
+    pub fn split(&self, one: &[u64], other: &[u64]) {
+        for &id in one {
+            self.isolate(id, other);
+        }
+    }
+
     /// Lets everything through again; what was held back arrives now.
     pub fn heal(&self) {
         self.shared.lock().cut.clear();
         self.shared.changed.notify_all();
     }
 
-    /// Breaks every connection, as a router that restarts.
+    /// Breaks every connection, as a router that restarts. What a cut holds back is lost with them.
     pub fn reset(&self) {
-        for stream in self.shared.lock().streams.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for (dialer, node) in self.shared.lock().connections.values() {
+            let _ = dialer.shutdown(Shutdown::Both);
+            let _ = node.shutdown(Shutdown::Both);
         }
     }
 }
@@ -132,13 +141,18 @@ impl Shared {
         let _ = node.set_nodelay(true);
         let clone = |stream: &TcpStream| stream.try_clone().expect("descriptors are plenty in a test");
         let mut state = self.lock();
-        state.streams.push(clone(&dialer));
-        state.streams.push(clone(&node));
+        let number = state.connections_next;
+        state.connections_next += 1;
+        state.connections.insert(number, (clone(&dialer), clone(&node)));
         drop(state);
         let pairs = [(clone(&dialer), clone(&node), (from, to)), (node, dialer, (to, from))];
         for (source, sink, direction) in pairs {
             let shared = Arc::clone(self);
-            std::thread::spawn(move || shared.pump(source, sink, direction));
+            std::thread::spawn(move || {
+                shared.pump(source, sink, direction);
+                // A pump that ends has closed both ends: nothing is left to break.
+                shared.lock().connections.remove(&number);
+            });
         }
     }
 
