@@ -4,4 +4,5 @@
 
 mod grpc;
 mod limits;
+mod run;
 mod serve;
