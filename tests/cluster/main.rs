@@ -17,6 +17,7 @@
 
 mod harness;
 
+mod chaos;
 mod conditions;
 mod crash;
 mod damage;
