@@ -122,16 +122,22 @@ impl Shared {
                 return;
             }
             let Ok(dialer) = dialer else { continue };
-            let Some(from) = self.owner(&dialer) else {
-                // The dialer is gone, or is no node of this cluster.
-                let _ = dialer.shutdown(Shutdown::Both);
-                continue;
-            };
-            let Ok(node) = TcpStream::connect(target) else {
-                let _ = dialer.shutdown(Shutdown::Both);
-                continue;
-            };
-            self.join(dialer, node, from, to);
+            let (shared, target) = (Arc::clone(&self), target.to_owned());
+            // Each on its own: one whose dialer cannot be found takes a while, and behind a queue of these every dialer
+            // would have given up before its turn came.
+            std::thread::spawn(move || shared.admit(dialer, to, &target));
+        }
+    }
+
+    fn admit(self: &Arc<Shared>, dialer: TcpStream, to: u64, target: &str) {
+        let Some(from) = self.owner(&dialer) else {
+            // The dialer is gone, or is no node of this cluster.
+            let _ = dialer.shutdown(Shutdown::Both);
+            return;
+        };
+        match TcpStream::connect(target) {
+            Ok(node) => self.join(dialer, node, from, to),
+            Err(_) => drop(dialer.shutdown(Shutdown::Both)),
         }
     }
 
