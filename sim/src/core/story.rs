@@ -98,7 +98,7 @@ impl<'a> Story<'a> {
             && self.world.steps() < steps * LENGTHS_MAX
         {
             self.storm(steps / 8);
-            if self.rng.u8(..6) > 0 {
+            if chance(&mut self.rng, self.swarm.calms) {
                 self.calm();
             }
         }
@@ -299,6 +299,9 @@ impl<'a> Story<'a> {
             let text =
                 format!("liveness: after {patience:?} without new faults, {loners:?} afflicted: {lacking}");
             return self.world.judge(Err(text));
+        }
+        if self.rng.bool() {
+            return; // the next storm finds a group at rest
         }
         let Some(leader) = self.world.service_leader() else { return };
         let term = self.world.node(leader).raft().map(|raft| raft.term());

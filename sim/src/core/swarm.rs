@@ -28,6 +28,8 @@ pub(super) struct Swarm {
     pub(super) pace: Instant,
     /// The mean length of a storm.
     pub(super) storm: Instant,
+    /// How likely a calm follows a storm.
+    pub(super) calms: f64,
     /// The worst of the weather.
     pub(super) worst: Weather,
 }
@@ -42,7 +44,7 @@ pub(super) fn setup(seed: u64, voters: Option<u64>) -> Setup {
     let config = &mut setup.config;
     config.election_timeout = election;
     config.heartbeat_interval = election / rng.u32(3..=8);
-    let bytes = |rng: &mut Rng| [1, 150, 600, 100_000][rng.usize(..4)];
+    let bytes = |rng: &mut Rng| [1, 1, 150, 600, 100_000][rng.usize(..5)];
     config.append_batch_bytes_max = bytes(&mut rng);
     config.append_inflight_max = [1, 2, 8][rng.usize(..3)];
     config.append_inflight_bytes_max = bytes(&mut rng);
@@ -81,6 +83,7 @@ impl Swarm {
             length: around(&mut rng, election),
             pace: around(&mut rng, heartbeat / 2),
             storm: around(&mut rng, election * 6),
+            calms: [0.25, 0.5, 1.0][rng.usize(..3)],
             worst: worst(&mut rng, election, heartbeat),
         }
     }

@@ -1,0 +1,237 @@
+//! The core simulator: seeds of every size are clean and do enough, a seed does the same in every process, scenarios by
+//! hand, and judges that see what they are there for.
+
+#![allow(clippy::disallowed_methods, reason = "a test runs the command line")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use quorate::raft::{Append, AppendReply, AppendResult, Envelope, Message, Round, SessionId};
+use quorate::types::{Index, NodeId};
+use quorate_sim::core::{Options, Setup, Verdict, World, play};
+use quorate_sim::run::Outcome;
+
+fn short(nodes: u64) -> Options {
+    Options { nodes: Some(nodes), steps: 4_000, ..Options::default() }
+}
+
+fn counted(outcome: &Outcome, name: &str) -> u64 {
+    outcome.counters.get(name).copied().unwrap_or(0)
+}
+
+#[test]
+fn seeds_of_every_size_are_clean_and_do_enough() {
+    for nodes in 1..=7 {
+        for seed in 0..2 {
+            let outcome = play(seed * 10 + nodes, &short(nodes), None);
+            assert_eq!(outcome.violation, None, "seed {}, {nodes} nodes", outcome.seed);
+            for (name, least) in
+                [("acknowledged proposals", 200), ("reads answered", 100), ("leader changes under load", 1)]
+            {
+                assert!(counted(&outcome, name) >= least, "{name}: {:?}", outcome.counters);
+            }
+            assert!(outcome.faults.values().sum::<u64>() > 0, "no fault fired");
+        }
+    }
+}
+
+#[test]
+fn a_run_without_faults_has_none() {
+    let outcome = play(1, &Options { calm: true, ..Options::default() }, None);
+    assert_eq!(outcome.violation, None);
+    assert!(counted(&outcome, "operations") >= 1_000, "{:?}", outcome.counters);
+    assert_eq!((counted(&outcome, "leaders elected"), outcome.faults.len()), (1, 0), "{:?}", outcome.faults);
+}
+
+#[test]
+fn a_seed_does_the_same_twice_and_another_one_something_else() {
+    let hash = |seed| play(seed, &short(3), None).hash;
+    assert_eq!(hash(4), hash(4));
+    assert_ne!(hash(4), hash(5));
+}
+
+#[test]
+fn a_seed_does_the_same_in_every_process() {
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-sim"));
+        let output = command.args(["core", "--seed", "11", "--steps", "4000"]).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.lines().last().expect("a line").to_owned()
+    };
+    let line = run();
+    assert!(line.starts_with("trace hash: "), "{line}");
+    assert_eq!(line, run());
+    let outcome = play(11, &Options { steps: 4_000, ..Options::default() }, None);
+    assert_eq!(line, format!("trace hash: {:016x}", outcome.hash), "looking at the hash changes it");
+}
+
+/// Whether `id` has been made leader and its first messages are still under way.
+fn leads(world: &World, id: NodeId) -> bool {
+    world.node(id).raft().is_some_and(|raft| raft.leader() == Some(id))
+}
+
+fn others(world: &World, id: NodeId) -> Vec<NodeId> {
+    world.ids().filter(|&other| other != id).collect()
+}
+
+/// Figure 8 of the paper with three nodes: an entry of an earlier term is on a majority and is replaced all the same, so
+/// it must not have been committed by counting (covers H1).
+#[test]
+fn an_entry_of_an_earlier_term_is_not_committed_by_counting() {
+    let mut setup = Setup::new(3, 3);
+    setup.config.append_batch_bytes_max = 1; // one entry a message
+    let mut world = World::with(setup, None).expect("no file to fail");
+    let a = world.elect();
+    // (a) A appends an entry that nobody else gets.
+    world.run_for(Duration::from_millis(300));
+    let from_a = world.partition(&[a], &others(&world, a));
+    let entry = world.propose(a, 1).expect("it leads").last;
+    // (b) B is elected by C, and cut off before its first entry arrives anywhere.
+    let patience = Duration::from_secs(20);
+    let elected = |world: &World| others(world, a).into_iter().find(|&id| leads(world, id));
+    assert!(world.run_until(patience, |world| elected(world).is_some()));
+    let b = elected(&world).expect("it was");
+    let from_b = world.partition(&[b], &others(&world, b));
+    // (c) A comes back, is elected by C, and sends it the old entry. The entry of A's new term comes too early once, while
+    // C lacks the one before it, and never again.
+    let old = world.node(a).raft().and_then(|raft| raft.term_at(entry)).expect("it has the entry");
+    let (c, mut passed) = (NodeId(6 - a.0 - b.0), 0);
+    world.intercept(move |envelope| match &envelope.message {
+        Message::Append(Append { entries, .. })
+            if envelope.to == c && entries.iter().any(|entry| entry.term > old) =>
+        {
+            passed += 1;
+            if passed == 1 { Verdict::Pass } else { Verdict::Drop }
+        }
+        _ => Verdict::Pass,
+    });
+    world.mend(from_a);
+    let has_entry = |world: &World| world.node(c).disk().holds(entry, old) && leads(world, a);
+    assert!(world.run_until(patience, has_entry), "{c} gets the entry");
+    world.run_for(Duration::from_millis(400));
+    assert!(world.committed() < entry, "committed by counting: {}", world.committed());
+    // (d) A crashes; B is elected by C, for its last term is later, and replaces the entry.
+    world.crash(a);
+    world.trust();
+    world.mend(from_b);
+    assert!(world.run_until(patience, |world| leads(world, b) && world.committed() >= entry));
+    assert!(!world.node(c).disk().holds(entry, old), "replaced");
+    world.converge().expect("all agree");
+}
+
+/// Nodes 1, 2, 3 hear each other, 4 hears only 2, and 5 hears only 3. Plain Raft has no stable leader here (covers H31).
+#[test]
+fn a_leader_stays_where_nobody_sees_the_whole_group() {
+    for seed in 0..2 {
+        let mut world = World::new(seed, 5);
+        world.elect();
+        let open = [(1, 2), (1, 3), (2, 3), (2, 4), (3, 5)];
+        let is_open = |a: NodeId, b: NodeId| open.contains(&(a.0, b.0)) || open.contains(&(b.0, a.0));
+        let pairs = world.ids().flat_map(|a| (1..=5).map(move |b| (a, NodeId(b))));
+        let links = pairs.filter(|&(a, b)| a != b && !is_open(a, b)).collect();
+        world.cut(links);
+        world.run_for(Duration::from_secs(15));
+        let (leader, committed) = (world.leader().expect("a leader"), world.committed());
+        let term = world.node(leader).raft().expect("up").term();
+        for _ in 0..50 {
+            world.campaign(NodeId(4));
+            world.propose(leader, 1).expect("it leads");
+            assert!(world.run_for(Duration::from_secs(1)), "{:?}", world.violation());
+        }
+        let raft = world.node(leader).raft().expect("up");
+        assert_eq!((raft.leader(), raft.term()), (Some(leader), term), "seed {seed}: deposed");
+        assert_eq!(world.committed(), Index(committed.0 + 50));
+        world.converge().expect("all agree");
+    }
+}
+
+/// A follower's request to read arrives twice, and the answers to the first attempt's heartbeats long after: they must not
+/// confirm what was asked later, when another leader had committed more (covers H38; the judge of reads is the oracle).
+#[test]
+fn late_answers_confirm_no_later_read() {
+    let mut world = World::new(9, 3);
+    let old = world.elect();
+    let [asker, other] = others(&world, old)[..] else { panic!("three nodes") };
+    world.run_for(Duration::from_millis(300));
+    world.intercept(move |envelope| match envelope.message {
+        Message::ReadIndex { .. } => Verdict::Copy,
+        Message::HeartbeatReply { .. } | Message::AppendReply(_) if envelope.to == old => Verdict::Hold,
+        _ => Verdict::Pass,
+    });
+    let first = world.read(asker);
+    world.run_for(Duration::from_millis(500));
+    assert!(!world.oracle().is_waiting(first), "the first attempt is given up");
+    // The others elect a new leader, which commits more.
+    let cut = world.partition(&[old], &[asker, other]);
+    world.trust();
+    let patience = Duration::from_secs(20);
+    let elected = |world: &World| [asker, other].into_iter().find(|&id| leads(world, id));
+    assert!(world.run_until(patience, |world| elected(world).is_some()));
+    let new = elected(&world).expect("it was");
+    let entry = world.propose(new, 1).expect("it leads").last;
+    assert!(world.run_until(patience, |world| world.committed() >= entry));
+    // The old one is asked again; what was held comes now.
+    world.read(old);
+    world.mend(cut);
+    world.release();
+    world.read(old);
+    world.read(asker);
+    assert!(world.run_for(Duration::from_secs(5)), "{:?}", world.violation());
+    world.converge().expect("all agree");
+}
+
+fn envelope(from: u64, to: u64, world: &World, message: Message) -> Envelope {
+    let term = world.node(NodeId(to)).raft().expect("up").term();
+    Envelope { from: NodeId(from), to: NodeId(to), term, message }
+}
+
+/// A node that acknowledges what it does not have: the entry is committed, and on one disk.
+#[test]
+fn a_false_acknowledgement_is_found() {
+    let mut world = World::new(5, 3);
+    let leader = world.elect();
+    world.run_for(Duration::from_millis(300));
+    let liar = others(&world, leader)[0];
+    world.partition(&[leader], &others(&world, leader));
+    let entry = world.propose(leader, 1).expect("it leads").last;
+    world.run_for(Duration::from_millis(50));
+    let sessions = (1..=3).map(SessionId);
+    for session in sessions {
+        for inflight in 1..6 {
+            let result = AppendResult::Matched { index: entry };
+            let reply = AppendReply { session, inflight, round: Round(0), result };
+            let forged = envelope(liar.0, leader.0, &world, Message::AppendReply(reply));
+            world.inject(forged);
+        }
+    }
+    world.run_for(Duration::from_millis(50));
+    let violation = world.violation().expect("a violation");
+    assert!(violation.starts_with("committed: "), "{violation}");
+}
+
+/// A leader that says more is committed than is: two nodes come to differ.
+#[test]
+fn a_false_commit_index_is_found() {
+    let mut world = World::new(6, 3);
+    let old = world.elect();
+    world.run_for(Duration::from_millis(300));
+    world.partition(&[old], &others(&world, old));
+    let entry = world.propose(old, 1).expect("it leads").last;
+    world.run_for(Duration::from_millis(50));
+    let patience = Duration::from_secs(20);
+    let new = |world: &World| others(world, old).into_iter().find(|&id| leads(world, id));
+    assert!(world.run_until(patience, |world| new(world).is_some() && world.committed() >= entry));
+    // The cut-off node hears from a leader of a later term that its own version of the entry is committed.
+    let new = new(&world).expect("it was elected");
+    let term = world.node(new).raft().expect("up").term();
+    let message =
+        Message::Heartbeat { session: SessionId(1), commit: entry, round: Round(1), stored_by_all: Index(0) };
+    world.inject(Envelope { from: new, to: old, term, message });
+    world.run_for(Duration::from_millis(50));
+    let violation = world.violation().expect("a violation");
+    assert!(
+        violation.starts_with("committed: ") || violation.starts_with("state machine safety: "),
+        "{violation}"
+    );
+}
