@@ -296,6 +296,11 @@ impl Total {
             simulated / 3_600.0,
             self.overlapped
         )?;
+        if let Some(steps) = self.counters.get("steps") {
+            #[allow(clippy::cast_precision_loss, reason = "a rate is shown in thousands")]
+            let rate = *steps as f64 / seconds / 1_000.0;
+            writeln!(out, "{rate:.0} thousand steps a second")?;
+        }
         let counters: Vec<String> =
             self.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
         writeln!(out, "happened: {}", counters.join(", "))?;

@@ -182,10 +182,8 @@ impl<'a> Story<'a> {
         for (id, change) in changes {
             let is_notable = matches!(change.role, RoleName::Leader | RoleName::Candidate);
             if is_notable && chance(&mut self.rng, self.swarm.ambush) {
-                let fault = self.swarm.faults[self.rng.usize(..self.swarm.faults.len())].0;
-                let travel = self.world.weather.delay_min + self.world.weather.delay_spread;
-                let delay = up_to(&mut self.rng, travel * 4);
-                self.later(delay, Deed::Ambush(fault, id));
+                let delay = up_to(&mut self.rng, self.swarm.ambush_delay_max);
+                self.later(delay, Deed::Ambush(self.swarm.ambush_fault, id));
             }
         }
     }

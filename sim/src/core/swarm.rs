@@ -18,8 +18,12 @@ use crate::seed;
 pub(super) struct Swarm {
     /// The faults of this seed, each with the mean time between two strikes.
     pub(super) faults: Vec<(usize, Instant)>,
-    /// How likely a change of role brings a fault upon the node that changed.
+    /// How likely an election brings a fault upon the node that was elected or stands for it.
     pub(super) ambush: f64,
+    /// Which fault that is.
+    pub(super) ambush_fault: usize,
+    /// It strikes up to this much later.
+    pub(super) ambush_delay_max: Instant,
     /// How likely a fault is aimed at the leader.
     pub(super) aim: f64,
     /// The mean length of a fault.
@@ -76,15 +80,19 @@ impl Swarm {
                 }
             }
         }
+        let worst = worst(&mut rng, election, heartbeat);
+        let journey = worst.delay_min + worst.delay_spread + worst.sync_min + worst.sync_spread;
         Swarm {
+            ambush: [0.0, 0.1, 0.4, 0.8][rng.usize(..4)],
+            ambush_fault: chosen[rng.usize(..chosen.len())].0,
+            ambush_delay_max: journey * [1, 4, 16][rng.usize(..3)],
             faults: chosen,
-            ambush: [0.0, 0.05, 0.3, 0.6][rng.usize(..4)],
             aim: rng.f64(),
             length: around(&mut rng, election),
             pace: around(&mut rng, heartbeat / 2),
             storm: around(&mut rng, election * 6),
             calms: [0.25, 0.5, 1.0][rng.usize(..3)],
-            worst: worst(&mut rng, election, heartbeat),
+            worst,
         }
     }
 
