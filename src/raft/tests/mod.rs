@@ -1,6 +1,6 @@
 //! Tests of the core as a whole. Scripts (`../testscripts`) show scenarios with their full trace, `paper` keeps the
-//! sentences of the paper, `quorum` the arithmetic, `membership` the layout, and `simulation` searches for what nobody
-//! thought of.
+//! sentences of the paper, `quorum` the arithmetic, `membership` the layout. What nobody thought of is searched for outside
+//! this folder, by the core simulator (`sim/src/core`).
 
 mod core;
 mod index;
@@ -9,5 +9,4 @@ mod node;
 mod paper;
 mod quorum;
 mod script;
-mod simulation;
 mod trace;
