@@ -50,10 +50,10 @@ impl Plan {
         let damage = DAMAGES[rng.usize(..DAMAGES.len())].filter(|_| nodes > 2);
         Plan {
             kinds,
-            storms: rng.usize(2..=4),
-            clients: rng.usize(4..=10),
-            faults_max: [3, 6, 12][rng.usize(..3)],
-            gap_max: Duration::from_millis([200, 1_000, 2_500][rng.usize(..3)]),
+            storms: rng.usize(2..=3),
+            clients: rng.usize(2..=5),
+            faults_max: [3, 5, 9][rng.usize(..3)],
+            gap_max: Duration::from_millis([200, 800, 2_000][rng.usize(..3)]),
             length_max: Duration::from_millis([400, 2_000, 6_000][rng.usize(..3)]),
             downtime_max: Duration::from_millis([100, 1_000, 5_000][rng.usize(..3)]),
             leader_one_in: [1, 2, 4][rng.usize(..3)],
@@ -79,7 +79,7 @@ impl Plan {
 
     /// How long the rest after a storm is.
     pub fn rest(&self, rng: &mut fastrand::Rng) -> Duration {
-        Duration::from_millis(rng.u64(500..4_000))
+        Duration::from_millis(rng.u64(300..2_500))
     }
 }
 

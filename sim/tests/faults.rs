@@ -1,0 +1,208 @@
+//! Each fault in small: it happens, it has the effect that it should have, and the cluster gets over it.
+
+use std::time::Duration;
+
+use quorate_sim::Violation;
+use quorate_sim::cluster::assembly;
+use quorate_sim::cluster::executor::{Hang, Lanes};
+use quorate_sim::cluster::faults::crash::CutPoint;
+use quorate_sim::cluster::faults::kind::Kind;
+use quorate_sim::cluster::handle::Cluster;
+use quorate_sim::cluster::scenarios::Playing;
+use quorate_sim::cluster::world::{self, Options, Report};
+
+/// How long a node may take to stop after its disk failed, or to be refused.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Plays a scenario on three nodes and expects that nothing is violated and that `kind` fired.
+fn play(seed: u64, kind: Kind, scenario: fn(Cluster) -> Playing) -> Report {
+    let options = Options { seed, nodes: 3, trace: None, log: false };
+    let report = world::run(&options, &assembly::production(), scenario);
+    assert_eq!(report.violation, None);
+    assert!(report.faults.contains_key(kind.name()), "{:?}", report.faults);
+    report
+}
+
+/// A node that follows, and the other two.
+async fn follower(cluster: &Cluster) -> Result<(u64, Vec<u64>), Violation> {
+    let leader = cluster.leader().await?;
+    let follower = cluster.nodes().find(|node| *node != leader).ok_or("there is one node")?;
+    cluster.ready(follower).await?;
+    Ok((follower, cluster.majority_without(follower)))
+}
+
+/// Waits until a node is down, with writes through `others` to keep its disk busy.
+async fn goes_down(cluster: &Cluster, node: u64, others: &[u64]) -> Result<(), Violation> {
+    let is_down = async || {
+        // What becomes of the write does not matter.
+        drop(cluster.session().set(others[0]).await);
+        (!cluster.up().await.contains(&node)).then_some(())
+    };
+    cluster.eventually("the node stops", LIMIT, is_down).await
+}
+
+/// Expects that a node, started again, refuses for good, and that the others serve without it.
+async fn stays_down(cluster: &Cluster, node: u64, others: &[u64]) -> Result<(), Violation> {
+    cluster.restart(node).await;
+    goes_down(cluster, node, others).await?;
+    cluster.restart(node).await;
+    if cluster.up().await.contains(&node) {
+        return Err("a node that refused for good was started".to_owned());
+    }
+    cluster.leader_among(others).await?;
+    cluster.write_through(others, 2).await?;
+    cluster.converge().await
+}
+
+#[test]
+fn a_node_whose_disk_fails_stops_and_comes_back() {
+    play(1, Kind::DiskError, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.fail_disk(node, 3).await;
+            goes_down(&cluster, node, &others).await?;
+            cluster.restart(node).await;
+            cluster.ready(node).await?;
+            cluster.converge().await
+        })
+    });
+}
+
+#[test]
+fn a_node_whose_disk_is_full_stops_until_there_is_room() {
+    play(2, Kind::DiskFull, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.fill_disk(node, 0).await;
+            goes_down(&cluster, node, &others).await?;
+            cluster.mend_disk(node).await;
+            cluster.restart(node).await;
+            cluster.ready(node).await?;
+            cluster.converge().await
+        })
+    });
+}
+
+#[test]
+fn nothing_is_acknowledged_that_a_hung_disk_holds_up() {
+    let report = play(3, Kind::DiskHang, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            let leader = cluster.leader().await?;
+            let hang = Hang { lanes: Lanes::Log, at_the_end: false };
+            cluster.hang_disk(node, hang).await;
+            cluster.write_through(&[leader], 2).await?;
+            // With two of three hung there is no majority whose disks have it.
+            let third = others.iter().copied().find(|other| *other != leader).ok_or("there are three")?;
+            cluster.hang_disk(third, hang).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut session = cluster.session();
+            session.set_timeout(Duration::from_secs(1));
+            let written = session.set(leader).await;
+            if let quorate_sim::cluster::client::Written::Done { .. } = written {
+                return Err("acknowledged by one disk of three".to_owned());
+            }
+            cluster.crash_now(third).await;
+            cluster.end_faults().await;
+            cluster.converge().await
+        })
+    });
+    assert_eq!(report.faults["disk hang"], 2);
+}
+
+#[test]
+fn bytes_that_rotted_are_refused() {
+    play(4, Kind::Rot, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.write_through(&others, 5).await?;
+            cluster.crash_now(node).await;
+            if !cluster.rot(node).await {
+                return Err("nothing rotted".to_owned());
+            }
+            if cluster.rot(others[0]).await {
+                return Err("a majority was damaged".to_owned());
+            }
+            stays_down(&cluster, node, &others).await
+        })
+    });
+}
+
+#[test]
+fn a_write_that_landed_elsewhere_is_refused() {
+    play(5, Kind::Misdirected, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.write_through(&others, 5).await?;
+            cluster.crash_at(node, CutPoint::MisdirectedWrite(0)).await;
+            stays_down(&cluster, node, &others).await
+        })
+    });
+}
+
+#[test]
+fn a_node_whose_disk_was_wiped_is_refused_by_the_others() {
+    play(6, Kind::Wiped, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if !cluster.wipe(node).await {
+                return Err("it was not wiped".to_owned());
+            }
+            stays_down(&cluster, node, &others).await
+        })
+    });
+}
+
+#[test]
+fn a_leader_that_is_not_heard_is_replaced() {
+    play(7, Kind::OneWayCut, |cluster| {
+        Box::pin(async move {
+            let leader = cluster.leader().await?;
+            let cuts = cluster.cut_one_way(leader).await;
+            let others = cluster.majority_without(leader);
+            cluster.leader_among(&others).await?;
+            cluster.write_through(&others, 2).await?;
+            cluster.mend(cuts).await;
+            cluster.ready(leader).await?;
+            cluster.converge().await
+        })
+    });
+}
+
+#[test]
+fn clients_reach_a_node_through_the_others_only() {
+    play(8, Kind::ClientCut, |cluster| {
+        Box::pin(async move {
+            let leader = cluster.leader().await?;
+            let cuts = cluster.cut_from_clients(leader).await;
+            // Its peers hear it: it leads on.
+            cluster.write_through(&cluster.majority_without(leader), 2).await?;
+            cluster.mend(cuts).await;
+            cluster.converge().await
+        })
+    });
+}
+
+#[test]
+fn late_slow_and_skewed_it_goes_on() {
+    let report = play(9, Kind::LateSync, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.slow_link(others[0], others[1], Duration::from_millis(60)).await;
+            cluster.slow_disk(node, 10).await;
+            cluster.set_clock_rate(node, 1_300_000).await;
+            cluster.step_wall_clock(others[0], -7_200_000).await;
+            cluster.delay_sync(others[1], Duration::from_secs(1)).await;
+            cluster.reset(others[0], others[1], true).await;
+            cluster.reset(0, others[1], false).await;
+            cluster.write_through(&others, 3).await?;
+            cluster.end_faults().await;
+            cluster.converge().await
+        })
+    });
+    assert!(report.overlapped, "a slow link and a slow disk");
+    for kind in [Kind::SlowLink, Kind::SlowDisk, Kind::ClockRate, Kind::WallStep, Kind::Reset] {
+        assert!(report.faults.contains_key(kind.name()), "{}", kind.name());
+    }
+}
