@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::build::Flavour;
 use super::patch::Mutant;
 use super::run::{Plan, run_all};
 use super::tree;
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// How many seeds at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
     jobs: u64,
+    /// Look with this simulator alone: core or cluster.
+    #[arg(long, value_name = "SIMULATOR", value_parser = parse_simulator)]
+    with: Option<Flavour>,
     /// The document that has the table; sim/README.md if it is not given.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -32,6 +36,11 @@ pub struct Arguments {
     /// Which mutants: their names, or what the names begin with, such as h08; all if none is given.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+}
+
+fn parse_simulator(name: &str) -> Result<Flavour, String> {
+    let found = [Flavour::Core, Flavour::Cluster].into_iter().find(|flavour| flavour.simulator() == name);
+    found.ok_or_else(|| "core or cluster".to_owned())
 }
 
 /// Runs it. Exit codes: 0 if all were found, 1 if not, 2 usage.
@@ -63,6 +72,7 @@ pub fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         dir: arguments.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("quorate-mutants")),
         budget: Duration::from_secs(arguments.budget),
         jobs: arguments.jobs,
+        with: arguments.with,
     };
     Ok(match run_all(&plan, &all, &chosen) {
         Ok(true) => ExitCode::SUCCESS,

@@ -25,6 +25,8 @@ pub struct Plan {
     pub budget: Duration,
     /// How many seeds at a time.
     pub jobs: u64,
+    /// The one simulator to look with, if not all that can.
+    pub with: Option<Flavour>,
 }
 
 /// Runs the chosen mutants and writes the table after each. Returns whether all were found.
@@ -105,12 +107,17 @@ impl Bench<'_> {
     /// # Errors
     /// What kept it from being tried.
     fn try_one(&mut self, mutant: &Mutant) -> Result<Result<Find, String>, String> {
-        let flavours: &[Flavour] =
-            if mutant.is_of_core() { &[Flavour::Core, Flavour::Cluster] } else { &[Flavour::Cluster] };
+        let can = |flavour: &Flavour| mutant.is_of_core() || *flavour == Flavour::Cluster;
+        let is_wanted = |flavour: &Flavour| self.plan.with.is_none_or(|with| with == *flavour);
+        let flavours: Vec<Flavour> =
+            [Flavour::Core, Flavour::Cluster].into_iter().filter(|it| can(it) && is_wanted(it)).collect();
+        if flavours.is_empty() {
+            return Ok(Err("that simulator does not run what is broken".to_owned()));
+        }
         // What one simulator leaves of the budget is for the other: half of it if it finds nothing.
         let budget = self.plan.budget / u32::try_from(flavours.len()).unwrap_or(1);
         let mut missed = Vec::new();
-        for &flavour in flavours {
+        for flavour in flavours {
             self.make_sound(flavour)?;
             match self.hunt(mutant, flavour, budget) {
                 Ok(Hunted::Found(find)) => {
