@@ -146,12 +146,10 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let request = ReadRequest { incarnation: Incarnation(u64::MAX - 1), boot: 5, counter: 300 };
     let (session, round) = (SessionId(9), Round(400));
     let reply = |result| Message::AppendReply(AppendReply { session, inflight: 2, round, result });
-    let membership =
-        crate::raft::Membership::bootstrap([(TO, "n1:7000".to_owned()), (FROM, "n2:7000".to_owned())]);
     let entries = vec![
         Entry::new(Index(11), Term(6), EntryKind::Command, Bytes::from(vec![5; 200])),
         Entry::new(Index(12), Term(7), EntryKind::Noop, Bytes::new()),
-        Entry::new(Index(13), Term(7), EntryKind::Membership, membership.encode()),
+        Entry::new(Index(13), Term(7), EntryKind::Membership, Bytes::from_static(b"opaque here")),
     ];
     let append = Message::Append(Append {
         session,

@@ -294,7 +294,7 @@ fn all_files(root: &Path, directory: &str) -> Vec<String> {
 
 /// Every dependency says why it is there.
 pub fn check_manifest(root: &Path, complaints: &mut Vec<Complaint>) {
-    for manifest in ["Cargo.toml", "sim/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "sim/Cargo.toml", "tests/fuzz/Cargo.toml"] {
         let text = std::fs::read_to_string(root.join(manifest)).unwrap_or_default();
         complaints.extend(judge_manifest(manifest, &text));
     }

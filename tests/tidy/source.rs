@@ -202,7 +202,9 @@ pub fn load(root: &Path, crates: &BTreeSet<String>, complaints: &mut Vec<Complai
     let mut loader = Loader { root, sources: Vec::new(), complaints };
     loader.module("src/lib.rs", Vec::new(), false);
     loader.module("src/main.rs", Vec::new(), false);
-    for entry in ["sim/src/lib.rs", "sim/src/main.rs", "tests/tidy.rs", "tests/cluster/main.rs", "build.rs"] {
+    let others = ["sim/src/lib.rs", "sim/src/main.rs", "build.rs"];
+    let tests = ["tests/tidy.rs", "tests/cluster/main.rs", "tests/fuzz/targets/fuzz.rs"];
+    for entry in others.into_iter().chain(tests) {
         if root.join(entry).exists() {
             loader.module(entry, Vec::new(), entry.starts_with("tests/"));
         }

@@ -186,6 +186,21 @@ const TABLE: &[Row] = &[
         ],
         never: &["std::fs", "std::thread", "std::process", "std::env", "std::time"],
     },
+    // Only for tests: it runs the checks that stand beside the parsers.
+    Row {
+        module: "fuzzing",
+        modules: &[
+            "api::rest::fuzzing",
+            "cli::fuzzing",
+            "codec::fuzzing",
+            "fsm::fuzzing",
+            "node::fuzzing",
+            "transport::fuzzing",
+            "wal::fuzzing",
+        ],
+        crates: &["fastrand"],
+        never: PURE,
+    },
     Row {
         module: "server",
         modules: &[

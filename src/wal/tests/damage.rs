@@ -6,7 +6,7 @@ use super::*;
 use crate::wal::inspect::inspect;
 
 /// A log of several segments, one of them ending in a cut, and its model.
-fn several_segments() -> (MemFs, Model) {
+pub fn several_segments() -> (MemFs, Model) {
     let fs = MemFs::new();
     let mut model = Model::new();
     let larger = Options { segment_bytes: 5120, ..options() };
@@ -48,7 +48,7 @@ fn files(fs: &MemFs) -> Vec<(PathBuf, usize)> {
 }
 
 /// Where the records of a segment end, by the first sector of its successor; all of it for the newest.
-fn end_of(fs: &MemFs, number: u64, len: usize) -> usize {
+pub fn end_of(fs: &MemFs, number: u64, len: usize) -> usize {
     let next = fs.bytes(&segment(number + 1));
     if next.is_empty() { len } else { u64::from_le_bytes(next[32..40].try_into().unwrap()) as usize }
 }

@@ -17,6 +17,7 @@ mod damage;
 mod format;
 mod random;
 mod script;
+mod wounds;
 
 pub const DIR: &str = "/wal";
 pub const GROUP: GroupId = GroupId(1);
