@@ -187,7 +187,11 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     // A frame of replies read as one of messages holds none; behind a forward it is accepted as the sample it is.
     let mut forwards = frame([proto::item::Body::Forward(forward)]);
     forwards.extend(replies);
+    let entries = vec![Entry::new(Index(1), Term(7), EntryKind::Noop, Bytes::new())];
+    let (prev_index, prev_term, commit) = (Index(0), Term(0), Index(0));
+    let first = Append { session, inflight: 1, prev_index, prev_term, entries, commit, round };
     vec![
+        ("first", frame_of([envelope(Message::Append(first))])),
         ("votes", frame_of(votes)),
         ("beats", frame_of(beats)),
         ("append", frame_of([envelope(append)])),
