@@ -26,6 +26,7 @@ mod edge;
 mod errors;
 mod flags;
 mod fsync;
+mod full;
 mod identity;
 mod partition;
 mod process;
