@@ -51,11 +51,12 @@ impl Net for TellingNet {
     }
 }
 
-/// Threads, but that the jobs of lane `list` wait for the gate.
+/// Threads, but that the jobs of one lane wait for the gate.
 struct GatedExecutor {
+    lane: &'static str,
     gate: Arc<Gate>,
-    /// Jobs of lane `list` so far.
-    lists: watch::Sender<usize>,
+    /// Jobs of that lane so far.
+    held: watch::Sender<usize>,
 }
 
 #[derive(Default)]
@@ -79,17 +80,17 @@ impl Gate {
 impl Executor for GatedExecutor {
     fn lane(&self, name: &str) -> Box<dyn RunJobs> {
         let inner = ThreadExecutor.lane(name);
-        match name {
-            "list" => Box::new(GatedLane { inner, gate: Arc::clone(&self.gate), lists: self.lists.clone() }),
-            _ => inner,
+        if name == self.lane {
+            return Box::new(GatedLane { inner, gate: Arc::clone(&self.gate), held: self.held.clone() });
         }
+        inner
     }
 }
 
 struct GatedLane {
     inner: Box<dyn RunJobs>,
     gate: Arc<Gate>,
-    lists: watch::Sender<usize>,
+    held: watch::Sender<usize>,
 }
 
 impl RunJobs for GatedLane {
@@ -99,7 +100,7 @@ impl RunJobs for GatedLane {
             gate.wait();
             job()
         }));
-        self.lists.send_modify(|lists| *lists += 1);
+        self.held.send_modify(|held| *held += 1);
     }
 }
 
@@ -183,7 +184,7 @@ impl File for FailingFile {
 struct Node {
     address: String,
     gate: Arc<Gate>,
-    lists: watch::Receiver<usize>,
+    held: watch::Receiver<usize>,
     disk_fails: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Exit>>,
@@ -210,17 +211,18 @@ fn config(directory: &Path, limits: Limits) -> Config {
 }
 
 impl Node {
-    async fn start(limits: Limits) -> Node {
+    /// One whose lane of this name waits for the gate.
+    async fn start(lane: &'static str, limits: Limits) -> Node {
         let directory = tempfile::tempdir().expect("a directory for temporary files");
         let config = config(directory.path(), limits);
         let (address_sender, address) = oneshot::channel();
-        let (gate, lists) = (Arc::<Gate>::default(), watch::Sender::new(0));
-        let lists_receiver = lists.subscribe();
+        let (gate, held_sender) = (Arc::<Gate>::default(), watch::Sender::new(0));
+        let held = held_sender.subscribe();
         let disk_fails = Arc::new(AtomicBool::new(false));
         let seams = Seams {
             fs: Arc::new(FailingFs { fails: Arc::clone(&disk_fails) }),
             net: Arc::new(TellingNet { first: Mutex::new(Some(address_sender)) }),
-            executor: Arc::new(GatedExecutor { gate: Arc::clone(&gate), lists }),
+            executor: Arc::new(GatedExecutor { lane, gate: Arc::clone(&gate), held: held_sender }),
             ..Seams::production()
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -232,7 +234,7 @@ impl Node {
         });
         let address = within("REST to listen", address).await.expect("the node runs");
         let stop = Some(stop);
-        Node { address, gate, lists: lists_receiver, disk_fails, stop, task, _directory: directory }
+        Node { address, gate, held, disk_fails, stop, task, _directory: directory }
     }
 
     /// A connection that has sent `text`.
@@ -255,10 +257,10 @@ impl Node {
         answer(self.send(&format!("{head}{body}")).await).await
     }
 
-    /// Waits until so many lists have reached their lane.
-    async fn wait_lists(&mut self, count: usize) {
-        let reached = self.lists.wait_for(|lists| *lists >= count);
-        within("lists on their lane", reached).await.expect("the node runs");
+    /// Waits until so many jobs have reached the lane.
+    async fn wait_held(&mut self, count: usize) {
+        let reached = self.held.wait_for(|held| *held >= count);
+        within("jobs on the lane", reached).await.expect("the node runs");
     }
 
     fn shut_down(&mut self) {
@@ -296,11 +298,11 @@ async fn answer(mut stream: TcpStream) -> String {
 
 #[tokio::test]
 async fn lists_wait_on_a_lane_of_their_own_and_not_too_many_of_them() {
-    let mut node = Node::start(Limits { lists_inflight_max: 2, ..Limits::default() }).await;
+    let mut node = Node::start("list", Limits { lists_inflight_max: 2, ..Limits::default() }).await;
     assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
     let request = "GET /api/list HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
     let held = [node.send(request).await, node.send(request).await];
-    node.wait_lists(2).await;
+    node.wait_held(2).await;
 
     let refused = node.get("/api/list").await;
     assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
@@ -326,11 +328,11 @@ async fn lists_wait_on_a_lane_of_their_own_and_not_too_many_of_them() {
 #[tokio::test]
 async fn a_disk_that_fails_during_the_drain_is_no_orderly_end() {
     // The drain is not over before the requests are, however long that takes here.
-    let mut node = Node::start(Limits { drain_timeout: DEADLINE * 10, ..Limits::default() }).await;
+    let mut node = Node::start("list", Limits { drain_timeout: DEADLINE * 10, ..Limits::default() }).await;
     assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
     // Begun before the drain: one that keeps it from ending, and one whose body is still to come.
     let _list = node.send("GET /api/list HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    node.wait_lists(1).await;
+    node.wait_held(1).await;
     let (head, body) = set_request("late");
     let head = head.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
     let mut late = node.send(&head).await;
@@ -344,6 +346,37 @@ async fn a_disk_that_fails_during_the_drain_is_no_orderly_end() {
     let exit = within("the node to end", node.task).await.expect("no panic");
     let exit = exit.expect_err("a write met a failed disk");
     assert_eq!(exit.code, ExitCode::Disk, "{exit}");
+    let mut said = Vec::new();
+    let _ = within("the end of the connection", late.read_to_end(&mut said)).await;
+    assert!(!String::from_utf8_lossy(&said).starts_with("HTTP/1.1 200"), "acknowledged without a disk");
+    node.gate.open();
+}
+
+#[tokio::test]
+async fn a_node_is_asked_to_end_while_it_opens_its_data() {
+    let mut node = Node::start("open", Limits::default()).await;
+    node.wait_held(1).await;
+    // It is there, it says that it serves nobody yet, and it does not make a request wait for longer than was asked.
+    assert!(node.get("/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(node.get("/readyz").await.starts_with("HTTP/1.1 503"));
+    let request =
+        "GET /api/get?key=k HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx-quorate-timeout-ms: 20\r\n\r\n";
+    let refused = answer(node.send(request).await).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("\"retryable\":true"), "{refused}");
+    node.shut_down();
+    within("the node to end", node.task).await.expect("no panic").expect("it was asked to");
+    node.gate.open();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_the_end_of_a_node_that_serves() {
+    let node = Node::start("list", Limits::default()).await;
+    assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.disk_fails.store(true, Ordering::SeqCst);
+    let (head, body) = set_request("late");
+    let mut late = node.send(&format!("{head}{body}")).await;
+    let exit = within("the node to end", node.task).await.expect("no panic");
+    assert_eq!(exit.expect_err("a write met a failed disk").code, ExitCode::Disk);
     let mut said = Vec::new();
     let _ = within("the end of the connection", late.read_to_end(&mut said)).await;
     assert!(!String::from_utf8_lossy(&said).starts_with("HTTP/1.1 200"), "acknowledged without a disk");
