@@ -30,4 +30,5 @@ mod full;
 mod identity;
 mod partition;
 mod process;
+mod rare;
 mod rest;
