@@ -10,6 +10,8 @@ const ROLE_COLOURS = {
   learner: '--learner', starting: '--starting', down: '--down',
 };
 const OUTCOME_COLOURS = ['--done', '--refused', '--unknown', '--open'];
+// About how many lines are drawn in a frame.
+const LINES_MAX = 6000;
 const SANS = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 const SMALL = '10px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 const BOLD = '600 11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
@@ -102,21 +104,11 @@ function drawFaultShades(ctx, view, colours) {
 // Draws the messages; returns those that are few enough to be named.
 function drawFlights(ctx, view, colours) {
   const { run } = view, { flights, types } = run;
-  const t1 = view.t0 + view.span;
-  const perType = types.map(() => []);
-  const first = lowerBound(flights.t0, view.t0), seen = lowerBound(flights.t0, t1) - first;
-  // Where lines lie on each other, one of a kind for each pixel is enough.
-  const least = seen > 1500 ? Math.min(4, seen / 6000 + 0.7) / (view.width - GUTTER) * view.span : 0;
-  const last = new Map();
+  const perType = types.map(() => []), thin = thinning(view);
   let count = 0;
-  flightsBetween(run, view.t0, t1, (f) => {
+  flightsBetween(run, view.t0, view.t0 + view.span, (f) => {
     if (!isFlightShown(view, f)) return;
-    const matched = view.matches && isFlightFound(view, f);
-    if (least > 0 && !matched && flights.fate[f] !== GONE) {
-      const lane = (flights.type[f] * 64 + flights.from[f]) * 64 + flights.to[f];
-      if (flights.t0[f] - (last.get(lane) ?? -Infinity) < least) return;
-      last.set(lane, flights.t0[f]);
-    }
+    if (thin && flights.fate[f] !== GONE && !(view.matches && isFlightFound(view, f)) && thin(f)) return;
     perType[flights.type[f]].push(f);
     count++;
   });
@@ -125,6 +117,25 @@ function drawFlights(ctx, view, colours) {
     if (list.length) drawFlightsOf(ctx, view, colours, colours.type(types[type]), list, alpha, count);
   });
   return count < 120 ? perType.flat().filter((f) => !view.matches || isFlightFound(view, f)) : [];
+}
+
+// Where lines lie on each other, one for each stretch of pixels is enough: of each kind and way, or, if there are very many,
+// of each way. Null where there are few.
+function thinning(view) {
+  const { run } = view, { flights, types } = run, wide = view.width - GUTTER;
+  const seen = lowerBound(flights.t0, view.t0 + view.span) - lowerBound(flights.t0, view.t0);
+  if (seen < LINES_MAX / 2) return null;
+  const nodes = run.nodes[run.nodes.length - 1] + 1, ways = Math.max(1, run.nodes.length * (run.nodes.length - 1));
+  const byKind = seen < 4 * LINES_MAX;
+  const lanes = ways * (byKind ? types.length / 2 : 1);
+  const least = Math.max(0.7, lanes * wide / LINES_MAX) / wide * view.span * (byKind ? 0.5 : 1);
+  const last = new Float64Array(nodes * nodes * types.length).fill(-Infinity);
+  return (f) => {
+    const lane = ((byKind ? flights.type[f] : 0) * nodes + flights.from[f]) * nodes + flights.to[f];
+    if (flights.t0[f] - last[lane] < least) return true;
+    last[lane] = flights.t0[f];
+    return false;
+  };
 }
 
 function isFlightFound(view, f) {
@@ -142,15 +153,18 @@ function drawFlightsOf(ctx, view, colours, colour, list, alpha, count) {
     if (!some.length) continue;
     ctx.globalAlpha = opacity;
     ctx.lineWidth = count < 250 ? 1.4 : 1;
-    ctx.beginPath();
-    for (const f of some) {
-      const line = lineOf(view, f);
-      if (!line) continue;
-      ctx.moveTo(line.x0, line.y0);
-      ctx.lineTo(line.x1, line.y1);
-      if (flights.fate[f] === GONE && opacity > 0.1) crosses.push(line);
+    // Short paths: a long one whose lines cross is dear to fill in.
+    for (let start = 0; start < some.length; start += 200) {
+      ctx.beginPath();
+      for (let k = start; k < Math.min(start + 200, some.length); k++) {
+        const line = lineOf(view, some[k]);
+        if (!line) continue;
+        ctx.moveTo(line.x0, line.y0);
+        ctx.lineTo(line.x1, line.y1);
+        if (flights.fate[some[k]] === GONE && opacity > 0.1) crosses.push(line);
+      }
+      ctx.stroke();
     }
-    ctx.stroke();
     if (count < 400) {
       ctx.beginPath();
       for (const f of some) if (flights.fate[f] === ARRIVED) addHead(ctx, lineOf(view, f));
@@ -190,7 +204,7 @@ function drawFlightLabels(ctx, view, colours, list) {
     const row = run.rows[run.flights.row[f]], name = run.names[row[5]];
     const wide = line.x1 - line.x0, tall = line.y1 - line.y0, length = Math.hypot(wide, tall);
     for (const text of [`${name} ${briefly(row[7])}`.trim(), name]) {
-      const size = ctx.measureText(text).width;
+      const size = widthOf(ctx, text, SMALL);
       const box = { w: (size * Math.abs(wide) / length) / 2 + 7, h: (size * Math.abs(tall) / length) / 2 + 6 };
       const spot = [0.5, 0.3, 0.7, 0.18, 0.82].map((part) => ({ ...box, x: line.x0 + wide * part, y: line.y0 + tall * part }))
         .find(({ x, y, w, h }) => size < length * 0.9 && x > GUTTER && x < view.width &&
@@ -232,20 +246,28 @@ function drawLane(ctx, view, colours, lane, y) {
     last = x1;
     drawBand(ctx, colours, band, x0, Math.max(x1, x0 + 1), y);
   }
-  for (const fault of lane.frozen || []) {
-    const x0 = Math.max(xOf(view, fault.t0), GUTTER), x1 = Math.min(xOf(view, fault.t1), view.width);
-    if (x1 > x0 && isFaultShown(view, fault)) {
-      hatch(ctx, x0, y, x1 - x0, LANE, colours.of('--frozen'), 6);
-      label(ctx, 'frozen', x0 + 8, y + LANE - WATER / 2, x1 - x0 - 12, colours.of('--text'), BOLD);
-    }
-  }
   ctx.strokeStyle = colours.of('--line');
   ctx.lineWidth = 1;
   ctx.strokeRect(GUTTER - 2, y + 0.5, view.width - GUTTER + 4, LANE - 1);
   drawWatermarks(ctx, view, colours, lane, y);
+  drawFrozen(ctx, view, colours, lane, y);
   if (view.shown.disk) drawTicks(ctx, view, colours.of('--disk'), lane.disk, y + LANE - 6, 6);
   if (view.shown.logs) drawTicks(ctx, view, colours.of('--log'), lane.logs, y + BAND, 5);
   drawMarks(ctx, view, colours, lane, y);
+}
+
+function drawFrozen(ctx, view, colours, lane, y) {
+  for (const fault of lane.frozen || []) {
+    const x0 = Math.max(xOf(view, fault.t0), GUTTER), x1 = Math.min(xOf(view, fault.t1), view.width);
+    if (x1 <= x0 || !isFaultShown(view, fault)) continue;
+    ctx.fillStyle = colours.of('--lane');
+    ctx.fillRect(x0, y + BAND, x1 - x0, WATER);
+    hatch(ctx, x0, y, x1 - x0, LANE, colours.of('--frozen'), 6);
+    if (x1 - x0 < 60) continue;
+    ctx.fillStyle = colours.of('--lane');
+    ctx.fillRect(x0 + 4, y + BAND, 44, WATER - 1);
+    label(ctx, 'frozen', x0 + 7, y + BAND + WATER / 2, x1 - x0, colours.of('--text'), BOLD);
+  }
 }
 
 function drawBand(ctx, colours, band, x0, x1, y) {
@@ -265,11 +287,25 @@ function drawBand(ctx, colours, band, x0, x1, y) {
     [band.role + term, term ? `t${band.term}` : '']);
 }
 
+const widths = new Map();
+
+// How wide a text is: asked so often that it is remembered.
+function widthOf(ctx, text, font) {
+  const key = font + text;
+  let width = widths.get(key);
+  if (width === undefined) {
+    if (widths.size > 20000) widths.clear();
+    ctx.font = font;
+    widths.set(key, width = ctx.measureText(text).width);
+  }
+  return width;
+}
+
 // Text that fits, or a shorter one, or none.
 function label(ctx, text, x, y, room, colour, font, shorter = []) {
   if (room < 8) return;
+  const fits = [text, ...shorter].find((words) => words && widthOf(ctx, words, font) <= room);
   ctx.font = font;
-  const fits = [text, ...shorter].find((words) => words && ctx.measureText(words).width <= room);
   if (!fits) return;
   ctx.fillStyle = colour;
   ctx.fillText(fits, x, y);
@@ -291,36 +327,29 @@ function hatch(ctx, x, y, width, height, colour, step) {
   ctx.restore();
 }
 
-// How far the log is committed and applied: in figures where they changed, as far as they can stand side by side.
+// How far the log is committed and applied: in figures that hold from where they stand, as many as fit side by side.
 function drawWatermarks(ctx, view, colours, lane, y) {
-  const { run } = view;
+  const { run } = view, { states } = lane, timeOf = (i) => run.time[i];
   ctx.font = SMALL;
   const middle = y + BAND + WATER / 2 + 0.5;
-  let k = Math.max(0, lowerBound(lane.states, view.t0, (i) => run.time[i]) - 1);
-  const t1 = view.t0 + view.span;
-  let free = -Infinity, before = '';
-  while (k < lane.states.length && run.time[lane.states[k]] <= t1) {
-    const row = run.rows[lane.states[k]];
-    const x = Math.max(xOf(view, run.time[lane.states[k]]), GUTTER) + 7;
-    const band = bandAt(lane, run.time[lane.states[k]]);
+  let k = Math.max(0, lowerBound(states, view.t0, timeOf) - 1), free = GUTTER, before = '';
+  while (k < states.length) {
+    const x = Math.max(xOf(view, run.time[states[k]]), free);
+    if (x > view.width) break;
+    const row = run.rows[states[k]], band = bandAt(lane, tOf(view, x));
     const text = row[8] === row[9] && row[8] === row[6] ? `all ${row[8]}` : `last ${row[6]} · commit ${row[8]} · applied ${row[9]}`;
-    if (x >= free && text !== before && !(band && band.role === 'down')) {
-      const width = ctx.measureText(text).width;
-      const end = band ? Math.min(xOf(view, band.t1), Infinity) : Infinity;
-      const next = lane.bands[lane.bands.indexOf(band) + 1];
-      if (!(next && next.role === 'down' && x + width > end)) {
-        ctx.fillStyle = colours.of('--grid');
-        ctx.fillRect(x - 4, y + BAND, 1, WATER);
-        ctx.fillStyle = colours.of('--dim');
-        ctx.fillText(text, x, middle);
-        before = text;
-        free = x + width + 14;
-      }
+    const width = widthOf(ctx, text, SMALL), end = band ? xOf(view, band.t1) : view.width;
+    const fits = x + 7 + width < end || band === lane.bands[lane.bands.length - 1];
+    if (text !== before && band && band.role !== 'down' && fits) {
+      ctx.fillStyle = colours.of('--line');
+      ctx.fillRect(x + 3, y + BAND + 2, 1, WATER - 4);
+      ctx.fillStyle = colours.of('--dim');
+      ctx.fillText(text, x + 7, middle);
+      before = text;
+      free = x + width + 20;
     }
-    // On to the state that holds at the next free pixel.
-    const t = tOf(view, Math.max(free - 7, x - 6));
-    const after = lowerBound(lane.states, t, (i) => run.time[i]);
-    k = Math.max(k + 1, after);
+    // On to the state that holds where there is room again.
+    k = Math.max(k + 1, lowerBound(states, tOf(view, free), timeOf) - 1);
   }
 }
 
@@ -450,7 +479,7 @@ function drawViolations(ctx, view, colours) {
       ctx.strokeRect(x - 9, y - 3, 18, LANE + 6);
     }
     ctx.font = BOLD;
-    const text = 'violation', wide = ctx.measureText(text).width + 12, left = Math.min(x, view.width - wide);
+    const text = 'violation', wide = widthOf(ctx, text, BOLD) + 12, left = Math.min(x, view.width - wide);
     ctx.fillRect(left, 2, wide, RULER - 5);
     ctx.fillStyle = colours.of('--on-violation');
     ctx.fillText(text, left + 6, RULER / 2);

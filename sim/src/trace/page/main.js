@@ -113,6 +113,7 @@
     verdict.title = text ? `${text}\nClick to go there (v)` : 'Every judge was content';
     verdict.className = text ? 'bad' : 'good';
     verdict.disabled = !run.violations.length;
+    document.body.classList.toggle('violated', Boolean(text));
     const faults = Object.values(about.faults).reduce((sum, count) => sum + count, 0) || run.faults.length;
     $('facts').textContent = [
       `${seconds(run.end, 1)} simulated`, `${run.nodes.length} nodes`, `${run.flights.n.toLocaleString('en')} messages`,

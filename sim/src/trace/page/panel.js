@@ -159,7 +159,7 @@ function entry(app, i, from) {
     class: i === app.view.selected ? 'entry here' : 'entry', title: `${nodeName(run.rows[i][1])}, ${seconds(run.time[i])}: ${name} ${text}`,
     onclick: () => app.jump(i),
   }, swatch(colourOf(app, i), run.rows[i][2] === SENT ? 'out' : run.rows[i][2] === DELIVERED ? 'in' : ''),
-  element('b', {}, name), element('span', {}, text), element('time', {}, i === from ? '' : (away < 0 ? '−' : '+') + duration(Math.abs(away))));
+  element('b', {}, name), element('span', {}, text), element('time', {}, i === from ? '' : away === 0 ? '±0' : (away < 0 ? '−' : '+') + duration(Math.abs(away))));
 }
 
 // What happened on the same lane just before and after.
@@ -169,7 +169,8 @@ function showAround(app, place, i) {
   for (let k = at - 1; k >= 0 && before.length < 7; k--) if (isRowShown(view, rows[k])) before.unshift(rows[k]);
   for (let k = at + 1; k < rows.length && after.length < 7; k++) if (isRowShown(view, rows[k])) after.push(rows[k]);
   const request = run.requestOf.get(i);
-  const whose = request ? `client ${request.client}` : run.rows[i][1] > 0 ? nodeName(run.rows[i][1]) : 'the world';
+  const isOfAll = run.rows[i][2] === VIOLATION && run.rows[i][1] === 0;
+  const whose = isOfAll ? 'all nodes' : request ? `client ${request.client}` : run.rows[i][1] > 0 ? nodeName(run.rows[i][1]) : 'the world';
   place.append(element('h3', {}, `Around it on ${whose}`),
     element('div', { class: 'around' }, ...[...before, i, ...after].map((other) => entry(app, other, i))));
 }
@@ -214,7 +215,7 @@ function showFilters(app) {
       .map((k) => [k, OUTCOMES[k], swatch(colours.outcome(k), k === 0 ? '' : k === 1 ? 'hollow' : 'hatched'), outcomes[k]])) || '',
     element('div', { class: 'group' }, element('h3', {}, 'On the lanes'), extra('disk', 'disk calls', '--disk'), extra('logs', 'log lines', '--log')),
     element('div', { class: 'group legend' }, element('h3', {}, 'Roles'),
-      ...roles.map((role) => element('span', {}, swatch(colours.role(role), role === 'down' ? 'hatched' : ''), role)),
+      ...roles.map((role) => element('span', {}, role === 'down' ? swatch(colours.of('--down-hatch'), 'hatched') : swatch(colours.role(role)), role)),
       element('span', {}, swatch(colours.of('--lost'), 'cross'), 'lost')),
   );
 }

@@ -97,20 +97,24 @@ function causeOf(run, i) {
   if (code === DELIVERED || code === LOST) return run.flightOf[i] >= 0 ? run.flights.row[run.flightOf[i]] : -1;
   if (code === ENDED) { const request = run.requestOf.get(i); return request ? request.row : -1; }
   if (code === CURED) { const fault = run.faultOf.get(i); return fault && fault.row !== i ? fault.row : -1; }
-  const lane = run.lanes.get(row[1]);
   if (code === SENT) {
     const asked = askedBy(run, i);
     if (asked >= 0) return asked;
   }
-  if (code === SENT || code === STATE || code === VIOLATION) {
-    // What the node took in just before, in the same instant or shortly before: a disk may lie between.
-    const rows = lane.rows;
-    const place = placeIn(run, rows, i);
-    for (let k = place - 1; k >= 0 && run.time[i] - run.time[rows[k]] < 20 * run.lag; k--) {
-      const before = run.rows[rows[k]][2];
-      if (before === DELIVERED || before === BOOTED) return rows[k];
-      if (code === SENT && before === STATE && run.time[rows[k]] === run.time[i] && run.rows[rows[k]][10] !== null) return rows[k];
-    }
+  return code === SENT || code === STATE ? triggerOf(run, i) : -1;
+}
+
+// What came to the node in the same instant, just before: a message, a call, or its own change of role.
+function triggerOf(run, i) {
+  const row = run.rows[i], t = run.time[i], rows = run.lanes.get(row[1]).rows;
+  for (let k = placeIn(run, rows, i) - 1; k >= 0 && t - run.time[rows[k]] < 1e-6; k--) {
+    const before = run.rows[rows[k]];
+    if (before[2] === DELIVERED || before[2] === BOOTED || before[2] === CURED) return rows[k];
+    if (row[2] === SENT && before[2] === STATE && before[10] !== null) return rows[k];
+  }
+  const { requests } = run;
+  for (let k = lowerBound(requests, t - 1e-6, (call) => call.t0); k < requests.length && requests[k].t0 <= t; k++) {
+    if (requests[k].to === row[1]) return requests[k].row;
   }
   return -1;
 }
@@ -166,7 +170,9 @@ function placeIn(run, rows, i) {
 
 // The events of the same lane, or of the same client: what j and k walk along.
 function companions(run, i) {
-  const request = run.requestOf.get(i);
+  const request = run.requestOf.get(i), row = run.rows[i];
+  // A violation that no node owns is about all of them.
+  if (row[2] === VIOLATION && row[1] === 0) return Array.from({ length: Math.min(i + 40, run.count) - Math.max(0, i - 200) }, (_, k) => Math.max(0, i - 200) + k);
   if (!request) return run.lanes.get(run.rows[i][1]).rows;
   return run.requests.filter((other) => other.client === request.client).map((other) => other.row);
 }

@@ -7,6 +7,8 @@ const SENT = 0, DELIVERED = 1, LOST = 2, STATE = 3, BOOTED = 4, DOWN = 5, FAULT 
 const ARRIVED = 0, GONE = 1, UNDER_WAY = 2;
 const OUTCOMES = ['done', 'not applied', 'unknown', 'open'];
 const FLIGHTS_PER_CHUNK = 256;
+// Kinds of faults that last, though no end of one of them may be seen, and those that a crash ends.
+const LASTS = /pause|cut|isolation|split|hang|hung|full|slow|rate/, STUCK = /pause|hang|hung/;
 
 function readRun(data) {
   const { about, names, events: rows } = data;
@@ -166,6 +168,7 @@ function readFaults(run) {
   const { about } = run, open = new Map();
   for (let i = 0; i < run.count; i++) {
     const row = run.rows[i];
+    if (row[2] === DOWN) wakeByCrash(run, open, i);
     if (row[2] !== FAULT && row[2] !== CURED) continue;
     const kind = run.names[row[3]], key = row[1] + '/' + kind;
     if (row[2] === FAULT) {
@@ -191,10 +194,10 @@ function readFaults(run) {
       open.set(key, (open.get(key) || []).filter((fault) => !list.includes(fault)));
     }
   }
-  // A kind that has a cure now and then lasts, also where the cure never came.
+  // What lasts and never ended lasts until the end.
   const lasting = new Set(run.faults.filter((fault) => fault.end >= 0).map((fault) => fault.kind));
   for (const fault of run.faults) {
-    if (fault.end < 0 && lasting.has(fault.kind)) fault.t1 = run.end;
+    if (fault.end < 0 && (lasting.has(fault.kind) || LASTS.test(fault.kind))) fault.t1 = run.end;
     fault.lasts = fault.t1 > fault.t0;
   }
   run.faults.sort((a, b) => a.t0 - b.t0);
@@ -209,10 +212,19 @@ function readFaults(run) {
   run.tracks = free.length;
   run.kinds = [...new Set(run.faults.map((fault) => fault.kind))].sort();
   for (const fault of run.faults) {
-    if (fault.node > 0 && fault.lasts && /pause|freez|stopped|asleep/i.test(fault.kind)) {
+    if (fault.node > 0 && fault.lasts && /pause/.test(fault.kind)) {
       const lane = laneOf(run, fault.node);
       (lane.frozen = lane.frozen || []).push(fault);
     }
+  }
+}
+
+// A node that crashes is no longer frozen, nor is its disk.
+function wakeByCrash(run, open, i) {
+  for (const [key, list] of open) {
+    if (!key.startsWith(run.rows[i][1] + '/') || !STUCK.test(key)) continue;
+    for (const fault of list) { fault.end = i; fault.t1 = run.time[i]; }
+    open.delete(key);
   }
 }
 

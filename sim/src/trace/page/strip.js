@@ -22,17 +22,17 @@ function drawStrip(ctx, view, colours) {
   ctx.fillRect(GUTTER, STRIP.lead, width - GUTTER - 8, STRIP.leadHeight);
   label(ctx, 'leader', 12, STRIP.lead + STRIP.leadHeight / 2, GUTTER, colours.of('--dim'), SMALL);
   label(ctx, 'messages', 12, STRIP.load + STRIP.loadHeight / 2, GUTTER, colours.of('--dim'), SMALL);
-  for (const node of run.nodes) {
-    for (const band of run.lanes.get(node).bands) {
-      if (band.role !== 'leader') continue;
-      const x0 = stripX(view, band.t0), x1 = stripX(view, band.t1);
-      ctx.fillStyle = colours.role('leader');
-      ctx.fillRect(x0, STRIP.lead, Math.max(x1 - x0, 1), STRIP.leadHeight);
-      ctx.fillStyle = colours.of('--bar');
-      ctx.fillRect(x0, STRIP.lead, 1, STRIP.leadHeight);
-      label(ctx, `node ${node} · term ${band.term}`, x0 + 5, STRIP.lead + STRIP.leadHeight / 2 + 0.5, x1 - x0 - 8,
-        colours.of('--on-strong'), SMALL, [`n${node} t${band.term}`, `${node}`]);
-    }
+  // Of two that lead at the same time the one of the later term is in earnest.
+  const leading = run.nodes.flatMap((node) => run.lanes.get(node).bands.filter((band) => band.role === 'leader').map((band) => ({ ...band, node })));
+  leading.sort((a, b) => a.term - b.term);
+  for (const band of leading) {
+    const x0 = stripX(view, band.t0), x1 = stripX(view, band.t1);
+    ctx.fillStyle = colours.role('leader');
+    ctx.fillRect(x0, STRIP.lead, Math.max(x1 - x0, 1), STRIP.leadHeight);
+    ctx.fillStyle = colours.of('--bar');
+    ctx.fillRect(x0, STRIP.lead, 1, STRIP.leadHeight);
+    label(ctx, `node ${band.node} · term ${band.term}`, x0 + 5, STRIP.lead + STRIP.leadHeight / 2 + 0.5, x1 - x0 - 8,
+      colours.of('--on-strong'), SMALL, [`n${band.node} t${band.term}`, `${band.node}`]);
   }
   drawLoad(ctx, view, colours);
   ctx.fillStyle = colours.of('--fault');
