@@ -108,7 +108,8 @@ function drawFlights(ctx, view, colours) {
   let count = 0;
   flightsBetween(run, view.t0, view.t0 + view.span, (f) => {
     if (!isFlightShown(view, f)) return;
-    if (thin && flights.fate[f] !== GONE && !(view.matches && isFlightFound(view, f)) && thin(f)) return;
+    const matters = flights.fate[f] === GONE || (view.matches && view.found.length < LINES_MAX && isFlightFound(view, f));
+    if (thin && !matters && thin(f)) return;
     perType[flights.type[f]].push(f);
     count++;
   });

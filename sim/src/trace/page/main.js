@@ -35,15 +35,16 @@
       canvas.width = Math.max(1, Math.round(width * ratio));
       canvas.height = Math.max(1, Math.round(height * ratio));
     };
-    view.width = $('stage').clientWidth;
-    view.height = $('stage').clientHeight;
+    const { clientWidth: width, clientHeight: height } = $('stage');
+    if (view.width === width && view.height === height && view.stripWidth === strip.clientWidth && ratio === view.ratio) return;
+    Object.assign(view, { width, height, ratio });
     fit(lanes, view.width, view.height);
     view.stripWidth = strip.clientWidth;
     fit(strip, view.stripWidth, STRIP.height);
     fit(backdrop, view.stripWidth, STRIP.height);
     backdropPaint(ratio);
-    arrange(view);
-    refresh();
+    // At once: a canvas that was resized is empty.
+    paint();
   }
 
   function backdropPaint(ratio = window.devicePixelRatio || 1) {
@@ -260,6 +261,7 @@
     if (place.has('q')) { $('search').value = place.get('q'); find(place.get('q')); }
     if (place.has('e')) { if (span) select(Number(place.get('e'))); else jump(Number(place.get('e'))); }
     else if (run.violations.length && !span) select(run.violations[0]);
+    refresh();
   }
 
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
