@@ -62,7 +62,8 @@ impl Simulator for Arguments {
         let scenario = scenarios::find("calm").filter(|_| calm).unwrap_or(self.scenario);
         let nodes = self.nodes.unwrap_or_else(|| swarm::nodes(seed));
         let options = Options { seed, nodes, trace: trace.map(Path::to_owned), log: self.log };
-        let report = world::run(&options, &assembly::production(), scenario.play);
+        let command = run::reproduction(self, seed, calm);
+        let report = world::run_as(&command, &options, &assembly::production(), scenario.play);
         let Report { seed, hash, counters, faults, overlapped, simulated, violation } = report;
         Outcome { seed, hash, simulated, counters, faults, overlapped, violation }
     }

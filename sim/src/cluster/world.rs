@@ -143,6 +143,16 @@ pub fn label(node: u64) -> String {
 
 /// Runs `scenario` against nodes that run `software`.
 pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Playing) -> Report {
+    run_as("", options, software, scenario)
+}
+
+/// Runs it, and tells whoever looks at its trace with which command it is run again.
+pub fn run_as(
+    command: &str,
+    options: &Options,
+    software: &Software,
+    scenario: fn(Cluster) -> Playing,
+) -> Report {
     let trace = match Trace::new(entropy::now, options.trace.as_deref()) {
         Ok(trace) => trace,
         Err(error) => return Report::unstarted(options.seed, format!("the trace file: {error}")),
@@ -165,16 +175,21 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
         Ok((result, simulated, ledger)) => (result, simulated, Some(ledger)),
         Err(panic) => (Err(format!("panic: {}", panic_text(&*panic))), Duration::ZERO, None),
     };
-    let violation = result.as_ref().err().cloned();
-    let (seed, nodes) = (options.seed, options.nodes);
-    let command = format!("cargo run --release -p quorate-sim -- cluster --seed {seed} --nodes {nodes}");
-    trace.describe(About { simulator: "cluster", seed, command, violation, ..About::default() });
+    let faults = ledger.as_ref().map(|ledger| ledger.fired()).unwrap_or_default();
+    trace.describe(About {
+        simulator: "cluster",
+        seed: options.seed,
+        command: command.to_owned(),
+        counters: Counters::new(),
+        faults: faults.clone(),
+        violation: result.as_ref().err().cloned(),
+    });
     let flushed = trace.flush().map_err(|error| format!("the trace file: {error}"));
     Report {
         seed: options.seed,
         hash: trace.hash(),
         counters: trace.counters(),
-        faults: ledger.as_ref().map(|ledger| ledger.fired()).unwrap_or_default(),
+        faults,
         overlapped: ledger.is_some_and(|ledger| ledger.overlapped()),
         simulated,
         violation: result.and(flushed).err(),

@@ -1,6 +1,7 @@
 //! The links between nodes: which are cut, and what old messages may come again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use fastrand::Rng;
 use quorate::raft::Envelope;
@@ -9,6 +10,12 @@ use quorate::types::NodeId;
 /// Names a cut, so that it can be mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CutId(u64);
+
+impl fmt::Display for CutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
 
 /// How many old messages are kept to come again.
 const KEPT_MAX: usize = 128;

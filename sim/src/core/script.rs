@@ -94,20 +94,25 @@ impl World {
     /// Cuts links, each in its direction.
     pub fn cut(&mut self, links: Vec<(NodeId, NodeId)>) -> CutId {
         let cut = self.net.cut(links.clone());
-        self.trace.event(0, || What::Fault { fault: "cut", text: format!("{cut:?}: {}", in_words(&links)) });
+        self.trace.event(0, || What::Fault { fault: "cut", text: format!("{cut}: {}", in_words(&links)) });
         cut
     }
 
     /// Ends one cut.
     pub fn mend(&mut self, cut: CutId) {
         self.net.mend(cut);
-        self.trace.event(0, || What::Cured { fault: "cut", text: format!("{cut:?}") });
+        self.trace.event(0, || What::Cured { fault: "cut", text: format!("{cut}:") });
+    }
+
+    /// Ends all cuts.
+    pub fn mend_all(&mut self) {
+        self.net.mend_all();
+        self.trace.event(0, || What::Cured { fault: "cut", text: String::new() });
     }
 
     /// Ends all faults: links are mended, fsyncs return, the frozen wake up, the dead start.
     pub fn heal(&mut self) {
-        self.net.mend_all();
-        self.trace.event(0, || What::Cured { fault: "cut", text: String::new() });
+        self.mend_all();
         for id in self.ids() {
             self.recover(id);
         }

@@ -346,7 +346,7 @@ impl<'a> Story<'a> {
         {
             ids[0] = leader;
         }
-        self.world.net.mend_all();
+        self.world.mend_all();
         for id in self.world.ids() {
             let stays_down = ids.contains(&id) && self.world.node(id).raft().is_none();
             if !stays_down {
