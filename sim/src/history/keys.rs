@@ -156,7 +156,7 @@ pub(super) fn explain(key: &Key, tasks: &Tasks, deepest: &Deepest, calls: &[Call
     let total = tasks.musts.len();
     let last = if deepest.last.is_empty() { "nothing".to_owned() } else { lines(&deepest.last) };
     format!(
-        "not linearizable: {key}: {} of {total} calls have an order, which ends with {last}. After that, next must come one \
+        "linearizability: {key}: {} of {total} calls have an order, which ends with {last}. After that, next must come one \
          of these, and none fits: {}",
         deepest.placed,
         lines(&deepest.stuck)

@@ -152,7 +152,7 @@ impl Ledger {
         if following.any(|(_, shelf)| may_be(shelf)) {
             return Ok(());
         }
-        Err(format!("a page that says more keys follow {after}, but none can"))
+        Err(format!("lists: a page that says more keys follow {after}, but none can"))
     }
 
     /// A write has its outcome: it may not take effect any more, or has at the place that it was given.
@@ -186,11 +186,13 @@ impl Ledger {
         by: Option<usize>,
     ) -> Result<(), String> {
         if revision <= REVISION_EMPTY {
-            return Err(format!("a change of {key} at revision {revision}, which an empty store has"));
+            return Err(format!(
+                "revisions: a change of {key} at revision {revision}, which an empty store has"
+            ));
         }
         let owner = self.owners.entry(revision).or_insert_with(|| key.clone());
         if owner != key {
-            return Err(format!("revision {revision} belongs to {owner} and to {key}"));
+            return Err(format!("revisions: {revision} belongs to {owner} and to {key}"));
         }
         let value = match effect {
             Effect::Put(value) => Some(value.clone()),
@@ -200,14 +202,14 @@ impl Ledger {
         match shelf.changes.get_mut(&revision) {
             Some(change) if change.value != value => {
                 return Err(format!(
-                    "revision {revision} of {key} is {}, and is {}",
+                    "revisions: {revision} of {key} is {}, and is {}",
                     shown(change.value.as_ref()),
                     shown(value.as_ref())
                 ));
             }
             Some(Change { by: Some(owner), .. }) => {
                 if let Some(by) = by {
-                    return Err(format!("revision {revision} was given to #{owner} and to #{by}"));
+                    return Err(format!("revisions: {revision} was given to #{owner} and to #{by}"));
                 }
             }
             Some(change) => {
@@ -261,7 +263,7 @@ impl Ledger {
         let room = (newest.saturating_sub(REVISION_EMPTY)).saturating_sub(self.owners.len() as u64);
         if room > spans.len() as u64 {
             return Err(format!(
-                "{room} revisions up to {newest} belong to no write, and only {} writes of unknown outcome may have \
+                "revisions: {room} of those up to {newest} belong to no write, and only {} writes of unknown outcome may have \
                  taken one",
                 spans.len()
             ));
@@ -270,7 +272,7 @@ impl Ledger {
             (REVISION_EMPTY + 1..=newest).filter(|revision| !self.owners.contains_key(revision)).collect();
         match unmatched(&gaps, spans) {
             Some(gap) => Err(format!(
-                "revision {gap} belongs to no write: no write of unknown outcome is left that may have taken it"
+                "revisions: {gap} belongs to no write: no write of unknown outcome is left that may have taken it"
             )),
             None => Ok(gaps),
         }
@@ -284,7 +286,7 @@ impl Ledger {
             let is_absent = matches!(fact.before, Before::Absent | Before::Anything)
                 || matches!(fact.before, Before::NotAt(revision) if revision > 0);
             let holds = is_absent && fact.condition.unwrap_or(0) == 0;
-            return if holds { Ok(()) } else { Err(format!("nobody ever wrote {key}")) };
+            return if holds { Ok(()) } else { Err(format!("phantom: nobody ever wrote {key}")) };
         };
         let answer = call.answer().expect("only done calls are judged");
         // A change saw the store as it was before it.
@@ -292,21 +294,24 @@ impl Ledger {
         let until = call.ended.expect("it is done");
         let room = Room { shelf, at, until, gaps, owners: &self.owners };
         if let Some(revision) = fact.condition {
-            room.is_at(revision)
-                .map_err(|why| format!("done though its condition does not hold: {why} ({key})"))?;
+            room.is_at(revision).map_err(|why| {
+                format!("conditions: done though its condition does not hold: {why} ({key})")
+            })?;
         }
         match fact.before {
             Before::Anything => Ok(()),
             Before::Present => {
-                room.is_present().map_err(|why| format!("{key} was not there to delete: {why}"))
+                room.is_present().map_err(|why| format!("phantom: {key} was not there to delete: {why}"))
             }
-            Before::Absent => room.is_absent().map_err(|why| format!("{key} is missing at @{at}: {why}")),
+            Before::Absent => {
+                room.is_absent().map_err(|why| format!("lost write: {key} is missing at @{at}: {why}"))
+            }
             Before::Is(found) => room
                 .is_newest(found.revision)
-                .map_err(|why| format!("{key} shows {found} while the store is at @{at}: {why}")),
+                .map_err(|why| format!("stale read: {key} shows {found} while the store is at @{at}: {why}")),
             Before::NotAt(revision) => room
                 .is_not_at(revision)
-                .map_err(|why| format!("refused though its condition holds: {why} ({key})")),
+                .map_err(|why| format!("conditions: refused though its condition holds: {why} ({key})")),
         }
     }
 }
@@ -316,10 +321,12 @@ fn check_order(call: &Call) -> Result<(), String> {
     let answer = call.answer().expect("it is done");
     let (store, floor) = (answer.store(), call.floor);
     if store < REVISION_EMPTY {
-        return Err("an answer without the store's revision".to_owned());
+        return Err("revisions: an answer without the store's revision".to_owned());
     }
     if let Some(own) = answer.own().filter(|own| *own <= floor) {
-        return Err(format!("a write at revision {own}, but the store was at @{floor} before it began"));
+        return Err(format!(
+            "revisions: a write at revision {own}, but the store was at @{floor} before it began"
+        ));
     }
     if call.operation.is_fresh() && store < floor {
         let name = if call.operation.is_write() { "answer" } else { "read" };
@@ -378,7 +385,7 @@ impl Puts {
         if !self.open.is_empty() && self.open.iter().all(|open| open.floor >= revision) {
             let id = self.open[0].id;
             return Err(format!(
-                "{key} = {value} at revision {revision}, taken before its write #{id} began"
+                "revisions: {key} = {value} at revision {revision}, taken before its write #{id} began"
             ));
         }
         self.found.insert(revision);

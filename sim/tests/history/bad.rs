@@ -61,7 +61,7 @@ fn a_refused_condition_that_writes_nevertheless() {
 fn a_refused_write_that_only_took_a_revision() {
     let mut it = Script::default();
     it.call(set("k", "a"), refused()).call(set("k", "b"), written(3));
-    it.fails(&["1 revisions up to 3 belong to no write"]);
+    it.fails(&["1 of those up to 3 belong to no write"]);
 }
 
 #[test]
@@ -95,13 +95,15 @@ fn an_unknown_write_that_takes_effect_twice() {
 fn an_unknown_write_that_takes_effect_twice_unseen() {
     let mut it = Script::default();
     it.call(set("k", "a"), lost()).call(set("k", "b"), written(4));
-    it.fails(&["2 revisions up to 4 belong to no write", "only 1 writes of unknown outcome"]);
+    it.fails(&["2 of those up to 4 belong to no write", "only 1 writes of unknown outcome"]);
 }
 
 #[test]
 fn a_revision_taken_before_any_unknown_write_began() {
     let mut it = Script::default();
-    it.call(set("k", "a"), written(3)).call(set("k", "b"), lost()).fails(&["revision 2 belongs to no write"]);
+    it.call(set("k", "a"), written(3))
+        .call(set("k", "b"), lost())
+        .fails(&["revisions: 2 belongs to no write"]);
 }
 
 #[test]
@@ -160,10 +162,10 @@ fn a_delete_of_nothing_that_takes_a_revision() {
 fn a_revision_with_two_owners() {
     let mut it = Script::default();
     let (a, b) = (it.begin(1, set("k", "a")), it.begin(2, set("l", "b")));
-    it.end(a, written(2)).end(b, written(2)).fails(&["revision 2 belongs to k and to l"]);
+    it.end(a, written(2)).end(b, written(2)).fails(&["revisions: 2 belongs to k and to l"]);
     let mut same = Script::default();
     let (a, b) = (same.begin(1, set("k", "a")), same.begin(2, set("k", "a")));
-    same.end(a, written(2)).end(b, written(2)).fails(&["revision 2 was given to #0 and to #1"]);
+    same.end(a, written(2)).end(b, written(2)).fails(&["revisions: 2 was given to #0 and to #1"]);
 }
 
 #[test]
@@ -260,7 +262,7 @@ fn a_stale_read_of_what_never_was() {
 fn an_unknown_write_against_its_condition() {
     let mut it = Script::default();
     it.call(set("k", "a"), written(2)).call(set_if("k", "b", 9), lost()).call(get("k"), found("b", 3, 3));
-    it.fails(&["not linearizable: k: 1 of 3 calls", "ends with #0", "#1 client 1"]);
+    it.fails(&["linearizability: k: 1 of 3 calls", "ends with #0", "#1 client 1"]);
     let mut erase = Script::default();
     erase.call(set("k", "a"), written(2)).call(delete_if("k", 9), lost()).call(get("k"), absent(3));
     erase.fails(&["k is missing at @3", "nothing can have deleted it"]);
@@ -271,5 +273,5 @@ fn an_unknown_write_seen_before_it_could_be() {
     let mut it = Script::default();
     it.call(set("k", "a"), written(2)).call(set("k", "b"), written(3));
     let late = it.begin(2, set("k", "c"));
-    it.call(get("k"), found("c", 3, 3)).end(late, lost()).fails(&["revision 3 of k is b, and is c"]);
+    it.call(get("k"), found("c", 3, 3)).end(late, lost()).fails(&["revisions: 3 of k is b, and is c"]);
 }

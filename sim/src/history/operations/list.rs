@@ -38,7 +38,7 @@ impl List {
     ) -> Result<Vec<Fact<'a>>, String> {
         let Some(answer) = answer else { return Ok(Vec::new()) };
         let Answer::Listed { pairs, more, .. } = answer else {
-            return Err("an answer of the wrong kind".to_owned());
+            return Err("form: an answer of the wrong kind".to_owned());
         };
         self.check_form(pairs, *more)?;
         let fact = |key, before| Fact { key, before, condition: None, effect: None };
@@ -72,17 +72,17 @@ impl List {
     /// Judges what needs no knowledge of the store.
     fn check_form(&self, pairs: &[Pair], more: bool) -> Result<(), String> {
         if let Some(pair) = pairs.windows(2).find(|pair| pair[0].key >= pair[1].key) {
-            return Err(format!("a list out of order: {} before {}", pair[0].key, pair[1].key));
+            return Err(format!("lists: a list out of order: {} before {}", pair[0].key, pair[1].key));
         }
         let outside = |pair: &&Pair| !pair.key.0.starts_with(&self.prefix.0) || pair.key <= self.after;
         if let Some(pair) = pairs.iter().find(outside) {
-            return Err(format!("a list with {}, which was not asked for", pair.key));
+            return Err(format!("lists: a list with {}, which was not asked for", pair.key));
         }
         if self.limit.is_some_and(|limit| pairs.len() > limit) {
-            return Err(format!("a list of {} pairs, more than its limit", pairs.len()));
+            return Err(format!("lists: a list of {} pairs, more than its limit", pairs.len()));
         }
         if more && pairs.is_empty() {
-            return Err("an empty page that says more keys follow".to_owned());
+            return Err("lists: an empty page that says more keys follow".to_owned());
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ impl Operation {
             Operation::Delete(delete) => delete.facts(answer),
             Operation::List(list) => return list.facts(answer, keys),
         };
-        facts.ok_or_else(|| "an answer of the wrong kind".to_owned())
+        facts.ok_or_else(|| "form: an answer of the wrong kind".to_owned())
     }
 }
 
