@@ -1,7 +1,8 @@
 //! A client of the REST interface, over the simulated network.
 //!
-//! It keeps one connection per node and gives it up at the first trouble. A write has three outcomes: done, certainly
-//! not applied, unknown; whatever is not said clearly is unknown. Every request and its outcome enter the trace.
+//! It keeps one connection per node, sends one request after another on it, and gives it up at the first trouble, or when
+//! it hangs up by itself. A request has three outcomes: done, certainly not applied, unknown; whatever is not said clearly
+//! is unknown. Every request and its outcome enter the trace. What a request is in HTTP is [`ask`](super::ask)'s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,53 +13,20 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use quorate::transport::net::SharedNet;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::Violation;
+use crate::cluster::ask::Ask;
+use crate::history::{Answer, Operation, Outcome};
 use crate::trace::SharedTrace;
+
+pub use crate::history::Freshness;
 
 /// How much longer than its deadline a client waits for the answer that says so.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What became of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It was executed and got this revision.
-    Done {
-        /// The store's revision after it.
-        revision: u64,
-    },
-    /// It was not executed and never will be.
-    NotApplied(String),
-    /// It may have been executed, or may still be.
-    Unknown(String),
-}
-
-/// What a read found.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The key's value, if it is there.
-    pub value: Option<String>,
-    /// The revision of the key's last write; 0 if it is absent.
-    pub revision: u64,
-    /// The store's revision when it was read.
-    pub store_revision: u64,
-}
-
-impl std::fmt::Debug for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.value.as_deref().map_or("nothing", crate::cluster::oracle::short);
-        write!(f, "{value} at revision {}, store at {}", self.revision, self.store_revision)
-    }
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// As of some instant between request and answer.
-    Linearizable,
-    /// As of whatever the node has applied.
-    Stale,
-}
+/// What became of a request, as a scenario asks for it: `Written::Done { .. }`.
+pub type Written = Outcome;
 
 /// A client. One request at a time.
 pub struct Client {
@@ -78,7 +46,7 @@ enum Trouble {
     Lost(String),
 }
 
-struct Answer {
+struct Reply {
     status: StatusCode,
     store_revision: u64,
     body: Value,
@@ -90,56 +58,52 @@ impl Client {
         Client { name: name.to_owned(), net, trace, timeout, connections: BTreeMap::new() }
     }
 
-    /// Writes `value` under `key` through the node whose REST address is `node`.
-    pub async fn set(&mut self, node: &str, key: &str, value: &str) -> Written {
-        let body = json!({ "key": key, "value": value }).to_string();
-        let written = match self.request(node, "POST", "/api/set", body).await {
-            Ok(answer) => answer.into_written(),
-            Err(Trouble::NotSent(why)) => Written::NotApplied(why),
-            Err(Trouble::Lost(why)) => Written::Unknown(why),
+    /// Sends a request to the node whose REST address is `node`, and says what became of it.
+    ///
+    /// # Errors
+    /// What no right node answers.
+    pub async fn call(&mut self, node: &str, ask: &Ask) -> Result<Outcome, Violation> {
+        let deadline = ask.deadline.unwrap_or(self.timeout);
+        let hang_up = ask.hang_up.unwrap_or(deadline + PATIENCE);
+        let answer = self.request(node, ask.method(), &ask.path(), ask.body(), deadline, hang_up).await;
+        if answer.is_err() && ask.hang_up.is_some() {
+            self.trace.count("hung up", 1);
+        }
+        let outcome = match answer {
+            Ok(answer) => ask.outcome(answer.status, answer.store_revision, &answer.body),
+            Err(Trouble::NotSent(why)) => Ok(Outcome::NotApplied(why)),
+            Err(Trouble::Lost(why)) => Ok(Outcome::Unknown(why)),
         };
-        let counter = match &written {
-            Written::Done { .. } => "acked",
-            Written::NotApplied(_) => "not applied",
-            Written::Unknown(_) => "unknown",
-        };
-        self.trace.count(counter, 1);
-        self.trace.record(&self.name, "set", format_args!("{node} {key}: {written:?}"), value.as_bytes());
-        written
-    }
-
-    /// Reads `key` through the node whose REST address is `node`. The error says why there is no value.
-    pub async fn get(&mut self, node: &str, key: &str, freshness: Freshness) -> Result<Found, String> {
-        let suffix = match freshness {
-            Freshness::Linearizable => "",
-            Freshness::Stale => "&consistency=stale",
-        };
-        let path = format!("/api/get?key={key}{suffix}");
-        let found = match self.request(node, "GET", &path, String::new()).await {
-            Ok(answer) => answer.into_found(),
-            Err(Trouble::NotSent(why) | Trouble::Lost(why)) => Err(why),
-        };
-        let counter = match (&found, freshness) {
-            (Err(_), _) => "reads refused",
-            (Ok(_), Freshness::Linearizable) => "reads",
-            (Ok(_), Freshness::Stale) => "stale reads",
-        };
-        self.trace.count(counter, 1);
-        let bytes = found.as_ref().ok().and_then(|found| found.value.as_deref()).unwrap_or("").as_bytes();
-        self.trace.record(&self.name, "get", format_args!("{node} {path}: {found:?}"), bytes);
-        found
+        let what = &ask.operation;
+        match &outcome {
+            Ok(outcome) => {
+                counters(what, outcome).iter().for_each(|counter| self.trace.count(counter, 1));
+                let text = match outcome {
+                    Outcome::Done(answer) => answer.to_string(),
+                    Outcome::NotApplied(why) => format!("not applied: {why}"),
+                    Outcome::Unknown(why) => format!("unknown: {why}"),
+                };
+                self.trace.record(&self.name, what.name(), format_args!("{node} {what}: {text}"), &ask.value);
+            }
+            Err(why) => self.trace.record(&self.name, what.name(), format_args!("{node} {what}: {why}"), &[]),
+        }
+        outcome
     }
 
     /// A node's `/api/stats`.
     pub async fn stats(&mut self, node: &str) -> Option<Value> {
-        let answer = self.request(node, "GET", "/api/stats", String::new()).await.ok()?;
+        let answer = self.ask(node, "/api/stats").await.ok()?;
         (answer.status == StatusCode::OK).then_some(answer.body)
     }
 
     /// Whether the node says that it is ready to serve.
     pub async fn is_ready(&mut self, node: &str) -> bool {
-        let answer = self.request(node, "GET", "/readyz", String::new()).await;
+        let answer = self.ask(node, "/readyz").await;
         answer.is_ok_and(|answer| answer.status == StatusCode::OK)
+    }
+
+    async fn ask(&mut self, node: &str, path: &str) -> Result<Reply, Trouble> {
+        self.request(node, "GET", path, String::new(), self.timeout, self.timeout + PATIENCE).await
     }
 
     async fn request(
@@ -148,14 +112,19 @@ impl Client {
         method: &str,
         path: &str,
         body: String,
-    ) -> Result<Answer, Trouble> {
-        let limit = self.timeout + PATIENCE;
-        let outcome = tokio::time::timeout(limit, self.exchange(node, method, path, body)).await;
+        deadline: Duration,
+        limit: Duration,
+    ) -> Result<Reply, Trouble> {
+        let exchange = self.exchange(node, method, path, body, deadline);
+        let outcome = tokio::time::timeout(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
-            self.trace.count("overdue", 1);
+            if limit > deadline {
+                self.trace.count("overdue", 1);
+            }
             Err(Trouble::Lost(format!("no answer within {limit:?}")))
         });
         if outcome.is_err() {
+            // It may still bring the answer to this request: it is of no use to another.
             self.connections.remove(node);
         }
         outcome
@@ -167,16 +136,18 @@ impl Client {
         method: &str,
         path: &str,
         body: String,
-    ) -> Result<Answer, Trouble> {
-        let timeout_ms = self.timeout.as_millis().to_string();
-        let request = Request::builder()
+        deadline: Duration,
+    ) -> Result<Reply, Trouble> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", node)
-            .header("content-type", "application/json")
-            .header("x-quorate-timeout-ms", timeout_ms)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Trouble::NotSent(error.to_string()))?;
+            .header("x-quorate-timeout-ms", deadline.as_millis().to_string());
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(body)));
+        let request = request.map_err(|error| Trouble::NotSent(error.to_string()))?;
         let sender = self.connection(node).await?;
         let lost = |error: hyper::Error| Trouble::Lost(error.to_string());
         let response = sender.try_send_request(request).await.map_err(|mut error| {
@@ -191,7 +162,7 @@ impl Client {
         let store_revision = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
         let body = response.into_body().collect().await.map_err(lost)?.to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok(Answer { status, store_revision, body })
+        Ok(Reply { status, store_revision, body })
     }
 
     async fn connection(&mut self, node: &str) -> Result<&mut SendRequest<Full<Bytes>>, Trouble> {
@@ -212,29 +183,26 @@ impl Client {
     }
 }
 
-impl Answer {
-    fn into_written(self) -> Written {
-        let revision = self.body["revision"].as_u64();
-        if let (StatusCode::OK, Some(revision)) = (self.status, revision) {
-            return Written::Done { revision };
-        }
-        let text = format!("{} {}", self.status.as_u16(), self.body);
-        match self.body["outcome"].as_str() {
-            Some("not_applied") => Written::NotApplied(text),
-            _ => Written::Unknown(text),
-        }
-    }
-
-    fn into_found(self) -> Result<Found, String> {
-        let found = self.body["found"].as_bool();
-        let (StatusCode::OK, Some(found)) = (self.status, found) else {
-            return Err(format!("{} {}", self.status.as_u16(), self.body));
-        };
-        let value = self.body["value"].as_str().map(str::to_owned);
-        let revision = self.body["revision"].as_u64().unwrap_or(0);
-        if found != value.is_some() || found != (revision > 0) {
-            return Err(format!("an answer that contradicts itself: {}", self.body));
-        }
-        Ok(Found { value, revision, store_revision: self.store_revision })
+/// What an outcome counts as.
+fn counters(operation: &Operation, outcome: &Outcome) -> Vec<&'static str> {
+    let (is_conditional, freshness) = match operation {
+        Operation::Set(set) => (set.condition.is_some(), Freshness::Linearizable),
+        Operation::Delete(delete) => (delete.condition.is_some(), Freshness::Linearizable),
+        Operation::Get(get) => (false, get.freshness),
+        Operation::List(list) => (false, list.freshness),
+    };
+    match (operation, outcome) {
+        (_, Outcome::Done(Answer::ConditionFailed { .. })) => vec!["cas refused"],
+        (Operation::Set(_), Outcome::Done(_)) if is_conditional => vec!["acked", "cas"],
+        (Operation::Set(_), Outcome::Done(_)) => vec!["acked"],
+        (Operation::Delete(_), Outcome::Done(_)) if is_conditional => vec!["acked", "deletes", "cas"],
+        (Operation::Delete(_), Outcome::Done(_)) => vec!["acked", "deletes"],
+        (Operation::Set(_) | Operation::Delete(_), Outcome::NotApplied(_)) => vec!["not applied"],
+        (Operation::Set(_) | Operation::Delete(_), Outcome::Unknown(_)) => vec!["unknown"],
+        (Operation::Get(_), Outcome::Done(_)) if freshness == Freshness::Stale => vec!["stale reads"],
+        (Operation::List(_), Outcome::Done(_)) if freshness == Freshness::Stale => vec!["stale lists"],
+        (Operation::Get(_), Outcome::Done(_)) => vec!["reads"],
+        (Operation::List(_), Outcome::Done(_)) => vec!["lists"],
+        (Operation::Get(_) | Operation::List(_), _) => vec!["reads refused"],
     }
 }

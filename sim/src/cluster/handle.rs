@@ -1,11 +1,11 @@
 //! What a scenario holds: the cluster as its clients see it, and a hand for faults.
 //!
-//! A [`Cluster`] is a cheap handle, used on the clients' host. Requests of clients go through [`Session`]s, each of
-//! which keeps the oracle's books; the first violation that any of them meets ends the run. Faults are asked of the
+//! A [`Cluster`] is a cheap handle, used on the clients' host. Requests of clients go through [`Session`]s, all of
+//! which write one [`History`]; the first violation that any of them meets ends the run. Faults are asked of the
 //! world, which carries them out between two steps. Waiting always has an end: what does not come within its limit
 //! is a violation, since every scenario only waits for what the cluster owes (liveness).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,10 +13,13 @@ use std::time::Duration;
 use quorate::transport::net::SharedNet;
 
 use crate::Violation;
-use crate::cluster::client::{Client, Found, Freshness, Written};
-use crate::cluster::oracle::Oracle;
+use crate::cluster::client::Client;
 use crate::cluster::world::{World, host};
+use crate::history::{History, Outcome};
 use crate::trace::SharedTrace;
+
+pub use crate::cluster::load::Load;
+pub use crate::cluster::session::Session;
 
 /// The REST port of every node.
 pub const HTTP_PORT: u16 = 8081;
@@ -26,12 +29,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many keys the clients share.
-const KEYS: u64 = 12;
-
-/// How much longer than its name a value may be.
-const VALUE_PADDING_MAX: usize = 8 << 10;
 
 /// What only the world can do, asked for between two steps.
 pub type Request = Box<dyn FnOnce(&mut World)>;
@@ -46,7 +43,7 @@ struct Shared {
     nodes: BTreeSet<u64>,
     net: SharedNet,
     trace: SharedTrace,
-    oracle: RefCell<Oracle>,
+    history: RefCell<History>,
     rng: RefCell<fastrand::Rng>,
     requests: Rc<RefCell<Vec<Request>>>,
     violation: RefCell<Option<Violation>>,
@@ -67,7 +64,7 @@ impl Cluster {
             nodes,
             net,
             trace,
-            oracle: RefCell::default(),
+            history: RefCell::default(),
             rng: RefCell::new(rng),
             requests,
             violation: RefCell::default(),
@@ -111,10 +108,10 @@ impl Cluster {
     pub fn session(&self) -> Session {
         let number = self.shared.sessions.get() + 1;
         self.shared.sessions.set(number);
-        let name = format!("client{number}");
         let rng = self.draw(fastrand::Rng::fork);
-        let client = Client::new(&name, self.shared.net.clone(), self.shared.trace.clone(), REQUEST_TIMEOUT);
-        Session { cluster: self.clone(), client, name, writes: 0, rng }
+        let (net, trace) = (self.shared.net.clone(), self.shared.trace.clone());
+        let client = Client::new(&format!("client{number}"), net, trace, REQUEST_TIMEOUT);
+        Session::new(self.clone(), client, number, rng)
     }
 
     /// Asks the world for something, to be done between two steps.
@@ -135,8 +132,19 @@ impl Cluster {
         self.shared.doing.borrow().clone()
     }
 
-    fn fail(&self, violation: Violation) {
+    /// Ends the run: this is wrong.
+    pub(super) fn fail(&self, violation: Violation) {
         self.shared.violation.borrow_mut().get_or_insert(violation);
+    }
+
+    /// What clients asked and were told.
+    pub(super) fn history(&self) -> RefMut<'_, History> {
+        self.shared.history.borrow_mut()
+    }
+
+    /// The trace of the run.
+    pub(super) fn trace(&self) -> &SharedTrace {
+        &self.shared.trace
     }
 
     /// Waits until `attempt` yields a value; a violation if it has not within `limit`.
@@ -169,7 +177,7 @@ impl Cluster {
         let agreed = async || {
             let mut leaders = Vec::new();
             for node in nodes {
-                let stats = session.client.stats(&address(*node)).await;
+                let stats = session.stats(*node).await;
                 leaders.extend(
                     stats.and_then(|stats| Some((stats["term"].as_u64()?, stats["leader_id"].as_u64()?))),
                 );
@@ -190,7 +198,7 @@ impl Cluster {
     /// Waits until a node says that it is ready.
     pub async fn ready(&self, node: u64) -> Result<(), Violation> {
         let mut session = self.session();
-        let ready = async || session.client.is_ready(&address(node)).await.then_some(());
+        let ready = async || session.is_ready(node).await.then_some(());
         self.eventually(&format!("{} is ready", host(node)), PATIENCE, ready).await
     }
 
@@ -201,7 +209,7 @@ impl Cluster {
             for _ in 0..count {
                 let acked = async || {
                     let written = session.set(*node).await;
-                    matches!(written, Written::Done { .. }).then_some(())
+                    matches!(written, Outcome::Done(_)).then_some(())
                 };
                 self.eventually(&format!("a write through {}", host(*node)), PATIENCE, acked).await?;
             }
@@ -236,119 +244,11 @@ impl Cluster {
         for node in &sound {
             self.ready(*node).await?;
         }
-        let keys = self.shared.oracle.borrow().keys();
-        for node in sound {
-            let mut session = self.session();
-            for key in &keys {
-                let read = async || session.read(node, key, Freshness::Linearizable).await;
-                let found =
-                    self.eventually(&format!("a read through {}", host(node)), PATIENCE, read).await?;
-                self.shared.oracle.borrow().judge_final(key, &found).map_err(|why| in_the_end(node, &why))?;
-                // The linearizable read waited until this node had applied all that was acknowledged before.
-                let read = async || session.read(node, key, Freshness::Stale).await;
-                let found = self.eventually(&format!("a read of {}", host(node)), PATIENCE, read).await?;
-                self.shared.oracle.borrow().judge_final(key, &found).map_err(|why| in_the_end(node, &why))?;
-                self.count("final reads");
-            }
-        }
-        Ok(())
+        self.final_scan(&sound).await
     }
 }
 
-fn in_the_end(node: u64, why: &str) -> Violation {
-    format!("in the end, on {}: {why}", host(node))
-}
-
-fn address(node: u64) -> String {
+/// The REST address of a node.
+pub(super) fn address(node: u64) -> String {
     format!("{}:{HTTP_PORT}", host(node))
-}
-
-/// A client whose requests the oracle keeps books of.
-pub struct Session {
-    cluster: Cluster,
-    client: Client,
-    name: String,
-    writes: u64,
-    rng: fastrand::Rng,
-}
-
-impl Session {
-    /// Limits how long requests may take.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        self.client.timeout = timeout;
-    }
-
-    /// Writes a new value to some key through a node.
-    pub async fn set(&mut self, node: u64) -> Written {
-        self.writes += 1;
-        let (key, mut value) = (self.key(), format!("{}-{}", self.name, self.writes));
-        // Most values are small; a few are so large that logs roll and state files fold within a run.
-        if self.rng.u32(..4) == 0 {
-            let padding = self.rng.usize(..VALUE_PADDING_MAX);
-            value.extend(std::iter::repeat_n('.', padding));
-        }
-        let begun = self.cluster.shared.oracle.borrow_mut().begin_write(&key, &value);
-        let written = self.client.set(&address(node), &key, &value).await;
-        let judged = self.cluster.shared.oracle.borrow_mut().end_write(&begun, &value, &written);
-        judged.unwrap_or_else(|violation| self.cluster.fail(violation));
-        written
-    }
-
-    /// Reads some key through a node.
-    pub async fn get(&mut self, node: u64, freshness: Freshness) -> Option<Found> {
-        let key = self.key();
-        self.read(node, &key, freshness).await
-    }
-
-    /// Reads `key` through a node.
-    pub async fn read(&mut self, node: u64, key: &str, freshness: Freshness) -> Option<Found> {
-        let begun = self.cluster.shared.oracle.borrow_mut().begin_read(key);
-        let found = self.client.get(&address(node), key, freshness).await.ok()?;
-        let judged = self.cluster.shared.oracle.borrow_mut().end_read(&begun, &found, freshness);
-        judged.unwrap_or_else(|violation| self.cluster.fail(violation));
-        Some(found)
-    }
-
-    fn key(&mut self) -> String {
-        format!("key{}", self.rng.u64(..KEYS))
-    }
-}
-
-/// Clients at work in the background: reads and writes on all nodes.
-pub struct Load {
-    stop: Rc<Cell<bool>>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    /// Puts `clients` clients to work.
-    pub fn start(cluster: &Cluster, clients: usize) -> Load {
-        let stop = Rc::new(Cell::new(false));
-        let work = |_| tokio::task::spawn_local(work(cluster.session(), stop.clone()));
-        let tasks = (0..clients).map(work).collect();
-        Load { stop, tasks }
-    }
-
-    /// Ends their work and waits for what is under way.
-    pub async fn stop(self) {
-        self.stop.set(true);
-        for task in self.tasks {
-            // A panic in it has ended the run already.
-            let _ = task.await;
-        }
-    }
-}
-
-async fn work(mut session: Session, stop: Rc<Cell<bool>>) {
-    let nodes: Vec<u64> = session.cluster.nodes().collect();
-    while !stop.get() {
-        let node = nodes[session.rng.usize(..nodes.len())];
-        match session.rng.u32(..10) {
-            0..6 => drop(session.set(node).await),
-            6..9 => drop(session.get(node, Freshness::Linearizable).await),
-            _ => drop(session.get(node, Freshness::Stale).await),
-        }
-        let rest = Duration::from_millis(session.rng.u64(..30));
-        tokio::time::sleep(rest).await;
-    }
 }

@@ -1,7 +1,7 @@
 //! The cluster simulator: whole nodes, each the production assembly from REST to disk, in one thread.
 //!
 //! ```text
-//! scenarios -> handle ---- client, oracle             what is played, and whether it was right
+//! scenarios -> handle ---- load, session, client, ask  what is played; history and finale judge it
 //!                 |
 //!               world  ---- faults, exceptions        hosts, links, steps; what may go wrong, and how it may end
 //!                 |
@@ -13,8 +13,11 @@
 pub mod command;
 pub mod scenarios;
 pub mod handle;
+pub mod finale;
+pub mod load;
+pub mod session;
 pub mod client;
-pub mod oracle;
+pub mod ask;
 pub mod world;
 pub mod assembly;
 pub mod faults;

@@ -1,0 +1,207 @@
+//! A client whose requests are written into the run's history.
+//!
+//! [`Session::call`] sends anything; the others draw what they send. What a session learns of revisions it uses in its
+//! conditions: most name the revision that it saw last, some the wrong one, so both outcomes happen all the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::ask::Ask;
+use crate::cluster::client::{Client, Freshness};
+use crate::cluster::handle::{Cluster, address};
+use crate::history::{Answer, Key, Operation, Outcome};
+use crate::trace::event::{Fate, What};
+
+/// How many keys many clients write to at a time.
+const HOT_KEYS: u64 = 4;
+
+/// How many keys are written to now and then.
+const COLD_KEYS: u64 = 60;
+
+/// How many keys are no text.
+const BINARY_KEYS: u8 = 4;
+
+/// A client whose requests are judged.
+pub struct Session {
+    cluster: Cluster,
+    pub(super) client: Client,
+    number: u64,
+    writes: u64,
+    pub(super) rng: fastrand::Rng,
+    /// The revision that each key was at when this client last heard of it; 0 for absent.
+    seen: BTreeMap<Key, u64>,
+}
+
+impl Session {
+    pub(super) fn new(cluster: Cluster, client: Client, number: u64, rng: fastrand::Rng) -> Session {
+        Session { cluster, client, number, writes: 0, rng, seen: BTreeMap::new() }
+    }
+
+    /// Limits how long requests may take.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.client.timeout = timeout;
+    }
+
+    /// Writes a new value to some key through a node.
+    pub async fn set(&mut self, node: u64) -> Outcome {
+        let (key, value) = (self.key(), self.value());
+        self.call(node, &Ask::set(key, &value, None)).await
+    }
+
+    /// Reads some key through a node. `None` if it got no answer.
+    pub async fn get(&mut self, node: u64, freshness: Freshness) -> Option<Answer> {
+        let key = self.key();
+        self.read(node, key, freshness).await
+    }
+
+    /// Reads `key` through a node. `None` if it got no answer.
+    pub async fn read(&mut self, node: u64, key: Key, freshness: Freshness) -> Option<Answer> {
+        match self.call(node, &Ask::get(key, freshness)).await {
+            Outcome::Done(answer) => Some(answer),
+            Outcome::NotApplied(_) | Outcome::Unknown(_) => None,
+        }
+    }
+
+    /// Sends any request to a node.
+    pub async fn call(&mut self, node: u64, ask: &Ask) -> Outcome {
+        let cluster = self.cluster.clone();
+        let request = cluster.history().begin(self.number, node, ask.operation.clone());
+        cluster.trace().event(0, || What::Begun {
+            request: request as u64,
+            client: self.number,
+            to: node,
+            operation: ask.operation.to_string(),
+        });
+        let outcome = match self.client.call(&address(node), ask).await {
+            Ok(outcome) => outcome,
+            Err(violation) => {
+                cluster.fail(violation);
+                Outcome::Unknown("a wrong answer".to_owned())
+            }
+        };
+        cluster.trace().event(0, || ended(request as u64, &outcome));
+        self.learn(&ask.operation, &outcome);
+        let judged = cluster.history().end(request, outcome.clone());
+        judged.unwrap_or_else(|violation| cluster.fail(violation));
+        outcome
+    }
+
+    /// A node's `/api/stats`.
+    pub(super) async fn stats(&mut self, node: u64) -> Option<serde_json::Value> {
+        self.client.stats(&address(node)).await
+    }
+
+    /// Whether a node says that it is ready to serve.
+    pub(super) async fn is_ready(&mut self, node: u64) -> bool {
+        self.client.is_ready(&address(node)).await
+    }
+
+    /// Draws a request from all that a client can ask: more of what many clients do at the same keys, and a little of
+    /// everything else.
+    pub(super) fn draw(&mut self) -> Ask {
+        let mut ask = match self.rng.u32(..100) {
+            0..30 => Ask::set(self.key(), &self.value(), None),
+            30..45 => {
+                let key = self.key();
+                let condition = self.condition(&key);
+                Ask::set(key, &self.value(), Some(condition))
+            }
+            45..50 => Ask::delete(self.key(), None),
+            50..53 => {
+                let key = self.key();
+                let condition = self.condition(&key);
+                Ask::delete(key, Some(condition))
+            }
+            53..80 => Ask::get(self.key(), Freshness::Linearizable),
+            80..86 => Ask::get(self.key(), Freshness::Stale),
+            86..96 => self.list(Freshness::Linearizable),
+            _ => self.list(Freshness::Stale),
+        };
+        ask.base64 = self.rng.u32(..8) == 0;
+        // Some wait too short a time for the node to be sure, some not even for its answer.
+        match self.rng.u32(..40) {
+            0 => ask.deadline = Some(Duration::from_millis(self.rng.u64(1..50))),
+            1..3 => ask.deadline = Some(Duration::from_millis(self.rng.u64(50..500))),
+            3 => ask.hang_up = Some(Duration::from_millis(self.rng.u64(1..40))),
+            _ => {}
+        }
+        ask
+    }
+
+    fn list(&mut self, freshness: Freshness) -> Ask {
+        let (prefix, after) = match self.rng.u32(..5) {
+            0 => ("", Key::from("")),
+            1 => ("hot/", Key::from("")),
+            2 => ("cold/", self.key()),
+            3 => ("cold/1", Key::from("")),
+            _ => ("", self.key()),
+        };
+        let limit = self.rng.bool().then(|| self.rng.usize(1..20));
+        Ask::list(prefix.into(), after, limit, freshness)
+    }
+
+    /// A key: often one of few, so that clients meet there.
+    pub(super) fn key(&mut self) -> Key {
+        match self.rng.u32(..20) {
+            0..11 => Key::from(format!("hot/{}", self.rng.u64(..HOT_KEYS)).as_str()),
+            11..19 => Key::from(format!("cold/{}", self.rng.u64(..COLD_KEYS)).as_str()),
+            _ => Key(vec![0xff, self.rng.u8(..BINARY_KEYS)]),
+        }
+    }
+
+    /// A value: of its own, but for a few empty ones. Most are small; a few are so large that logs roll and state files
+    /// fold within a run.
+    fn value(&mut self) -> Vec<u8> {
+        self.writes += 1;
+        if self.rng.u32(..200) == 0 {
+            return Vec::new();
+        }
+        let mut value = format!("{}-{}", self.number, self.writes).into_bytes();
+        let padding = match self.rng.u32(..100) {
+            0..60 => 0,
+            60..85 => self.rng.usize(..1 << 10),
+            85..98 => self.rng.usize(..8 << 10),
+            _ => self.rng.usize(..64 << 10),
+        };
+        let filling = if self.rng.u32(..8) == 0 { 0xfe } else { b'.' };
+        value.resize(value.len() + padding, filling);
+        value
+    }
+
+    fn condition(&mut self, key: &Key) -> u64 {
+        let seen = self.seen.get(key).copied().unwrap_or(0);
+        match self.rng.u32(..10) {
+            0 => 0,
+            1 => seen + 1,
+            _ => seen,
+        }
+    }
+
+    fn learn(&mut self, operation: &Operation, outcome: &Outcome) {
+        let Outcome::Done(answer) = outcome else { return };
+        match (operation, answer) {
+            (Operation::Get(get), Answer::Got { found, .. }) => {
+                self.seen.insert(get.key.clone(), found.as_ref().map_or(0, |found| found.revision));
+            }
+            (Operation::Set(set), Answer::Written { revision }) => {
+                self.seen.insert(set.key.clone(), *revision);
+            }
+            (Operation::Delete(delete), Answer::Deleted { .. }) => {
+                self.seen.insert(delete.key.clone(), 0);
+            }
+            (Operation::List(_), Answer::Listed { pairs, .. }) => {
+                self.seen.extend(pairs.iter().map(|pair| (pair.key.clone(), pair.found.revision)));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn ended(request: u64, outcome: &Outcome) -> What {
+    let (fate, answer) = match outcome {
+        Outcome::Done(answer) => (Fate::Done, answer.to_string()),
+        Outcome::NotApplied(why) => (Fate::NotApplied, why.clone()),
+        Outcome::Unknown(why) => (Fate::Unknown, why.clone()),
+    };
+    What::Ended { request, outcome: fate, answer }
+}
