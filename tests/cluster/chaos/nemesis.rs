@@ -12,6 +12,8 @@ use crate::harness::poll::{PATIENCE, poll_until};
 
 /// By those that go on, together, while a fault lasts.
 const DURING: Counts = Counts { acknowledged: 20, reads: 10, stale: 3, refused: 0 };
+/// The same for each node that is restarted in turn.
+const BETWEEN: Counts = Counts { acknowledged: 8, reads: 4, stale: 1, refused: 0 };
 /// By each node that runs and reaches no majority. It is refused to whoever asks it for the truth; what it holds, old
 /// as it may be, it shows to those who ask for no more.
 const CUT_OFF: Counts = Counts { acknowledged: 0, reads: 0, stale: 2, refused: 2 };
@@ -62,7 +64,9 @@ fn restart_in_turn(cluster: &mut Cluster, board: &Board, step: Step) {
     for id in cluster.ids() {
         let status = cluster.node_mut(id).stop();
         assert!(status.success(), "node {id} was asked to end and ended with {status:?}");
-        see(board, step, &Struck::leaves(cluster.ids_without(&[id])));
+        board.next_turn();
+        let others = cluster.ids_without(&[id]);
+        board.wait(&format!("during {step}, without node {id}"), &others, &BETWEEN, &Counts::default());
         cluster.start_node(id);
         let client = cluster.client(id);
         poll_until(&format!("node {id} to be ready again"), PATIENCE, || client.is_ready().then_some(()));
