@@ -43,8 +43,8 @@ pub struct Workshop {
     pub dir: PathBuf,
 }
 
-/// A build that takes longer finds nothing.
-const BUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// A build that takes longer finds nothing. The first one has all dependencies to build.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(2 * 3_600);
 
 /// How often a running program is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
