@@ -18,10 +18,13 @@ const SKELETON: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 
 /// The script's parts, in their order; together one program.
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 10] = [
     include_str!("page/run.js"),
     include_str!("page/view.js"),
     include_str!("page/draw.js"),
+    include_str!("page/flights.js"),
+    include_str!("page/lanes.js"),
+    include_str!("page/calls.js"),
     include_str!("page/strip.js"),
     include_str!("page/pick.js"),
     include_str!("page/panel.js"),

@@ -101,7 +101,18 @@ function causeOf(run, i) {
     const asked = askedBy(run, i);
     if (asked >= 0) return asked;
   }
+  if (code === SENT && /Vote$/.test(run.names[row[5]])) return candidacyOf(run, i);
   return code === SENT || code === STATE ? triggerOf(run, i) : -1;
+}
+
+// The change of role by which a candidate asks: its disk may lie between.
+function candidacyOf(run, i) {
+  const rows = run.lanes.get(run.rows[i][1]).rows;
+  for (let k = placeIn(run, rows, i) - 1; k >= 0; k--) {
+    const before = run.rows[rows[k]];
+    if (before[2] === STATE && before[10] !== null) return rows[k];
+  }
+  return -1;
 }
 
 // What came to the node in the same instant, just before: a message, a call, or its own change of role.

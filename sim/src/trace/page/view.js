@@ -98,7 +98,7 @@ function arrange(view) {
   const least = nodes.length * (LANE + 60), spare = Math.max(room - least, 5 * CALL);
   const clientsHeight = clients.length ? Math.min(rows, room * 0.36, spare) + 20 : 0;
   const clientsY = view.height - clientsHeight;
-  const pitch = nodes.length ? Math.min((clientsY - top) / nodes.length, 190) : 0;
+  const pitch = nodes.length ? Math.min((clientsY - top) / nodes.length, 260) : 0;
   const used = pitch * nodes.length;
   const lead = top + Math.max(0, (clientsY - top - used) / 2);
   const y = new Map();
