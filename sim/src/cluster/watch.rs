@@ -73,7 +73,6 @@ impl Judge {
         state.invariants.booted(NodeId(node));
         state.flights.booted(entropy::now(), node);
         state.told.remove(&NodeId(node));
-        self.trace.event(node, || What::Booted);
     }
 
     /// The run is over: tells the trace what was held back, and what never arrived.
