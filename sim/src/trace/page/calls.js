@@ -74,10 +74,19 @@ function drawCallsOf(ctx, view, colours, calls, y) {
       ctx.strokeRect(x0 + 0.6, y + 0.6, wide - 1.2, tall - 1.2);
     }
     if (wide > 30) {
+      if (call.outcome > 1) drawBacking(ctx, call.operation, Math.max(x0, GUTTER) + 2, y + 1, x1 - Math.max(x0, GUTTER) - 6, tall - 2, colours);
       label(ctx, call.operation, Math.max(x0, GUTTER) + 4, y + tall / 2 + 0.5, x1 - Math.max(x0, GUTTER) - 6,
         colours.of(call.outcome === 0 ? '--on-strong' : '--text'), SMALL, [call.operation.split(' ')[0]]);
     }
   }
   ctx.globalAlpha = 1;
+}
+
+// A plain ground for a text on a hatched bar.
+function drawBacking(ctx, text, x, y, room, tall, colours) {
+  const whole = widthOf(ctx, text, SMALL), wide = whole <= room ? whole : widthOf(ctx, text.split(' ')[0], SMALL);
+  if (wide > room) return;
+  ctx.fillStyle = colours.of('--ground');
+  ctx.fillRect(x, y, wide + 4, tall);
 }
 

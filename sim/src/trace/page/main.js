@@ -117,8 +117,8 @@
     document.body.classList.toggle('violated', Boolean(text));
     const faults = Object.values(about.faults).reduce((sum, count) => sum + count, 0) || run.faults.length;
     $('facts').textContent = [
-      `${seconds(run.end, 1)} simulated`, `${run.nodes.length} nodes`, `${run.flights.n.toLocaleString('en')} messages`,
-      `${run.leaders.length} elections won`, faults ? `${faults.toLocaleString('en')} faults` : '',
+      `${seconds(run.end, 1)} simulated`, counted(run.nodes.length, 'node'), counted(run.flights.n, 'message'),
+      counted(run.leaders.length, 'election') + ' won', faults ? counted(faults, 'fault') : '',
     ].filter(Boolean).join(' · ');
   }
 

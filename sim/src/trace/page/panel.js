@@ -41,7 +41,7 @@ function showDetails(app) {
   else if (run.requestOf.get(i)) showCall(app, place, run.requestOf.get(i));
   else if (run.faultOf.get(i)) showFault(app, place, run.faultOf.get(i));
   else {
-    place.append(table([['at', link(app, i, seconds(run.time[i]))], ['on', nodeName(row[1])]]));
+    place.append(table([['at', link(app, i, seconds(run.time[i]))], ['on', row[1] > 0 ? nodeName(row[1]) : '']]));
     if (text) place.append(element('p', { class: row[2] === VIOLATION ? 'text red' : 'text' }, text));
     if (row[2] === VIOLATION) showNamed(app, place, row[3]);
   }
@@ -151,12 +151,13 @@ function showNamed(app, place, text) {
   }
 }
 
-// An event in one line that leads to it.
-function entry(app, i, from) {
-  const { run } = app.view, [name, text] = say(run, i);
+// An event in one line that leads to it; it names its node where events of several stand together.
+function entry(app, i, from, isNodeNamed = false) {
+  const { run } = app.view, [kind, text] = say(run, i), node = run.rows[i][1];
+  const name = isNodeNamed && node > 0 ? `${node}: ${kind}` : kind;
   const away = run.time[i] - run.time[from];
   return element('button', {
-    class: i === app.view.selected ? 'entry here' : 'entry', title: `${nodeName(run.rows[i][1])}, ${seconds(run.time[i])}: ${name} ${text}`,
+    class: i === app.view.selected ? 'entry here' : 'entry', title: `${nodeName(node)}, ${seconds(run.time[i])}: ${kind} ${text}`,
     onclick: () => app.jump(i),
   }, swatch(colourOf(app, i), run.rows[i][2] === SENT ? 'out' : run.rows[i][2] === DELIVERED ? 'in' : ''),
   element('b', {}, name), element('span', {}, text), element('time', {}, i === from ? '' : away === 0 ? '±0' : (away < 0 ? '−' : '+') + duration(Math.abs(away))));
@@ -166,13 +167,17 @@ function entry(app, i, from) {
 function showAround(app, place, i) {
   const { view } = app, { run } = view, rows = companions(run, i), at = placeIn(run, rows, i);
   const before = [], after = [];
-  for (let k = at - 1; k >= 0 && before.length < 7; k--) if (isRowShown(view, rows[k])) before.unshift(rows[k]);
+  const isViolation = run.rows[i][2] === VIOLATION;
+  for (let k = at - 1; k >= 0 && before.length < (isViolation ? 14 : 7); k--) {
+    // What is known to be lost only since the run is over did not lead to its violation.
+    if (isRowShown(view, rows[k]) && !(isViolation && run.rows[rows[k]][2] === LOST)) before.unshift(rows[k]);
+  }
   for (let k = at + 1; k < rows.length && after.length < 7; k++) if (isRowShown(view, rows[k])) after.push(rows[k]);
   const request = run.requestOf.get(i);
-  const isOfAll = run.rows[i][2] === VIOLATION && run.rows[i][1] === 0;
+  const isOfAll = isViolation && run.rows[i][1] === 0;
   const whose = isOfAll ? 'all nodes' : request ? `client ${request.client}` : run.rows[i][1] > 0 ? nodeName(run.rows[i][1]) : 'the world';
   place.append(element('h3', {}, `Around it on ${whose}`),
-    element('div', { class: 'around' }, ...[...before, i, ...after].map((other) => entry(app, other, i))));
+    element('div', { class: 'around' }, ...[...before, i, ...after].map((other) => entry(app, other, i, isOfAll))));
 }
 
 // Filters. A click switches one, a double click shows it alone, and all again if it was alone.

@@ -188,8 +188,12 @@ function companions(run, i) {
   return run.requests.filter((other) => other.client === request.client).map((other) => other.row);
 }
 
-// Calls that a violation speaks of: those that share words with figures in them, such as values, keys and clients.
+// Calls that a violation speaks of: by number, or else those that share most words with figures in them, such as values,
+// keys and clients.
 function callsNamed(run, text) {
+  const numbers = new Set([...text.matchAll(/(?:^|\s)#(\d+)\b/g)].map(([, number]) => Number(number)));
+  const numbered = run.requests.filter((request) => numbers.has(request.number));
+  if (numbered.length) return numbered;
   const tokens = [...new Set(text.match(/[\w:-]*[a-z][\w:-]*\d[\w:-]*/gi) || [])];
   if (!tokens.length) return [];
   const scored = [];

@@ -312,3 +312,7 @@ function duration(ms) {
   return `${(ms * 1000).toFixed(size >= 0.01 ? 0 : 1)} µs`;
 }
 
+function counted(count, what) {
+  return `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`;
+}
+
