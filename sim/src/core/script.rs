@@ -19,11 +19,13 @@ use std::time::Duration;
 use quorate::raft::{Envelope, ProposeError, Proposed, ReadId, RoleName};
 use quorate::types::{Index, NodeId, Term};
 
-use super::clock::span;
+use super::clock::{Instant, span};
 use super::net::CutId;
 use super::node::Node;
 use super::operations;
 use super::oracle::Oracle;
+use super::queue::Event;
+use super::weather::up_to;
 use super::world::{Verdict, World, position};
 use crate::Violation;
 use crate::run::Counters;
@@ -153,36 +155,32 @@ impl World {
         self.trace.event(id.0, || What::Fault { fault: "pause", text: String::new() });
     }
 
-    /// Wakes a node up: it reads its mail and judges its deadlines, in either order.
+    /// Wakes a node up: its mail comes within moments and in any order, and its deadlines are judged before or after.
     pub fn resume(&mut self, id: NodeId) {
         let at = position(id);
         let node = &mut self.nodes[at];
         if !std::mem::take(&mut node.is_paused) {
             return;
         }
-        self.trace.event(id.0, || What::Cured { fault: "pause", text: String::new() });
-        let node = &mut self.nodes[at];
         let (mail, deferred) = (std::mem::take(&mut node.mail), std::mem::take(&mut node.deferred));
-        let is_tick_first = self.rng.bool();
-        if is_tick_first {
-            self.wake(at);
-        }
+        self.trace.event(id.0, || What::Cured { fault: "pause", text: String::new() });
+        let moment = self.moment();
         for (number, envelope) in mail {
-            self.take_in(at, number, envelope);
+            let at = self.now + up_to(&mut self.rng, moment);
+            self.queue.push(at, Event::Deliver { number, envelope: Box::new(envelope) });
         }
-        for event in deferred {
+        for event in deferred.into_iter().filter(|event| !matches!(event, Event::Tick { .. })) {
             self.queue.push(self.now, event);
         }
-        if !is_tick_first {
-            self.wake(at);
-        }
+        let wakes_at = self.now + if self.rng.bool() { 0 } else { moment };
+        let node = &mut self.nodes[at];
+        node.tick = Some((self.now, wakes_at));
+        self.queue.push(wakes_at, Event::Tick { node: at, boot: node.boot });
     }
 
-    /// The deadlines of a node that slept are judged now.
-    fn wake(&mut self, node: usize) {
-        self.nodes[node].tick = Some((self.now, self.now));
-        self.on_tick(node);
-        self.arm_tick(node);
+    /// Within this time a node that wakes up has read its mail.
+    pub(super) fn moment(&self) -> Instant {
+        self.heartbeat / 20
     }
 
     /// From now on a node's fsyncs do not return.

@@ -35,6 +35,9 @@ pub(super) const QUOTAS: &[(&str, u64)] =
     &[("acknowledged proposals", 200), ("reads answered", 100), ("leader changes under load", 1)];
 const LENGTHS_MAX: u64 = 6;
 
+/// So many callers wait at frozen nodes, at most.
+const PARKED_MAX: usize = 8;
+
 /// Something that is going to be done to the world.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
@@ -54,6 +57,8 @@ pub(super) enum Deed {
     Turn,
     /// A node asks for votes.
     Campaign(NodeId),
+    /// A node is read from that was frozen when the caller came.
+    Read(NodeId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,8 @@ pub(super) struct Story<'a> {
     planned: u64,
     phase: Phase,
     peace: Option<Peace>,
+    /// Callers that came to frozen nodes to read, and wait there.
+    parked: Vec<NodeId>,
     /// Network and disk faults were in force at the same time.
     pub(super) overlapped: bool,
 }
@@ -86,6 +93,7 @@ impl<'a> Story<'a> {
             planned: 0,
             phase: Phase::Load,
             peace: None,
+            parked: Vec::new(),
             overlapped: false,
         }
     }
@@ -200,12 +208,17 @@ impl<'a> Story<'a> {
             }
             Deed::Ambush(fault, id) => self.strike(fault, id),
             Deed::Mend(cut) => self.world.mend(cut),
-            Deed::Recover(id) => self.world.recover(id),
+            Deed::Recover(id) => self.recover(id),
             Deed::Unhang(id) => self.world.unhang(id),
             Deed::Turn => {
                 self.world.weather = self.swarm.weather(&mut self.rng);
                 let delay = up_to(&mut self.rng, self.swarm.storm);
                 self.later(delay, Deed::Turn);
+            }
+            Deed::Read(id) => {
+                if self.world.node(id).is_running() {
+                    self.world.read(id);
+                }
             }
             Deed::Campaign(id) => {
                 if self.world.node(id).is_running() {
@@ -224,6 +237,19 @@ impl<'a> Story<'a> {
         let weather = &self.world.weather;
         self.overlapped |=
             (self.world.net.is_cut() || weather.is_network_foul()) && (is_hung || weather.is_disk_foul());
+    }
+
+    /// A node starts, or wakes up to its mail and to those who waited for it.
+    fn recover(&mut self, id: NodeId) {
+        if self.world.node(id).is_paused() {
+            let moment = self.world.moment();
+            let parked = self.parked.extract_if(.., |waits| *waits == id).count();
+            for _ in 0..parked {
+                let delay = up_to(&mut self.rng, moment);
+                self.later(delay, Deed::Read(id));
+            }
+        }
+        self.world.recover(id);
     }
 
     fn any_node(&mut self) -> NodeId {
@@ -256,6 +282,9 @@ impl<'a> Story<'a> {
                 Phase::Rest => operation.is_restful,
                 Phase::Load => !operation.is_disturbing,
             };
+            if self.world.node(id).is_paused() && self.parked.len() < PARKED_MAX {
+                self.parked.push(id);
+            }
             if is_fitting && self.world.node(id).is_running() {
                 self.world.count("operations");
                 (operation.perform)(self.world, &mut self.rng, id);
@@ -350,7 +379,7 @@ impl<'a> Story<'a> {
         for id in self.world.ids() {
             let stays_down = ids.contains(&id) && self.world.node(id).raft().is_none();
             if !stays_down {
-                self.world.recover(id);
+                self.recover(id);
             }
         }
         for &id in &ids {
