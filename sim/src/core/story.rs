@@ -30,10 +30,10 @@ use super::weather::{Weather, chance, up_to};
 use super::world::World;
 use crate::seed;
 
-/// What a seed must have reached to count; a story goes on until it has, up to so many times its length.
+/// What a seed must have reached to count: a story goes on until it has, but not for more than so many steps more.
 pub(super) const QUOTAS: &[(&str, u64)] =
     &[("acknowledged proposals", 200), ("reads answered", 100), ("leader changes under load", 1)];
-const LENGTHS_MAX: u64 = 6;
+const MORE_STEPS_MAX: u64 = 200_000;
 
 /// So many callers wait at frozen nodes, at most.
 const PARKED_MAX: usize = 8;
@@ -101,13 +101,14 @@ impl<'a> Story<'a> {
     /// Plays a story of so many steps.
     pub(super) fn play(&mut self, steps: u64) {
         self.later(0, Deed::Operate);
-        while self.world.violation().is_none()
-            && (self.world.steps() < steps || self.lacks_something())
-            && self.world.steps() < steps * LENGTHS_MAX
-        {
+        while self.world.violation().is_none() && self.world.steps() < steps + MORE_STEPS_MAX {
+            let is_long_enough = self.world.steps() >= steps;
+            if is_long_enough && !self.lacks_something() {
+                break;
+            }
             self.storm(steps / 8);
-            if chance(&mut self.rng, self.swarm.calms) {
-                self.calm();
+            if is_long_enough || chance(&mut self.rng, self.swarm.calms) {
+                self.calm(is_long_enough);
             }
         }
         self.end();
@@ -313,8 +314,8 @@ impl<'a> Story<'a> {
         self.deeds.retain(|_, deed| matches!(deed, Deed::Operate));
     }
 
-    /// No new fault comes; a minority may stay afflicted for a while.
-    fn calm(&mut self) {
+    /// No new fault comes; a minority may stay afflicted for a while. Callers come again, for sure if it `is_busy`.
+    fn calm(&mut self, is_busy: bool) {
         self.phase = Phase::Rest;
         self.world.weather = Weather::calm(self.world.heartbeat);
         let loners = self.afflict();
@@ -327,7 +328,7 @@ impl<'a> Story<'a> {
                 format!("liveness: after {patience:?} without new faults, {loners:?} afflicted: {lacking}");
             return self.world.judge(Err(text));
         }
-        if self.rng.bool() {
+        if !is_busy && self.rng.bool() {
             return; // the next storm finds a group at rest
         }
         let Some(leader) = self.world.service_leader() else { return };
