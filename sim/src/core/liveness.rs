@@ -126,6 +126,16 @@ impl World {
                 self.agreement().err().unwrap_or_else(|| "the leader does not know what all have".into());
             self.judge(Err(format!("liveness: after {patience:?} without faults {lacking}")));
         }
+        // What is still under way from before may bring about one more election: let it.
+        let old =
+            Duration::from_nanos(self.sent_until.saturating_sub(self.now) + self.election * SETTLED_TIMEOUTS);
+        self.run_for(old);
+        let patience = Duration::from_nanos(self.convergence_max());
+        if !self.run_until(patience, |world| agree(world).is_some()) {
+            let lacking =
+                self.agreement().err().unwrap_or_else(|| "the leader does not know what all have".into());
+            self.judge(Err(format!("liveness: in peace for {patience:?} {lacking}")));
+        }
         if self.violation.is_none() {
             let judged = self.compare_disks();
             self.judge(judged);
@@ -172,8 +182,9 @@ impl World {
             }
         };
         if !self.run_until(patience, |world| world.oracle.acknowledged_to() >= proposed) {
+            let role = self.node(leader).raft().map(|raft| (raft.role().name(), raft.term(), raft.commit()));
             let text = format!(
-                "liveness: entry {proposed} was proposed at {leader} and acknowledged only to {before}"
+                "liveness: entry {proposed} was proposed at {leader} and nothing acknowledged beyond {before}; it is {role:?}"
             );
             return self.judge(Err(text));
         }
