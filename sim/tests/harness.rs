@@ -22,7 +22,7 @@ use quorate_sim::cluster::world::{self, Boot, DATA_DIR, Options, Report, Softwar
 use serde_json::{Value, json};
 
 /// What is wrong with the store.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Bug {
     None,
     /// It answers before the write is durable.
@@ -33,6 +33,20 @@ enum Bug {
     StaleReads,
     /// It takes the time from the machine.
     RealTime,
+    /// It executes a conditional write though the condition does not hold, now and then.
+    IgnoredConditions,
+    /// It says that it deleted a key, and did not.
+    IdleDeletes,
+    /// It leaves the second key of a list out.
+    SkippedKeys,
+    /// Its lists show the first key as it was a while ago.
+    MixedLists,
+    /// It gives two writes the same revision.
+    ReusedRevisions,
+    /// It says of a write that it was not applied, and it was.
+    DeniedWrites,
+    /// It acknowledges a write, and forgets it.
+    DroppedWrites,
 }
 
 struct Store {
@@ -42,6 +56,7 @@ struct Store {
     /// Every change: a key, and its value or that it was deleted.
     lines: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     reads: u64,
+    writes: u64,
 }
 
 impl Store {
@@ -70,10 +85,16 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok(Store { bug, log, end, lines, reads: 0 })
+        Ok(Store { bug, log, end, lines, reads: 0, writes: 0 })
     }
 
     fn write(&mut self, key: &[u8], value: Option<&[u8]>) -> std::io::Result<u64> {
+        self.writes += 1;
+        if (self.bug == Bug::DroppedWrites && self.writes.is_multiple_of(20))
+            || (self.bug == Bug::IdleDeletes && value.is_none())
+        {
+            return Ok(self.revision() + 1);
+        }
         let value_text = value.map_or("-".to_owned(), |value| STANDARD.encode(value));
         let text = format!("{} {value_text}", STANDARD.encode(key));
         let line = format!("{text} {:016x}\n", checksum(&text));
@@ -83,7 +104,8 @@ impl Store {
         }
         self.end += line.len() as u64;
         self.lines.push((key.to_vec(), value.map(<[u8]>::to_vec)));
-        Ok(self.revision())
+        let is_reused = self.bug == Bug::ReusedRevisions && self.writes.is_multiple_of(20);
+        Ok(self.revision() - u64::from(is_reused))
     }
 
     /// What the key is and its revision, as of the first `lines` lines.
@@ -94,7 +116,8 @@ impl Store {
 
     fn holds(&self, key: &[u8], condition: Option<u64>) -> bool {
         let revision = self.find(key, self.lines.len()).map_or(0, |(_, revision)| revision as u64);
-        condition.is_none_or(|condition| condition == revision)
+        let is_ignored = self.bug == Bug::IgnoredConditions && self.lines.len().is_multiple_of(2);
+        condition.is_none_or(|condition| condition == revision || is_ignored)
     }
 
     fn get(&mut self, key: &[u8]) -> Value {
@@ -115,11 +138,17 @@ impl Store {
             .into_iter()
             .filter(|key| key.starts_with(prefix) && *key > after)
             .filter_map(|key| {
-                let (value, revision) = self.find(key, self.lines.len())?;
+                let (mut value, mut revision) = self.find(key, self.lines.len())?;
+                if self.bug == Bug::MixedLists && key.starts_with(b"hot/0") {
+                    (value, revision) = self.find(key, self.lines.len() * 9 / 10)?;
+                }
                 let (key, value) = (STANDARD.encode(key), STANDARD.encode(value));
                 Some(json!({ "key": key, "value": value, "encoding": "base64", "revision": revision }))
             })
             .collect();
+        if self.bug == Bug::SkippedKeys && pairs.len() > 1 {
+            pairs.remove(1);
+        }
         let more = pairs.len() > limit;
         pairs.truncate(limit);
         json!({ "pairs": pairs, "more": more })
@@ -191,11 +220,16 @@ async fn answer(
         }
         (Method::POST, "/api/set") => {
             let revision = store.borrow_mut().write(&key, Some(&bytes("value")));
-            json!({ "success": true, "revision": revision.map_err(|error| error.to_string())? })
+            let store = store.borrow();
+            if store.bug == Bug::DeniedWrites && store.writes.is_multiple_of(20) {
+                status = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            let revision = revision.map_err(|error| error.to_string())?;
+            json!({ "success": true, "revision": revision, "outcome": "not_applied" })
         }
         (Method::DELETE, "/api/delete") => {
             let mut store = store.borrow_mut();
-            let existed = !store.holds(&key, Some(0));
+            let existed = store.find(&key, store.lines.len()).is_some();
             let revision = if existed { store.write(&key, None) } else { Ok(store.revision()) };
             let revision = revision.map_err(|error| error.to_string())?;
             json!({ "success": true, "deleted": existed, "revision": revision })
@@ -283,6 +317,23 @@ fn a_stale_read_is_found() {
     let right =
         |violation: &String| violation.starts_with("stale read:") || violation.starts_with("lost write:");
     assert!(violations.iter().all(right), "another verdict");
+}
+
+/// Every lie to a client is found in the first seed, and by the judge whose matter it is.
+#[test]
+fn lies_to_clients_are_found() {
+    for (bug, judges) in [
+        (Bug::IgnoredConditions, &["conditions:"][..]),
+        (Bug::IdleDeletes, &["stale read:", "revisions:"]),
+        (Bug::SkippedKeys, &["lost write:", "lists:"]),
+        (Bug::MixedLists, &["stale read:", "lost write:"]),
+        (Bug::ReusedRevisions, &["revisions:"]),
+        (Bug::DeniedWrites, &["phantom:", "revisions:"]),
+        (Bug::DroppedWrites, &["stale read:", "revisions:", "lost write:"]),
+    ] {
+        let violation = run(1, bug).violation.unwrap_or_else(|| panic!("{bug:?} was not noticed"));
+        assert!(judges.iter().any(|judge| violation.starts_with(judge)), "{bug:?}: {violation}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.len > LABEL_BYTES_MAX {
-            write!(f, "{}..({} bytes)", self.label, self.len)
+            write!(f, "{}..({} bytes)", self.label.trim_end_matches('.'), self.len)
         } else if self.len == 0 {
             f.write_str("\"\"")
         } else {

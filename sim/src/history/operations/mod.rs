@@ -20,6 +20,9 @@ use std::fmt;
 
 use super::value::{Found, Key, Value};
 
+/// How many pairs of a page are named where it is put in words.
+const PAIRS_SHOWN_MAX: usize = 6;
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -204,9 +207,12 @@ impl fmt::Display for Answer {
             Answer::Deleted { existed: false, revision } => write!(f, "was absent, store @{revision}"),
             Answer::ConditionFailed { store } => write!(f, "condition failed, store @{store}"),
             Answer::Listed { pairs, more, store } => {
-                let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
+                let shown: Vec<String> =
+                    pairs.iter().take(PAIRS_SHOWN_MAX).map(ToString::to_string).collect();
+                let rest = pairs.len() - shown.len();
+                let rest = if rest > 0 { format!(", and {rest} others") } else { String::new() };
                 let more = if *more { ", more" } else { "" };
-                write!(f, "[{}]{more}, store @{store}", pairs.join(", "))
+                write!(f, "[{}{rest}]{more}, store @{store}", shown.join(", "))
             }
         }
     }
