@@ -89,7 +89,7 @@ impl<'a> Part<'a> {
                 want: self.want(fact.before),
                 condition: fact.condition,
                 effect: None,
-                revision: call.answer().and_then(Answer::own),
+                rank: call.answer().map_or(0, rank),
             };
             let own = call.answer().map(Answer::own);
             match (fact.effect, own) {
@@ -108,7 +108,7 @@ impl<'a> Part<'a> {
                 (Some(Effect::Put(value)), None) => match self.values[value] {
                     Sightings { first: Some((ended, revision)), writes: 1, number } => {
                         must.effect = Some(tasks.state(number, Some(revision)));
-                        (must.ended, must.revision) = (ended, Some(revision));
+                        (must.ended, must.rank) = (ended, revision.saturating_mul(2));
                         tasks.musts.push(must);
                     }
                     Sightings { first: Some(_), number, .. } => {
@@ -145,6 +145,11 @@ impl Tasks {
         self.states.push(About { value: Some(value), revision });
         self.states.len() - 1
     }
+}
+
+/// The place of an answer among all, if revisions are right: at its own, or between the store's and the next.
+fn rank(answer: &Answer) -> u64 {
+    answer.own().map_or(answer.store().saturating_mul(2) | 1, |own| own.saturating_mul(2))
 }
 
 /// Says why a key's calls have no order: how far one comes, and what then should come and does not fit.

@@ -8,8 +8,10 @@
 //!
 //! Calls that must be placed stand in `musts`; those of unknown outcome that nobody saw stand in *classes* and may be
 //! placed or left out. The members of a class do the same, so the one that began first is always as good as the others:
-//! they are placed in the order of their beginning, and ten lost deletes cost eleven positions, not a thousand. Most
-//! histories have an order without any of them, so that is looked for first.
+//! they are placed in the order of their beginning, and ten lost deletes cost eleven positions, not a thousand.
+//!
+//! Which of several calls is tried first is decided by the revisions in their answers: where these are right, the first
+//! try succeeds. Where they lie the search takes longer, and finds the same.
 //!
 //! It is no recursion: histories are thousands of calls long.
 
@@ -61,8 +63,8 @@ pub(super) struct Must {
     pub want: Want,
     pub condition: Option<u64>,
     pub effect: Option<State>,
-    /// The revision of the change, if it is known.
-    pub revision: Option<u64>,
+    /// Where it belongs if the revisions in the answers are right: what is tried first is decided by this, and nothing else.
+    pub rank: u64,
 }
 
 /// Calls of unknown outcome that all do the same.
@@ -107,12 +109,8 @@ pub(super) struct Deepest {
 
 /// Searches for an order, in at most `steps_max` steps.
 pub(super) fn search(tasks: &Tasks, steps_max: u64) -> Found {
-    let mut steps = steps_max;
-    match Search::new(tasks, &[]).run(&mut steps) {
-        // What failed without the unknown ones may go with them.
-        Found::None(_) if !tasks.classes.is_empty() => Search::new(tasks, &tasks.classes).run(&mut steps),
-        found => found,
-    }
+    let (order, deepest, known) = (Vec::new(), Deepest::default(), HashSet::default());
+    Search { tasks, classes: &tasks.classes, order, deepest, known }.run(steps_max)
 }
 
 /// A position: what was placed, and what the key is.
@@ -153,17 +151,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(tasks: &'a Tasks, classes: &'a [Class]) -> Search<'a> {
-        let (order, deepest, known) = (Vec::new(), Deepest::default(), HashSet::default());
-        Search { tasks, classes, order, deepest, known }
-    }
-
-    fn run(mut self, steps_left: &mut u64) -> Found {
+    fn run(mut self, steps_max: u64) -> Found {
         let taken = vec![0; self.classes.len()];
         let mut start = Position { state: ABSENT, word: 0, placed: Vec::new(), taken, count: 0 };
         self.settle(&mut start);
         let mut branches = Vec::new();
-        let mut arrived = Some(start);
+        let (mut arrived, mut steps) = (Some(start), 0);
         loop {
             if let Some(position) = arrived.take() {
                 if position.count == self.tasks.musts.len() {
@@ -180,10 +173,10 @@ impl<'a> Search<'a> {
                 continue;
             };
             branch.next += 1;
-            if *steps_left == 0 {
+            if steps == steps_max {
                 return Found::GaveUp;
             }
-            *steps_left -= 1;
+            steps += 1;
             let mut position = branch.position.clone();
             self.place(&mut position, step);
             self.settle(&mut position);
@@ -243,19 +236,22 @@ impl<'a> Search<'a> {
         (ready, first_end)
     }
 
-    /// The changes that may come next. Those whose revisions are known come in the order of these: a store that is
-    /// right is explained without going back.
+    /// The changes that may come next, the likeliest first: a store that is right is explained without going back. That
+    /// is the change of the lowest rank, unless something of a lower rank does not fit: then an unknown write came before.
     fn steps(&self, position: &Position) -> Vec<Step> {
         let (ready, first_end) = self.ready(position);
-        let mut musts: Vec<(u64, usize)> = Vec::new();
-        for at in ready {
+        let fits = |at: usize, state| {
             let must = &self.tasks.musts[at];
-            if must.effect.is_some() && self.fits(must.want, must.condition, position.state) {
-                musts.push((must.revision.unwrap_or(u64::MAX), at));
-            }
-        }
-        musts.sort_unstable();
-        let mut steps: Vec<Step> = musts.into_iter().map(|(_, at)| Step::Must(at)).collect();
+            self.fits(must.want, must.condition, state)
+        };
+        let lowest = ready.iter().copied().min_by_key(|at| self.tasks.musts[*at].rank);
+        let is_lowest_next = lowest.is_none_or(|at| fits(at, position.state));
+        let mut musts: Vec<usize> = ready
+            .into_iter()
+            .filter(|at| self.tasks.musts[*at].effect.is_some() && fits(*at, position.state))
+            .collect();
+        musts.sort_unstable_by_key(|at| (self.tasks.musts[*at].rank, *at));
+        let mut open: Vec<(bool, bool, usize)> = Vec::new();
         for (at, class) in self.classes.iter().enumerate() {
             let next = class.members.get(position.taken[at]);
             // To change nothing is never of use.
@@ -263,8 +259,18 @@ impl<'a> Search<'a> {
                 && class.effect != position.state
                 && self.fits(Want::Anything, class.condition, position.state)
             {
-                steps.push(Step::Open(at));
+                let helps = lowest.is_some_and(|lowest| fits(lowest, class.effect));
+                // One with a condition is of use more seldom: the others are kept for later.
+                open.push((!helps, class.condition.is_none(), at));
             }
+        }
+        open.sort_unstable();
+        let mut steps: Vec<Step> = musts.into_iter().map(Step::Must).collect();
+        let open = open.into_iter().map(|(_, _, at)| Step::Open(at));
+        if is_lowest_next {
+            steps.extend(open)
+        } else {
+            drop(steps.splice(..0, open))
         }
         steps
     }

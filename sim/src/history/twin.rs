@@ -88,7 +88,7 @@ fn draw(rng: &mut fastrand::Rng) -> Tasks {
                 _ => Want::Value(rng.usize(..values)),
             };
             let (ended, condition) = (begun + 1 + rng.u64(..length), condition(rng));
-            Must { call, begun, ended, want, condition, effect, revision: None }
+            Must { call, begun, ended, want, condition, effect, rank: rng.u64(..8) }
         })
         .collect();
     musts.sort_by_key(|must| must.begun);
@@ -133,18 +133,10 @@ fn a_search_that_is_too_long_gives_up() {
         states.push(About { value: Some(call), revision: None });
         let effect = Some(call + 2);
         let want = Want::Anything;
-        musts.push(Must { call, begun: 0, ended: 100, want, condition: None, effect, revision: None });
+        musts.push(Must { call, begun: 0, ended: 100, want, condition: None, effect, rank: 0 });
     }
     let want = Want::Absent;
-    musts.push(Must {
-        call: 24,
-        begun: 101,
-        ended: 102,
-        want,
-        condition: None,
-        effect: None,
-        revision: None,
-    });
+    musts.push(Must { call: 24, begun: 101, ended: 102, want, condition: None, effect: None, rank: 0 });
     let tasks = Tasks { musts, classes: Vec::new(), states };
     assert!(matches!(search(&tasks, 10_000), Found::GaveUp));
 }

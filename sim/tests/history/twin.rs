@@ -243,3 +243,55 @@ fn the_checker_and_its_twin_agree() {
     // What is missed are revisions that a lost write could have taken by its time, but not by what was read of its key.
     assert!(missed * 30 < wrong, "{missed} of {wrong} missed");
 }
+
+/// Twenty clients, thousands of calls, a tenth of them lost: a search that is not clever would not come back.
+#[test]
+fn large_histories_have_a_verdict() {
+    let mut rng = fastrand::Rng::with_seed(20);
+    let (mut history, mut store) = (History::default(), Store::new());
+    let mut running: Vec<(usize, Operation, Option<Answer>)> = Vec::new();
+    for number in 0..40_000 {
+        if running.len() < 20 {
+            let key = if rng.u32(..3) == 0 {
+                format!("cold{}", rng.u32(..50))
+            } else {
+                format!("hot{}", rng.u32(..4))
+            };
+            let at = store.at(&Key::from(key.as_str()));
+            let operation = match rng.u32(..20) {
+                0..6 => set(&key, &format!("v{number}")),
+                6..9 => set_if(&key, &format!("v{number}"), at),
+                9 => delete(&key),
+                10 => delete_if(&key, at),
+                11..18 => get(&key),
+                _ => list("", "", Some(10)),
+            };
+            running.push((history.begin(number % 20, 1, operation.clone()), operation, None));
+        } else {
+            let at = rng.usize(..running.len());
+            let (call, operation, answer) = &mut running[at];
+            let Some(answer) = answer.take() else {
+                *answer = Some(store.execute(operation));
+                continue;
+            };
+            let outcome = if rng.u32(..10) == 0 { lost() } else { Outcome::Done(answer) };
+            history.end(*call, outcome).expect("the store is right");
+            running.swap_remove(at);
+        }
+    }
+    assert!(history.calls().len() > 10_000);
+    assert_eq!(history.check(), Verdict::Right);
+
+    // The newest value of a key is read, and then, by someone who began later, the one before.
+    let key = Key::from("hot0");
+    let mut before = store.clone();
+    let late = set("hot0", "late");
+    let (old, new) = (history.begin(1, 1, get("hot0")), history.begin(2, 1, late.clone()));
+    let answer = store.execute(&late);
+    history.end(new, Outcome::Done(answer)).expect("it is right");
+    history.end(old, Outcome::Done(before.execute(&get("hot0")))).expect("they overlap");
+    let stale = history.begin(3, 1, get("hot0"));
+    let found = Some(Found { value: Value::of(b"late"), revision: before.at(&key) });
+    drop(history.end(stale, Outcome::Done(Answer::Got { found, store: store.revision })));
+    assert!(matches!(history.check(), Verdict::Wrong(_)));
+}
