@@ -17,6 +17,8 @@ pub mod core;
 pub mod cluster;
 pub mod invariants;
 pub mod history;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod mutants;
 pub mod run;
 pub mod trace;

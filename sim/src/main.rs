@@ -22,6 +22,9 @@ enum Command {
     Cluster(quorate_sim::cluster::command::Arguments),
     /// Bugs on purpose: breaks a copy of the product, one hazard at a time, and looks whether the simulators find it.
     Mutants(quorate_sim::mutants::command::Arguments),
+    /// Bare Raft cores, every order of events within bounds: what no run of one seed can say.
+    #[cfg(feature = "model")]
+    Model(quorate_sim::model::command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "cluster")]
         Command::Cluster(arguments) => quorate_sim::cluster::command::run(&arguments),
         Command::Mutants(arguments) => quorate_sim::mutants::command::run(&arguments),
+        #[cfg(feature = "model")]
+        Command::Model(arguments) => quorate_sim::model::command::run(&arguments),
     };
     // Standard output is gone: the exit code is all that is left to say.
     ended.unwrap_or(ExitCode::FAILURE)
