@@ -11,12 +11,13 @@
 //! number n attests what is left of all writes up to n. A number that is complete already attests nothing again.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use crate::types::{Index, NodeId, Term};
 
 use super::WriteSeq;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 struct Outstanding {
     seq: WriteSeq,
     /// The log is on disk up to here once this write is; falls on truncation.
@@ -33,7 +34,9 @@ pub(super) struct Ballot {
 }
 
 /// The writes under way, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Their numbers are names and compare as such: two nodes that differ only in how many writes they have made are equal.
+#[derive(Clone, Debug)]
 pub(super) struct Writes {
     outstanding: VecDeque<Outstanding>,
     /// The number of the newest write handed out.
@@ -93,5 +96,28 @@ impl Writes {
             self.durable = write.ballot;
         }
         attested
+    }
+}
+
+impl Writes {
+    /// All that matters of this, apart from the names of the writes: how far each is behind the newest, and what it
+    /// attests.
+    fn essence(&self) -> impl Iterator<Item = (u64, Index, Ballot)> + '_ {
+        self.outstanding.iter().map(|write| (self.newest.0 - write.seq.0, write.last, write.ballot))
+    }
+}
+
+impl PartialEq for Writes {
+    fn eq(&self, other: &Writes) -> bool {
+        (self.handed, self.durable) == (other.handed, other.durable) && self.essence().eq(other.essence())
+    }
+}
+
+impl Eq for Writes {}
+
+impl Hash for Writes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.handed, self.durable, self.outstanding.len()).hash(state);
+        self.essence().for_each(|write| write.hash(state));
     }
 }

@@ -19,15 +19,24 @@ pub struct Bounds {
     /// Commands that clients propose.
     #[arg(long, default_value_t = 2)]
     pub proposals: u8,
+    /// Commands that one leader takes.
+    #[arg(long, default_value_t = 255)]
+    pub proposals_each: u8,
     /// Crashes of each node.
     #[arg(long, default_value_t = 1)]
     pub crashes: u8,
     /// Crashes in all.
     #[arg(long, default_value_t = 255)]
     pub crashes_total: u8,
-    /// Messages under way on each link, from one node to another: a further one makes the oldest one lost.
+    /// Whether also a follower crashes that has nothing to lose but what it knows of leader and commit index.
+    #[arg(long)]
+    pub idle_crashes: bool,
+    /// Messages under way at any time: a further one makes the oldest one lost.
     #[arg(long, default_value_t = 2)]
-    pub link: usize,
+    pub messages: usize,
+    /// Writes of a node that are under way at once: with so many it takes in nothing until one is on disk.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    pub writes: u8,
     /// Times that a leader makes itself heard while idle.
     #[arg(long, default_value_t = 0)]
     pub heartbeats: u8,

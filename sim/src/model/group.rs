@@ -25,7 +25,7 @@ use stateright::{Model, Property};
 use super::bounds::Bounds;
 use super::network::{Network, Packet, describe, is_outdated, is_pre_vote, is_spent};
 use super::node::{Effect, Input, Node, Pace};
-use super::properties::{self, WITNESSES};
+use super::properties::{self, witness};
 use super::state::{Memory, Reading, State, Used, position};
 
 /// What happens to a node.
@@ -67,7 +67,9 @@ impl fmt::Display for Action {
         let node = self.node;
         match &self.event {
             Event::Campaign => write!(f, "node {node} campaigns"),
-            Event::PreVote(peer) => write!(f, "node {node} campaigns, and asks {peer} whether it would vote for it"),
+            Event::PreVote(peer) => {
+                write!(f, "node {node} campaigns, and asks {peer} whether it would vote for it")
+            }
             Event::Deliver(packet) => write!(f, "node {node} receives {}", describe(&packet.envelope)),
             Event::Propose => write!(f, "node {node} gets a proposal"),
             Event::Read => write!(f, "node {node} is asked to read"),
@@ -104,12 +106,19 @@ impl Group {
         let Bounds { terms, campaigns, proposals, crashes, crashes_total, .. } = self.bounds;
         let Bounds { heartbeats, step_downs, reads, .. } = self.bounds;
         let (used, raft) = (&state.used, &node.raft);
-        let leads = raft.role() == RoleName::Leader;
-        let mine = state.network.packets().iter().filter(|packet| packet.to() == node.id);
-        events.extend(mine.cloned().map(Event::Deliver));
+        let crashed: u8 = state.nodes.iter().map(|node| node.crashes).sum();
+        if node.crashes < crashes && crashed < crashes_total && self.loses_by_crash(node) {
+            events.push(Event::Crash);
+        }
         if !node.underway.is_empty() {
             events.push(Event::Persist);
         }
+        if node.underway.len() >= usize::from(self.bounds.writes) {
+            return;
+        }
+        let leads = raft.role() == RoleName::Leader;
+        let mine = state.network.packets().iter().filter(|packet| packet.to() == node.id);
+        events.extend(mine.cloned().map(Event::Deliver));
         if !leads && used.campaigns < campaigns && raft.term().0 < u64::from(terms) {
             if self.bounds.pre_votes {
                 events.push(Event::Campaign);
@@ -118,7 +127,8 @@ impl Group {
                 events.extend(peers.map(|peer| Event::PreVote(peer.id)));
             }
         }
-        if leads && used.proposals < proposals {
+        let taken = node.log.iter().filter(|entry| entry.term == raft.term() && !entry.payload.is_empty());
+        if leads && used.proposals < proposals && taken.count() < usize::from(self.bounds.proposals_each) {
             events.push(Event::Propose);
         }
         if leads && used.heartbeats < heartbeats {
@@ -129,10 +139,6 @@ impl Group {
         }
         if used.reads < reads && raft.leader().is_some() {
             events.push(Event::Read);
-        }
-        let crashed: u8 = state.nodes.iter().map(|node| node.crashes).sum();
-        if node.crashes < crashes && crashed < crashes_total && loses_by_crash(node) {
-            events.push(Event::Crash);
         }
     }
 
@@ -161,7 +167,7 @@ impl Group {
         state.touched |= 1 << position(id);
         for packet in &effect.sent {
             if self.bounds.pre_votes || !is_pre_vote(&packet.envelope) {
-                state.network.add(packet.clone(), self.bounds.link);
+                state.network.add(packet.clone(), self.bounds.messages);
             }
         }
         let State { nodes, network, .. } = state;
@@ -180,7 +186,8 @@ impl Group {
     /// A pre-vote in one step: the question, the answer of `peer`, and what the node makes of it.
     fn pre_vote(&self, state: &mut State, id: NodeId, peer: NodeId, pace: Pace) -> Option<()> {
         let asked = self.step(state, id, &Event::Campaign, pace)?;
-        let question = asked.sent.iter().find(|packet| packet.to() == peer && is_pre_vote(&packet.envelope))?;
+        let question =
+            asked.sent.iter().find(|packet| packet.to() == peer && is_pre_vote(&packet.envelope))?;
         let Some(answered) = self.step(state, peer, &Event::Deliver(question.clone()), Pace::Prompt) else {
             return Some(());
         };
@@ -189,6 +196,14 @@ impl Group {
             self.step(state, id, &Event::Deliver(answer.clone()), Pace::Prompt);
         }
         Some(())
+    }
+
+    /// A crash of a node that waits for nothing and knows nothing but what is on its disk costs it nothing.
+    fn loses_by_crash(&self, node: &Node) -> bool {
+        let raft = &node.raft;
+        let is_idle = raft.role() == RoleName::Follower && node.underway.is_empty();
+        let knows = raft.leader().is_some() || raft.commit() != node.disk.hard_state.commit;
+        !is_idle || (self.bounds.idle_crashes && knows)
     }
 
     fn is_kept(&self, packet: &Packet, nodes: &[Arc<Node>]) -> bool {
@@ -246,20 +261,30 @@ impl Model for Group {
     }
 
     fn properties(&self) -> Vec<Property<Group>> {
-        let mut properties = vec![Property::always("nothing is broken", |_, state: &State| state.broken.is_none())];
-        for (name, witness) in WITNESSES {
-            let _ = witness;
-            properties.push(Property::sometimes(name, |_, _| false));
-        }
-        properties
+        use properties::{ASSERTIONS, COMMITTED_IS_FINAL, COMMITTED_IS_STORED, ELECTION_SAFETY};
+        use properties::{LEADER_COMPLETENESS, LOG_MATCHING, MONOTONE, READS, STATE_MACHINE_SAFETY};
+        vec![
+            Property::always(ELECTION_SAFETY, |_, state| holds(state, ELECTION_SAFETY)),
+            Property::always(LOG_MATCHING, |_, state| holds(state, LOG_MATCHING)),
+            Property::always(LEADER_COMPLETENESS, |_, state| holds(state, LEADER_COMPLETENESS)),
+            Property::always(STATE_MACHINE_SAFETY, |_, state| holds(state, STATE_MACHINE_SAFETY)),
+            Property::always(COMMITTED_IS_FINAL, |_, state| holds(state, COMMITTED_IS_FINAL)),
+            Property::always(COMMITTED_IS_STORED, |_, state| holds(state, COMMITTED_IS_STORED)),
+            Property::always(MONOTONE, |_, state| holds(state, MONOTONE)),
+            Property::always(READS, |_, state| holds(state, READS)),
+            Property::always(ASSERTIONS, |_, state| holds(state, ASSERTIONS)),
+            Property::sometimes("term 2 has a leader", |_, state| witness::is_led(state, 2)),
+            Property::sometimes("term 3 has a leader", |_, state| witness::is_led(state, 3)),
+            Property::sometimes("two commands are committed", |_, state| witness::two_commands(state)),
+            Property::sometimes("a later leader commits what was left", |_, state| witness::inherited(state)),
+            Property::sometimes("logs conflict", |_, state| witness::conflict(state)),
+            Property::sometimes("all nodes have crashed", |_, state| witness::all_crashed(state)),
+        ]
     }
 }
 
-/// A crash of a node that waits for nothing and knows nothing but what is on its disk costs it nothing.
-fn loses_by_crash(node: &Node) -> bool {
-    let raft = &node.raft;
-    let is_idle = raft.role() == RoleName::Follower && raft.leader().is_none() && node.underway.is_empty();
-    !is_idle || raft.commit() != node.disk.hard_state.commit
+fn holds(state: &State, property: &str) -> bool {
+    state.broken.as_ref().is_none_or(|broken| broken.property != property)
 }
 
 fn spend(used: &mut Used, action: &Action) {

@@ -49,17 +49,13 @@ impl Packet {
         self.digest
     }
 
-    fn link(&self) -> (NodeId, NodeId) {
-        (self.envelope.from, self.envelope.to)
-    }
-
     /// For whom it is.
     pub fn to(&self) -> NodeId {
         self.envelope.to
     }
 }
 
-/// All messages that may still arrive, link by link, oldest first.
+/// All messages that may still arrive, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Network(Vec<Packet>);
 
@@ -74,17 +70,14 @@ impl Network {
         packets.iter().all(|packet| self.0.contains(packet))
     }
 
-    /// Adds a message; twice the same is once. If that makes more than `capacity` on its link, the oldest is lost.
+    /// Adds a message; twice the same is once. If that makes more than `capacity`, the oldest is lost.
     pub fn add(&mut self, packet: Packet, capacity: usize) {
-        let link = packet.link();
-        let first = self.0.partition_point(|known| known.link() < link);
-        let end = self.0.partition_point(|known| known.link() <= link);
-        if self.0[first..end].contains(&packet) {
+        if self.0.contains(&packet) {
             return;
         }
-        self.0.insert(end, packet);
-        if end + 1 - first > capacity {
-            self.0.remove(first);
+        self.0.push(packet);
+        if self.0.len() > capacity {
+            self.0.remove(0);
         }
     }
 

@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::raft::{
-    Config, Entry, Envelope, HardState, Membership, Message, Raft, ReadId, ReadOutcome, Ready,
-    Restored, RoleName, Write,
+    Config, Entry, Envelope, HardState, Membership, Message, Raft, ReadId, ReadOutcome, Ready, Restored,
+    RoleName, Write,
 };
 use quorate::types::{Incarnation, Index, Monotonic, NodeId, Term};
 
@@ -166,7 +166,7 @@ impl PartialEq for Node {
             && self.crashes == other.crashes
             && self.raft == other.raft
             && self.disk == other.disk
-            && self.underway == other.underway
+            && self.essence().eq(other.essence())
     }
 }
 
@@ -235,8 +235,14 @@ impl Node {
             replace_tail(&mut self.log, &write.entries);
         }
         let mut hasher = DefaultHasher::new();
-        (&self.raft, &self.disk, &self.underway, self.crashes).hash(&mut hasher);
+        (&self.raft, &self.disk, self.underway.len(), self.crashes).hash(&mut hasher);
+        self.essence().for_each(|write| write.hash(&mut hasher));
         self.digest = hasher.finish();
+    }
+
+    /// What is under way, without the numbers of the writes: they are names.
+    fn essence(&self) -> impl Iterator<Item = (Option<HardState>, &[Entry], &[Envelope])> {
+        self.underway.iter().map(|write| (write.hard_state, &*write.entries, &*write.messages))
     }
 
     fn pass(&mut self, duration: Duration) -> Monotonic {
@@ -300,6 +306,10 @@ impl Step {
             Input::Read(id) => node.raft.read(node.now, id),
             Input::Persist => {
                 self.complete();
+                // A write with nothing to store was only waiting for this one.
+                while self.node.underway.front().is_some_and(Write::is_empty) {
+                    self.complete();
+                }
                 may_hasten = self.node.underway.is_empty();
             }
             Input::Heartbeat => node.heartbeat(),

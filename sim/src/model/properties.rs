@@ -11,19 +11,6 @@ use quorate::types::{Index, NodeId};
 use super::node::{Effect, Node, at};
 use super::state::{Broken, Committed, Memory, State, position};
 
-/// The properties, by name.
-pub const ALL: [&str; 9] = [
-    ELECTION_SAFETY,
-    LOG_MATCHING,
-    LEADER_COMPLETENESS,
-    STATE_MACHINE_SAFETY,
-    COMMITTED_IS_FINAL,
-    COMMITTED_IS_STORED,
-    MONOTONE,
-    READS,
-    ASSERTIONS,
-];
-
 /// At most one leader in a term; not even the same node leads one term twice.
 pub const ELECTION_SAFETY: &str = "election safety";
 /// Logs that agree in the term at an index agree in all up to there.
@@ -92,7 +79,9 @@ fn elected(state: &mut State, before: &Node, node: &Node) -> Result<(), Broken> 
     }
     match memory.leaders[at].replace(node.id) {
         None => Ok(()),
-        Some(other) => fail(ELECTION_SAFETY, format!("term {term} was led by {other}, and then by {}", node.id)),
+        Some(other) => {
+            fail(ELECTION_SAFETY, format!("term {term} was led by {other}, and then by {}", node.id))
+        }
     }
 }
 
@@ -100,7 +89,10 @@ fn committed(state: &mut State, node: &Node) -> Result<(), Broken> {
     let known = state.memory.committed.len() as u64;
     for index in 1..=node.raft.commit().0 {
         let Some(entry) = at(&node.log, Index(index)) else {
-            return fail(COMMITTED_IS_FINAL, format!("node {} lacks entry {index}, which it commits", node.id));
+            return fail(
+                COMMITTED_IS_FINAL,
+                format!("node {} lacks entry {index}, which it commits", node.id),
+            );
         };
         if index > known {
             let committed = Committed { entry: entry.clone(), by: node.raft.term() };
@@ -181,24 +173,35 @@ fn reads(state: &mut State, effect: &Effect) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A name, and whether a state shows it.
-pub type Witness = (&'static str, fn(&State) -> bool);
-
 /// What must happen somewhere, if the bounds allow it.
-pub const WITNESSES: [Witness; 5] = [
-    ("a leader in the second term", |state| is_led(state, 2)),
-    ("a leader in the third term", |state| is_led(state, 3)),
-    ("two commands committed", |state| {
-        state.memory.committed.iter().filter(|committed| !committed.entry.payload.is_empty()).count() >= 2
-    }),
-    ("a later leader commits what an earlier one left", |state| {
-        state.memory.committed.iter().any(|committed| committed.entry.term < committed.by)
-    }),
-    ("every node has crashed", |state| state.nodes.iter().all(|node| node.crashes > 0)),
-];
+pub mod witness {
+    use super::State;
 
-fn is_led(state: &State, term: usize) -> bool {
-    state.memory.leaders.get(term).is_some_and(Option::is_some)
+    /// Somebody led this term.
+    pub fn is_led(state: &State, term: usize) -> bool {
+        state.memory.leaders.get(term).is_some_and(Option::is_some)
+    }
+
+    /// Two commands were committed.
+    pub fn two_commands(state: &State) -> bool {
+        state.memory.committed.iter().filter(|committed| !committed.entry.payload.is_empty()).count() >= 2
+    }
+
+    /// A leader committed what one before it had left behind (section 5.4.2).
+    pub fn inherited(state: &State) -> bool {
+        state.memory.committed.iter().any(|committed| committed.entry.term < committed.by)
+    }
+
+    /// Every node crashed.
+    pub fn all_crashed(state: &State) -> bool {
+        state.nodes.iter().all(|node| node.crashes > 0)
+    }
+
+    /// Two nodes have different entries at an index: one of them will be replaced.
+    pub fn conflict(state: &State) -> bool {
+        let logs = || state.nodes.iter().map(|node| &node.log);
+        logs().any(|a| logs().any(|b| a.iter().zip(b).any(|(a, b)| a != b)))
+    }
 }
 
 /// The reads at a node that crashes are nobody's any more.
