@@ -39,13 +39,17 @@ async fn serve(boot: Boot) -> Result<(), String> {
         http_date: false,
         probe: Some(boot.probe),
     };
-    let stopped = server::run(config(boot.id, boot.nodes), seams, boot.shutdown).await;
+    let stopped = server::run(config(boot.id, boot.nodes, boot.seed), seams, boot.shutdown).await;
     // The exit code by name, for whoever judges why it stopped.
     stopped.map_err(|exit| format!("{:?}: {exit}", exit.code))
 }
 
-/// Production's defaults, but for limits that a short run would never meet.
-fn config(id: u64, nodes: u64) -> Config {
+/// Production's defaults, but for limits that a short run would never meet, and times that each run draws.
+fn config(id: u64, nodes: u64, seed: u64) -> Config {
+    let mut rng = crate::seed::generator(seed, "config", 0);
+    let heartbeat_ms = [50, 100, 100, 150][rng.usize(..4)];
+    let election_ms = heartbeat_ms * rng.u64(4..=8);
+    let limits = limits(&mut rng);
     let address = |id: u64, port: u16| format!("{}:{port}", host(id));
     let bind = |port: u16| format!("0.0.0.0:{port}");
     let initial_cluster: BTreeMap<NodeId, String> =
@@ -61,14 +65,22 @@ fn config(id: u64, nodes: u64) -> Config {
         advertise_grpc: address(id, GRPC_PORT),
         initial_cluster,
         cluster_token: "simulation".to_owned(),
-        heartbeat_interval: Duration::from_millis(100),
-        election_timeout: Duration::from_millis(500),
-        limits: Limits {
-            // So small that a run rolls segments and folds more than once.
-            wal_segment_bytes: 128 << 10,
-            write_set_bytes_max: 64 << 10,
-            store_cache_bytes: 256 << 10,
-            ..Limits::default()
-        },
+        heartbeat_interval: Duration::from_millis(heartbeat_ms),
+        election_timeout: Duration::from_millis(election_ms),
+        limits,
+    }
+}
+
+/// Limits so small that a run rolls segments, folds, reads its log back from the disk and purges it, more than once.
+fn limits(rng: &mut fastrand::Rng) -> Limits {
+    Limits {
+        wal_segment_bytes: [32 << 10, 64 << 10, 128 << 10][rng.usize(..3)],
+        wal_bytes_max: [1 << 20, 4 << 20, 8 << 20][rng.usize(..3)],
+        write_set_bytes_max: [16 << 10, 64 << 10, 256 << 10][rng.usize(..3)],
+        store_cache_bytes: 256 << 10,
+        log_cache_bytes_max: [16 << 10, 256 << 10, 16 << 20][rng.usize(..3)],
+        append_batch_bytes_max: [4 << 10, 1 << 20][rng.usize(..2)],
+        append_inflight_max: [2, 64][rng.usize(..2)],
+        ..Limits::default()
     }
 }
