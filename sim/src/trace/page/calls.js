@@ -65,7 +65,7 @@ function drawCallsOf(ctx, view, colours, calls, y) {
     const found = !view.matches || view.matches[call.row] || (call.end >= 0 && view.matches[call.end]);
     ctx.globalAlpha = found ? 1 : 0.15;
     ctx.fillStyle = colour;
-    if (call.outcome === 0 || wide < 4) ctx.fillRect(x0, y, wide, tall);
+    if (call.outcome === 0 || wide < 4) ctx.fillRect(x0, y, wide > 4 ? wide - 1 : wide, tall);
     else {
       // Not by colour alone: refused is hollow, unknown and open are hatched.
       ctx.lineWidth = 1.2;

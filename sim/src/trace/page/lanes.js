@@ -17,7 +17,7 @@ function drawLane(ctx, view, colours, lane, y) {
   ctx.strokeRect(GUTTER - 2, y + 0.5, view.width - GUTTER + 4, LANE - 1);
   drawWatermarks(ctx, view, colours, lane, y);
   drawFrozen(ctx, view, colours, lane, y);
-  if (view.shown.disk) drawTicks(ctx, view, colours.of('--disk'), lane.disk, y + LANE - 6, 6);
+  if (view.shown.disk) drawTicks(ctx, view, colours.of('--disk'), lane.disk, y + LANE - 2, 7);
   if (view.shown.logs) drawTicks(ctx, view, colours.of('--log'), lane.logs, y + BAND, 5);
   drawMarks(ctx, view, colours, lane, y);
 }

@@ -13,13 +13,13 @@ function pick(view, x, y) {
   if (layout.clients.height && y >= layout.clients.y) return pickCall(view, x, y);
   for (const node of layout.nodes) {
     const top = layout.y.get(node), lane = run.lanes.get(node);
-    if (y < top - 12 || y > top + LANE) continue;
+    if (y < top - 12 || y > top + LANE + (view.shown.disk ? 5 : 0)) continue;
     const mark = nearest(view, lane.marks, x);
     if (mark >= 0 && y < top + BAND / 2) return mark;
     if (y < top) continue;
     if (view.shown.disk && y > top + BAND) { const i = nearest(view, lane.disk, x); if (i >= 0) return i; }
     if (view.shown.logs && y > top + BAND - 4) { const i = nearest(view, lane.logs, x); if (i >= 0) return i; }
-    return stateAt(view, node, tOf(view, x));
+    if (y <= top + LANE) return stateAt(view, node, tOf(view, x));
   }
   return pickFlight(view, x, y);
 }
