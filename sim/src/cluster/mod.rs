@@ -11,6 +11,7 @@
 //! ```
 
 pub mod command;
+pub mod own;
 pub mod scenarios;
 pub mod handle;
 pub mod finale;

@@ -147,12 +147,15 @@ pub fn run(options: &Options, software: &Software, scenario: fn(Cluster) -> Play
 }
 
 /// Runs it, and tells whoever looks at its trace with which command it is run again.
-pub fn run_as(
+pub fn run_as<P>(
     command: &str,
     options: &Options,
     software: &Software,
-    scenario: fn(Cluster) -> Playing,
-) -> Report {
+    scenario: impl FnOnce(Cluster) -> P + Send,
+) -> Report
+where
+    P: Future<Output = Result<(), Violation>> + 'static,
+{
     let trace = match Trace::new(entropy::now, options.trace.as_deref()) {
         Ok(trace) => trace,
         Err(error) => return Report::unstarted(options.seed, format!("the trace file: {error}")),
@@ -365,16 +368,19 @@ impl World {
     }
 
     /// Steps the world until the scenario has come to its end.
-    fn play(&mut self, scenario: fn(Cluster) -> Playing) -> Result<(), Violation> {
+    fn play<P>(&mut self, scenario: impl FnOnce(Cluster) -> P) -> Result<(), Violation>
+    where
+        P: Future<Output = Result<(), Violation>> + 'static,
+    {
         let ended: Rc<RefCell<Option<Result<(), Violation>>>> = Rc::default();
         let net = HostNet::new(CLIENTS, Power::on(), self.wires.clone(), self.trace.clone()).shared();
         let nodes: BTreeSet<u64> = self.nodes.keys().copied().collect();
         let rng = self.rng.fork();
         let cluster = Cluster::new(nodes, net, self.trace.clone(), rng, self.requests.clone());
         let driver = {
-            let (ended, cluster) = (ended.clone(), cluster.clone());
+            let (ended, playing) = (ended.clone(), scenario(cluster.clone()));
             async move {
-                let result = scenario(cluster).await;
+                let result = playing.await;
                 ended.replace(Some(result));
                 Ok(())
             }
