@@ -172,6 +172,21 @@ impl Cluster {
 impl Cluster {
     /// Waits for a leader among `nodes` that a majority of all nodes follows.
     pub async fn leader_among(&self, nodes: &[u64]) -> Result<u64, Violation> {
+        self.leader_known_to(nodes, &format!("a leader among {nodes:?}"), |leader| nodes.contains(&leader))
+            .await
+    }
+
+    /// Waits for a leader, whoever it is, that a majority of all nodes, all of them in `nodes`, follows.
+    pub async fn leader_of(&self, nodes: &[u64]) -> Result<u64, Violation> {
+        self.leader_known_to(nodes, &format!("a leader that {nodes:?} follow"), |_| true).await
+    }
+
+    async fn leader_known_to(
+        &self,
+        nodes: &[u64],
+        what: &str,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Result<u64, Violation> {
         let majority = self.majority();
         let mut session = self.session();
         let agreed = async || {
@@ -184,9 +199,9 @@ impl Cluster {
             }
             let newest = *leaders.iter().max()?;
             let following = leaders.iter().filter(|leader| **leader == newest).count();
-            (nodes.contains(&newest.1) && following >= majority).then_some(newest.1)
+            (is_wanted(newest.1) && following >= majority).then_some(newest.1)
         };
-        self.eventually(&format!("a leader among {nodes:?}"), PATIENCE, agreed).await
+        self.eventually(what, PATIENCE, agreed).await
     }
 
     /// Waits for a leader.
@@ -240,7 +255,7 @@ impl Cluster {
             self.restart(node).await;
         }
         let sound = self.sound().await;
-        self.leader_among(&sound).await?;
+        self.leader_of(&sound).await?;
         for node in &sound {
             self.ready(*node).await?;
         }

@@ -75,7 +75,7 @@ async fn rest(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
         cluster.restart(node).await;
     }
     let sound = cluster.sound().await;
-    cluster.leader_among(&sound).await?;
+    cluster.leader_of(&sound).await?;
     tokio::time::sleep(rest).await;
     Ok(())
 }
@@ -87,7 +87,7 @@ async fn recover(cluster: &Cluster) -> Result<(), Violation> {
         cluster.restart(node).await;
     }
     let sound = cluster.sound().await;
-    cluster.leader_among(&sound).await?;
+    cluster.leader_of(&sound).await?;
     for node in &sound {
         cluster.ready(*node).await?;
     }
