@@ -23,14 +23,14 @@ fn last_hash(scenario: &str, arguments: &[&str]) -> String {
 #[test]
 fn a_seed_repeats_exactly_in_another_process() {
     let mut hashes = BTreeSet::new();
-    for (seed, scenario) in [("1", "crash-leader"), ("2", "partition-leader"), ("3", "restart-all")] {
+    for (seed, scenario) in [("1", "crash-leader"), ("2", "restart-all"), ("3", "swarm"), ("4", "swarm")] {
         let before = (seed.parse::<u64>().expect("a number") - 1).to_string();
         let alone = last_hash(scenario, &["--seed", seed]);
         let second = last_hash(scenario, &["--from", &before, "--seeds", "2", "--jobs", "1", "--verbose"]);
         assert_eq!(second, alone, "seed {seed} of {scenario}");
         hashes.insert(alone);
     }
-    assert_eq!(hashes.len(), 3, "another seed is another run");
+    assert_eq!(hashes.len(), 4, "another seed is another run");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The product in the simulation: a few seeds of each scenario. More by hand: `cargo run -p quorate-sim -- --help`.
 
+use quorate_sim::cluster::scenarios::swarm;
 use quorate_sim::cluster::world::{self, Options, Report};
 use quorate_sim::cluster::{assembly, scenarios};
 
@@ -57,6 +58,25 @@ fn keeps_every_acknowledged_write_when_all_crash() {
 #[test]
 fn restarts_one_by_one() {
     assert!(played("rolling-restart", "final reads") > 0);
+}
+
+#[test]
+fn the_swarm_finds_nothing_and_does_enough() {
+    for seed in 1..=3 {
+        let report = run("swarm", seed, swarm::nodes(seed));
+        for (counter, quota) in swarm::QUOTAS {
+            let count = report.counters.get(counter).copied().unwrap_or(0);
+            assert!(count >= *quota, "seed {seed}: {counter} {count} of {quota}");
+        }
+        assert!(!report.faults.is_empty(), "seed {seed} had no fault");
+    }
+}
+
+#[test]
+fn a_calm_run_has_its_operations_and_no_fault() {
+    let report = run("calm", 1, 3);
+    assert!(report.counters["operations"] >= quorate_sim::run::CALM_OPERATIONS);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
 }
 
 #[test]

@@ -76,6 +76,11 @@ impl Power {
         self.lock().cut
     }
 
+    /// Whether the node is frozen.
+    pub fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
     /// Freezes the node.
     pub fn pause(&self) {
         self.lock().paused = true;

@@ -63,6 +63,9 @@ const RUN_MAX: Duration = Duration::from_secs(1_200);
 /// How often the disks are looked at, besides at every crash.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a node may take to stop once its disk has failed, however slow that is.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
 /// The most segments that wait in one direction of a connection, and connections that wait to be accepted.
 const TCP_CAPACITY: usize = 4_096;
 
@@ -423,6 +426,7 @@ impl World {
             self.audit_at += AUDIT_INTERVAL;
             self.audit();
         }
+        self.nodes.iter().try_for_each(|(id, node)| node.stops_in_time(*id, self.sim.elapsed()))?;
         if let Some(violation) = self.findings.violation() {
             return Err(violation);
         }
@@ -492,6 +496,19 @@ impl World {
 
     pub(crate) fn node(&mut self, id: u64) -> &mut Node {
         self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no node {id}"))
+    }
+}
+
+impl Node {
+    /// A node whose disk failed to change something has to stop (H15): it may not go on as if nothing had happened.
+    fn stops_in_time(&self, id: u64, now: Duration) -> Result<(), Violation> {
+        let is_held_up = self.hang.is_some() || self.slot.power.borrow().is_paused();
+        match self.disk.broken_at().filter(|_| self.is_up && !is_held_up) {
+            Some(broken) if now > broken + STOP_MAX => {
+                Err(format!("{} went on after its disk had failed at {broken:?}", host(id)))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Disk, InodeId, State};
+use crate::cluster::entropy;
 use crate::cluster::faults::kind::Kind;
 
 /// The calls that may fail.
@@ -21,6 +23,8 @@ pub struct Health {
     capacity: Option<usize>,
     /// Whether a call failed, for whatever reason, since the node started.
     has_failed: bool,
+    /// When a call that was to change something failed for the first time since the node started.
+    broken_at: Option<Duration>,
 }
 
 impl Health {
@@ -84,7 +88,15 @@ impl Disk {
 
     /// A node starts on it.
     pub fn booted(&self) {
-        self.lock().health.has_failed = false;
+        let mut state = self.lock();
+        state.health.has_failed = false;
+        state.health.broken_at = None;
+    }
+
+    /// When the disk first failed to change something since the node started: from then on the node does not know what
+    /// is on it.
+    pub fn broken_at(&self) -> Option<Duration> {
+        self.lock().health.broken_at
     }
 
     /// Whether a call failed on purpose since the node started.
@@ -99,6 +111,9 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
             _ => return,
         };
+        if kind != "read" {
+            self.lock().health.broken_at.get_or_insert_with(entropy::now);
+        }
         // A full disk fails call after call: it counts once a boot.
         if !std::mem::replace(&mut self.lock().health.has_failed, true) {
             self.ledger.fire(fault, self.id, &format!("{kind} {}", path.display()));
