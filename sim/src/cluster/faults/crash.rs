@@ -102,11 +102,12 @@ impl World {
 
     /// Starts a node that is down. One that is down for good stays so.
     pub fn restart(&mut self, id: u64) {
-        let reboots = self.rng.bool();
         let node = self.node(id);
         if node.is_up || node.is_gone {
             return;
         }
+        let reboots = self.rng.bool();
+        let node = self.node(id);
         // After an error of its disk the machine may have been started anew, or only the process.
         if std::mem::take(&mut node.has_ailed) && reboots {
             let loss = Loss::draw(&mut self.rng);

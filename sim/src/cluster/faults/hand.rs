@@ -1,5 +1,7 @@
 //! The hand for faults: what a scenario may do to the cluster. Each is carried out between two steps of the world.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +17,9 @@ use crate::cluster::world::{World, host};
 
 /// The longest that an armed power cut is waited for.
 const CUT_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a keeper looks.
+const KEEPER_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// Has the world do something between two steps.
@@ -40,8 +45,35 @@ impl Cluster {
     }
 }
 
+/// Starts again whatever goes down, as long as it lives: what was asked to stop, or whose disk failed, may take its time.
+#[derive(Debug)]
+pub struct Keeper {
+    is_over: Rc<Cell<bool>>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.is_over.set(true);
+    }
+}
+
 /// Processes and machines.
 impl Cluster {
+    /// Starts every node that is down, or goes down before the keeper is dropped, unless it is down for good.
+    pub fn keep_up(&self) -> Keeper {
+        let is_over = Rc::new(Cell::new(false));
+        let (cluster, stop) = (self.clone(), is_over.clone());
+        tokio::task::spawn_local(async move {
+            while !stop.get() {
+                for node in cluster.nodes() {
+                    cluster.restart(node).await;
+                }
+                tokio::time::sleep(KEEPER_INTERVAL).await;
+            }
+        });
+        Keeper { is_over }
+    }
+
     /// Crashes a node: at once, or within a second in the middle of its work on the disk.
     pub async fn crash(&self, node: u64) {
         let writes = self.draw(|rng| rng.u64(0..12));

@@ -71,9 +71,7 @@ async fn rest(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
         return Ok(());
     }
     cluster.end_faults().await;
-    for node in cluster.nodes() {
-        cluster.restart(node).await;
-    }
+    let _keeper = cluster.keep_up();
     let sound = cluster.sound().await;
     cluster.leader_of(&sound).await?;
     tokio::time::sleep(rest).await;
@@ -83,9 +81,7 @@ async fn rest(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
 /// The liveness phase.
 async fn recover(cluster: &Cluster) -> Result<(), Violation> {
     cluster.end_faults().await;
-    for node in cluster.nodes() {
-        cluster.restart(node).await;
-    }
+    let _keeper = cluster.keep_up();
     let sound = cluster.sound().await;
     cluster.leader_of(&sound).await?;
     for node in &sound {
