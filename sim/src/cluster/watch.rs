@@ -88,6 +88,11 @@ impl Judge {
         }
     }
 
+    /// From now on no invariant is asked, see [`Invariants::none`]; the states' hashes are still compared.
+    pub fn look_from_outside(&self) {
+        self.lock().invariants = Invariants::none();
+    }
+
     /// Looks at what is truly on the disks.
     pub fn audit(&self, disks: &dyn Disks) {
         let mut state = self.lock();

@@ -476,6 +476,11 @@ impl World {
         self.trace.mute(false);
     }
 
+    /// From now on the nodes are judged by their answers and states alone.
+    pub(crate) fn look_from_outside(&mut self) {
+        self.judge.look_from_outside();
+    }
+
     /// Looks at what is truly on the disks.
     pub(crate) fn audit(&mut self) {
         let held = Held::of(self.nodes.iter().map(|(id, node)| (*id, &node.disk, node.held.as_ref())));

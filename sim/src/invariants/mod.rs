@@ -100,6 +100,12 @@ impl Invariants {
         ])
     }
 
+    /// None: for a run without faults. What a bug does to those outside is judged there; inside it can be seen at once,
+    /// also where only a fault would let it do any harm.
+    pub fn none() -> Invariants {
+        Invariants(Vec::new())
+    }
+
     /// Asks each, see [`Invariant::observe`].
     pub fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         self.ask(|invariant| invariant.observe(seen))

@@ -11,6 +11,7 @@ const ANSWERS: [&str; 3] = ["acked", "reads", "stale reads"];
 
 pub fn play(cluster: Cluster) -> Playing {
     Box::pin(async move {
+        cluster.world(|world| world.look_from_outside()).await;
         elect::play(cluster.clone()).await?;
         let load = Load::start(&cluster, 8);
         let answers = || ANSWERS.iter().map(|counter| cluster.counted(counter)).sum::<u64>();
