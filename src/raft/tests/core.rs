@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::node::{Node, config, membership};
 use super::script::Script;
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ProposeError, RoleName, Round,
-    SessionId, WriteSeq,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ProposeError, Raft, ReadRequest,
+    RoleName, Round, SessionId, WriteSeq,
 };
-use crate::types::{Index, Monotonic, NodeId, Term};
+use crate::types::{Incarnation, Index, Monotonic, NodeId, Term};
 
 fn entry(index: u64, term: u64, kind: EntryKind) -> Entry {
     Entry::new(Index(index), Term(term), kind, Bytes::from("x"))
@@ -157,6 +157,62 @@ fn fetched_entries_of_another_log_are_not_sent() {
     raft.ready();
     raft.fetched(fetch, right);
     assert_eq!(raft.ready().messages.len(), 1);
+}
+
+/// Of several acknowledgements of one conversation that wait for the disk together, the last says it all.
+#[test]
+fn acks_that_wait_together_leave_as_one() {
+    let acks = |second: Message| {
+        let mut script = Script::play("cluster nodes=3\nelect 1\nhold 2");
+        script.inject(1, 2, 1, append((1, 1), vec![entry(2, 1, EntryKind::Command)]));
+        script.inject(1, 2, 1, second);
+        script.then("release 2");
+        let replies = script.network().iter().map(|envelope| envelope.message.clone());
+        replies.filter(|message| matches!(message, Message::AppendReply(_))).collect::<Vec<_>>()
+    };
+    let next = append((2, 1), vec![entry(3, 1, EntryKind::Command)]);
+    let [Message::AppendReply(reply)] = acks(next.clone())[..] else { panic!("one reply") };
+    assert_eq!(reply.result, AppendResult::Matched { index: Index(3) });
+    // What says less, or belongs to another conversation, replaces nothing.
+    let Message::Append(mut other) = next else { panic!("an append") };
+    other.session = SessionId(2);
+    assert_eq!(acks(Message::Append(other)).len(), 2);
+    assert_eq!(acks(append((1, 1), vec![])).len(), 2);
+}
+
+/// A leader that steps down tells those whose reads it has not confirmed, so that they ask elsewhere.
+#[test]
+fn a_deposed_leader_refuses_the_reads_of_others() {
+    let mut raft = Script::play("cluster nodes=3\nelect 1").raft(1).clone();
+    let request = ReadRequest { incarnation: Incarnation(2), boot: 1, counter: 1 };
+    let step = |raft: &mut Raft, from, term, message| {
+        let (from, to, term) = (NodeId(from), NodeId(1), Term(term));
+        raft.step(Monotonic(0), Envelope { from, to, term, message });
+        raft.ready().messages
+    };
+    let asked = step(&mut raft, 2, 1, Message::ReadIndex { request });
+    assert!(asked.iter().all(|envelope| matches!(envelope.message, Message::Heartbeat { .. })), "{asked:?}");
+    let told = step(&mut raft, 3, 2, append((1, 1), vec![]));
+    let refusals: Vec<NodeId> = told
+        .iter()
+        .filter(|envelope| envelope.message == Message::ReadIndexReply { request, index: None })
+        .map(|envelope| envelope.to)
+        .collect();
+    assert_eq!(refusals, [NodeId(2)]);
+}
+
+/// A pre-candidate that a majority refuses waits for the next timeout; answers to what a follower asked come too late.
+#[test]
+fn a_lost_pre_vote_ends_the_attempt() {
+    let mut script = Script::play("cluster nodes=3\ncampaign 1\ndrop");
+    let request = ReadRequest { incarnation: Incarnation(1), boot: 1, counter: 1 };
+    script.inject(2, 1, 0, Message::ReadIndexReply { request, index: Some(Index(1)) });
+    assert_eq!(script.raft(1).counters().stale, 1);
+    let refusal = Message::PreVoteReply { next_term: Term(1), granted: false };
+    script.inject(2, 1, 0, refusal.clone());
+    assert_eq!(script.raft(1).role(), RoleName::PreCandidate, "one of three is no majority");
+    script.inject(3, 1, 0, refusal);
+    assert_eq!((script.raft(1).role(), script.raft(1).term()), (RoleName::Follower, Term(0)));
 }
 
 /// An acknowledgement that waits for a write is taken back when its entries are truncated before they are written: the

@@ -85,3 +85,35 @@ fn no_wound_shortens_the_log_in_silence() {
     // Behind the place where a cut segment ends, a wound is of no matter.
     assert!(refused > 1_000 && whole > 20, "{refused} refused, {whole} whole");
 }
+
+/// Single sectors of another log of the same node, each whole and in its own place, with the same batches, indexes and
+/// terms: only the chain of records tells that they do not belong.
+#[test]
+fn a_batch_of_another_log_is_damage() {
+    let logs = [1, 2].map(|payload| {
+        let fs = MemFs::new();
+        let (mut wal, ..) = reopen(&fs);
+        for index in 1..=3 {
+            let payload = Bytes::from(vec![payload; 20]);
+            let entry = Entry::new(Index(index), Term(1), EntryKind::Command, payload);
+            wal.append(&[write(GROUP, None, vec![entry])]).unwrap();
+        }
+        fs
+    });
+    let images = logs.each_ref().map(|fs| fs.bytes(&segment(1)));
+    let differing: Vec<usize> = (0..images[0].len())
+        .step_by(512)
+        .filter(|at| images[0][*at..at + 512] != images[1][*at..at + 512])
+        .collect();
+    assert_eq!(differing.len(), 3, "a sector for each batch");
+    for at in differing {
+        let fs = logs[0].fork();
+        fs.kill();
+        let mut bytes = images[0].clone();
+        bytes[at..at + 512].copy_from_slice(&images[1][at..at + 512]);
+        fs.set_bytes(&segment(1), bytes);
+        let error = open(&fs).map(|_| ()).unwrap_err();
+        let Error::Damaged { what, .. } = &error else { panic!("{error}") };
+        assert_eq!(what, "the record does not follow the one before it", "byte {at}");
+    }
+}
