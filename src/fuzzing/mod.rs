@@ -48,7 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "wal",
         check: crate::wal::fuzzing::check,
-        mend: crate::wal::fuzzing::mend,
+        mend: |input| crate::wal::fuzzing::mend(input),
         samples: crate::wal::fuzzing::samples,
         // The simulated disk holds each file twice, and one more segment is made after a cut.
         heap_bytes_max: (256 << 10, 16),

@@ -38,6 +38,7 @@ struct Shown<'a> {
 }
 
 impl Drop for Shown<'_> {
+    #[allow(clippy::print_stderr, reason = "this is how a failing test says where its input is")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let path = std::env::temp_dir().join(format!("quorate-fuzz-{}", self.target.name));

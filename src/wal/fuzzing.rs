@@ -150,7 +150,7 @@ fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entr
 
 /// Makes all checksums right: those of first sectors, of records with their chain, and of sectors. One input in eight
 /// keeps its chain as it is.
-pub(crate) fn mend(input: &mut Vec<u8>) {
+pub(crate) fn mend(input: &mut [u8]) {
     let keeps_chain = crc32fast::hash(input).is_multiple_of(8);
     let mut chain = None;
     let first = input.get(16..24).map_or(1, |bytes| u64_at(bytes, 0)).clamp(1, 1 << 40);
@@ -259,8 +259,8 @@ fn tear(fs: &MemFs, batch: &[GroupWrite]) -> MemFs {
         fs.fail_at(fs.calls() + call, Fault::Stop);
         wal.append(batch).err()?;
         drop(wal);
-        let files = fs.files().into_iter().filter(|(path, _)| path.extension().is_some());
-        let sectors = files.last().map_or(Vec::new(), |(path, _)| fs.unsynced(&path));
+        let mut files = fs.files().into_iter().filter(|(path, _)| path.extension().is_some());
+        let sectors = files.next_back().map_or(Vec::new(), |(path, _)| fs.unsynced(&path));
         let lost = *sectors.get(2)?;
         fs.crash(&mut |unsynced| !matches!(unsynced, Unsynced::Sector(_, sector) if sector == lost));
         Some(fs)
