@@ -400,7 +400,8 @@ impl World {
                 return Err(violation);
             }
             if let Some(result) = ended.take() {
-                return result;
+                // Scenarios that end without a final scan are judged as a whole all the same.
+                return result.and_then(|()| cluster.judge());
             }
             if self.sim.elapsed() > RUN_MAX {
                 return Err(format!("not at its end after {RUN_MAX:?}: {}", cluster.doing()));
