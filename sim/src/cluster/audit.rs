@@ -14,21 +14,50 @@ use quorate::types::{Index, NodeId, Term};
 use crate::Violation;
 use crate::cluster::disk::SharedDisk;
 use crate::cluster::disk::platter::{Image, Platter};
+use crate::cluster::faults::damage::Damage;
 use crate::cluster::power::SharedPower;
 use crate::cluster::world::LOG_DIR;
 use crate::invariants::Disks;
 
 /// What the disks of all nodes hold at one instant.
 #[derive(Debug)]
-pub struct Held(BTreeMap<NodeId, Vec<Image>>);
+pub struct Held(BTreeMap<NodeId, Disk>);
+
+/// What one of them holds.
+#[derive(Debug)]
+enum Disk {
+    /// What its log says, or said before the disk was lost.
+    Images(Vec<Image>),
+    /// Its bytes changed by decree. The node may run on until it meets them, and what it stores meanwhile is stored,
+    /// though its log can be read by nobody any more: it is believed.
+    Believed,
+}
+
+/// A node's disk, as the world knows it.
+pub struct Known<'a> {
+    /// The node.
+    pub node: u64,
+    /// Its disk.
+    pub disk: &'a SharedDisk,
+    /// How it was damaged.
+    pub damage: Option<Damage>,
+    /// What it held before that.
+    pub before: Option<&'a Image>,
+}
 
 impl Held {
-    /// Reads the disks. A damaged one also holds what it held before.
-    pub fn of<'a>(disks: impl Iterator<Item = (u64, &'a SharedDisk, Option<&'a Image>)>) -> Held {
-        let read = disks.map(|(id, disk, before)| {
-            let mut images = vec![Image::read(&Platter::of(disk), LOG_DIR.as_ref())];
-            images.extend(before.cloned());
-            (NodeId(id), images)
+    /// Reads the disks.
+    pub fn of<'a>(disks: impl Iterator<Item = Known<'a>>) -> Held {
+        let read = disks.map(|Known { node, disk, damage, before }| {
+            let held = match damage {
+                Some(Damage::Changed) => Disk::Believed,
+                _ => {
+                    let mut images = vec![Image::read(&Platter::of(disk), LOG_DIR.as_ref())];
+                    images.extend(before.cloned());
+                    Disk::Images(images)
+                }
+            };
+            (NodeId(node), held)
         });
         Held(read.collect())
     }
@@ -40,7 +69,11 @@ impl Disks for Held {
     }
 
     fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {
-        self.0.get(&node).is_some_and(|images| images.iter().any(|image| image.holds(index, term)))
+        match self.0.get(&node) {
+            None => false,
+            Some(Disk::Believed) => true,
+            Some(Disk::Images(images)) => images.iter().any(|image| image.holds(index, term)),
+        }
     }
 }
 

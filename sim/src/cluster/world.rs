@@ -25,7 +25,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Violation;
-use crate::cluster::audit::{Held, Recall, SharedFindings};
+use crate::cluster::audit::{Held, Known, Recall, SharedFindings};
 use crate::cluster::clock::{Oscillator, SharedOscillator};
 use crate::cluster::disk::fs::DiskFs;
 use crate::cluster::disk::platter::{Image, Platter};
@@ -300,16 +300,7 @@ impl World {
         let seed = options.seed;
         let mut rng = crate::seed::generator(seed, "world", 0);
         let latency_max = Duration::from_millis(rng.u64(1..=20));
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(seed)
-            .enable_random_order()
-            .tick_duration(entropy::STEP)
-            .simulation_duration(RUN_MAX * 2)
-            .epoch(UNIX_EPOCH)
-            .tcp_capacity(TCP_CAPACITY)
-            .min_message_latency(Duration::ZERO)
-            .max_message_latency(latency_max)
-            .build();
+        let mut sim = network(seed, latency_max);
         let wires = Arc::new(Wires::default());
         let judge = Judge::new(trace.clone());
         let mut nodes = BTreeMap::new();
@@ -484,7 +475,11 @@ impl World {
 
     /// Looks at what is truly on the disks.
     pub(crate) fn audit(&mut self) {
-        let held = Held::of(self.nodes.iter().map(|(id, node)| (*id, &node.disk, node.held.as_ref())));
+        let known = self.nodes.iter().map(|(id, node)| {
+            let (damage, before) = (node.damage, node.held.as_ref());
+            Known { node: *id, disk: &node.disk, damage, before }
+        });
+        let held = Held::of(known);
         self.judge.audit(&held);
     }
 
@@ -516,6 +511,20 @@ impl Node {
             _ => Ok(()),
         }
     }
+}
+
+/// turmoil, without a host.
+fn network(seed: u64, latency_max: Duration) -> turmoil::Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .enable_random_order()
+        .tick_duration(entropy::STEP)
+        .simulation_duration(RUN_MAX * 2)
+        .epoch(UNIX_EPOCH)
+        .tcp_capacity(TCP_CAPACITY)
+        .min_message_latency(Duration::ZERO)
+        .max_message_latency(latency_max)
+        .build()
 }
 
 impl Slot {
