@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use quorate::raft::{Entry, EntryKind, Fetch, HardState, Membership, Restored, Write};
 use quorate::types::{Index, Term};
 
-/// See the [module](self).
+/// A simulated log: what was written, what is on disk, and what a crash leaves.
 #[derive(Clone, Debug)]
 pub struct Disk {
     hard_state: HardState,

@@ -9,7 +9,7 @@ use super::clock::{Clock, Instant};
 use super::disk::Disk;
 use super::queue::Event;
 
-/// See the [module](self).
+/// One node: its core while it runs, its disk for ever.
 #[derive(Debug)]
 pub struct Node {
     pub(super) id: NodeId,

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::clock::Instant;
 
-/// See the [module](self). Probabilities are from 0 to 1, times in nanoseconds.
+/// How messages, disks and clocks behave where no fault strikes. Probabilities are from 0 to 1, times in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Weather {
     /// The least time that a message takes.

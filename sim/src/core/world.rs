@@ -82,7 +82,7 @@ pub enum Verdict {
 /// Looks at every message that is about to leave.
 type Censor = Box<dyn FnMut(&Envelope) -> Verdict>;
 
-/// See the [module](self).
+/// A group under simulation: its nodes, links and disks, and the queue of what happens between them.
 pub struct World {
     pub(super) now: Instant,
     pub(super) queue: Queue,

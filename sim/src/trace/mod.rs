@@ -9,8 +9,8 @@
 //! optimisation also where this crate is not.
 //!
 //! A run can be looked at in two ways, by the name of the file that is asked for. As *text*, each record and each
-//! [event](event) is a line with the hash so far at its end, so that the first line where two runs differ names the call
-//! that made them differ. As a [page](page), if the name ends in `.html`, events are gathered and drawn. The hash does not
+//! [`event`] is a line with the hash so far at its end, so that the first line where two runs differ names the call
+//! that made them differ. As a page, if the name ends in `.html`, events are gathered and drawn. The hash does not
 //! depend on whether anybody looks.
 
 pub mod event;

@@ -8,7 +8,7 @@
 //!
 //! A node reaches its disk through a mount ([`fs::DiskFs`]), one for each boot, that its power switch can cut.
 //! Every call is recorded in the trace with its bytes. With the power on a call can fail, once, and a disk can be full
-//! ([`health`]); synced bytes can change, a write can land elsewhere, all can be gone ([`damage`]). That a disk hangs or
+//! (`health`); synced bytes can change, a write can land elsewhere, all can be gone (`damage`). That a disk hangs or
 //! is slow is its lanes' to show (see [`crate::cluster::executor`]). [`platter`] is what a power cut would leave.
 
 pub mod fs;

@@ -1,6 +1,6 @@
 //! What a client can ask: one file for each operation.
 //!
-//! An operation says two things of itself. [`Operation::facts`]: what an answer claims about single keys, or, without an
+//! An operation says two things of itself. `Operation::facts`: what an answer claims about single keys, or, without an
 //! answer, what the operation may do to them; ledger and search know nothing else of it. And whether an answer is well
 //! formed at all: that needs no other call. A new operation is a file, a variant here, and an answer if it has one of
 //! its own.

@@ -1,7 +1,7 @@
 //! The swarm: what ordinary seeds play, and no two of them alike.
 //!
 //! Each seed draws which kinds of faults there are and how often, how long they last, how many clients there are and how
-//! the nodes are set up ([`plan`]). Faults come in storms, many at a time and over each other ([`storm`]), with rests
+//! the nodes are set up ([`plan`]). Faults come in storms, many at a time and over each other (`storm`), with rests
 //! between in which the cluster gets on; clients work throughout. The storms end once enough has happened for the seed to
 //! count. That was the *safety phase*.
 //!
