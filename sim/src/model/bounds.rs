@@ -20,7 +20,7 @@ pub struct Bounds {
     #[arg(long, default_value_t = 2)]
     pub proposals: u8,
     /// Commands that one leader takes.
-    #[arg(long, default_value_t = 255)]
+    #[arg(long, default_value_t = 1)]
     pub proposals_each: u8,
     /// Crashes of each node.
     #[arg(long, default_value_t = 1)]
@@ -35,7 +35,7 @@ pub struct Bounds {
     #[arg(long, default_value_t = 2)]
     pub messages: usize,
     /// Writes of a node that are under way at once: with so many it takes in nothing until one is on disk.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     pub writes: u8,
     /// Times that a leader makes itself heard while idle.
     #[arg(long, default_value_t = 0)]
