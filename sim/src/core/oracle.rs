@@ -51,6 +51,8 @@ impl Oracle {
     /// `node` took the proposals with these numbers.
     pub(super) fn proposed(&mut self, node: NodeId, numbers: &[u64], at: Proposed) {
         let pending = self.pending.entry(node).or_default();
+        // Where these stand now, proposals of an earlier leadership stood that were replaced since: they are lost.
+        while pending.pop_back_if(|&mut (index, _)| index >= at.first).is_some() {}
         for (index, &number) in (at.first.0..=at.last.0).map(Index).zip(numbers) {
             self.proposals.insert(number, (index, at.term));
             pending.push_back((index, at.term));
@@ -209,6 +211,16 @@ mod tests {
         assert_eq!(oracle.applied(NodeId(2), &entry(1, 1, 7)), Ok(0));
         assert_eq!(oracle.applied(NodeId(1), &entry(1, 1, 7)), Ok(1));
         assert_eq!(oracle.acknowledged_to(), Index(1));
+    }
+
+    #[test]
+    fn a_proposal_that_was_replaced_keeps_no_later_one_waiting() {
+        let mut oracle = oracle();
+        oracle.proposed(NodeId(1), &[9], Proposed { term: Term(3), first: Index(1), last: Index(1) });
+        assert_eq!(oracle.applied(NodeId(1), &entry(1, 3, 9)), Ok(1));
+        assert_eq!(oracle.acknowledged_to(), Index(1));
+        oracle.proposed(NodeId(1), &[10], Proposed { term: Term(3), first: Index(2), last: Index(2) });
+        assert_eq!(oracle.applied(NodeId(1), &entry(2, 3, 10)), Ok(1), "entry 2 of term 1 waits no more");
     }
 
     #[test]
