@@ -4,9 +4,11 @@
 //! reach ([`Simulator::quotas`]). Over many seeds each kind of fault must have fired ([`Simulator::faults`]): a fault
 //! that is never drawn proves nothing.
 //!
-//! Exit codes: 0 clean, 1 a violation (with one line that reproduces it), 2 usage, 3 too little happened.
+//! Exit codes: 0 clean, 1 a violation (with one line that reproduces it), 2 usage, 3 too little happened. They are the
+//! same where nobody reads what is printed.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -110,17 +112,34 @@ fn any_seed() -> u64 {
 
 /// Runs the seeds, prints what became of them, and returns the exit code.
 pub fn run(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
+    // Known before the first seed is run, not after the last; and it is no violation.
+    if let Some(path) = &seeds.trace
+        && let Err(error) = OpenOptions::new().create(true).append(true).open(path)
+    {
+        return usage(&format!("--trace {}: {error}", path.display()));
+    }
     match seeds.seed {
         Some(seed) => one(seeds, seed, simulator),
         None => many(seeds, simulator),
     }
 }
 
+fn usage(text: &str) -> io::Result<ExitCode> {
+    writeln!(io::stderr().lock(), "error: {text}")?;
+    Ok(ExitCode::from(2))
+}
+
+/// Prints text. If standard output is gone, the exit code is left to say it.
+fn say(text: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text).and_then(|()| out.flush());
+}
+
 fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let outcome = simulator.run(seed, seeds.calm, seeds.trace.as_deref());
     let mut total = Total::new(seeds.calm);
     total.add(simulator, &outcome);
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     writeln!(out, "{}", line(simulator, &outcome))?;
     if let Some(violation) = &outcome.violation {
         explain(&mut out, simulator, seeds, seed, violation)?;
@@ -130,6 +149,7 @@ fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCo
     }
     let code = total.code(&mut out, simulator)?;
     writeln!(out, "trace hash: {:016x}", outcome.hash)?;
+    say(&out);
     Ok(code)
 }
 
@@ -139,14 +159,12 @@ fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCo
 )]
 fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let from = seeds.from.unwrap_or_else(any_seed);
-    let end = from.saturating_add(seeds.seeds);
+    let Some(end) = from.checked_add(seeds.seeds) else {
+        return usage(&format!("--from {from}: there are no {} seeds from there on", seeds.seeds));
+    };
     let jobs =
         seeds.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
-    {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}: seeds {from}..{end}, {jobs} at a time", simulator.name())?;
-        out.flush()?;
-    }
+    say(format!("{}: seeds {from}..{end}, {jobs} at a time\n", simulator.name()).as_bytes());
     let start = Instant::now();
     let bar = progress_bar(end - from);
     let (next, stop) = (AtomicU64::new(from), AtomicU64::new(end));
@@ -154,17 +172,14 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(end - from) {
             scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= stop.load(Ordering::Relaxed) {
-                        break;
-                    }
+                let take = |next: u64| (next < stop.load(Ordering::Relaxed)).then(|| next + 1);
+                // The last seed may be the last number: the counter never goes beyond.
+                while let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
                     let outcome = simulator.run(seed, seeds.calm, None);
                     if seeds.verbose {
-                        #[allow(clippy::print_stdout, reason = "this is the command line")]
-                        bar.suspend(|| {
-                            println!("{}, trace hash: {:016x}", line(simulator, &outcome), outcome.hash)
-                        });
+                        let line =
+                            format!("{}, trace hash: {:016x}\n", line(simulator, &outcome), outcome.hash);
+                        bar.suspend(|| say(line.as_bytes()));
                     }
                     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     total.add(simulator, &outcome);
@@ -188,13 +203,15 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     if let Some(path) = &seeds.trace {
         simulator.run(failed.as_ref().map_or(end - 1, |outcome| outcome.seed), seeds.calm, Some(path));
     }
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     total.print(&mut out, start.elapsed())?;
     if let Some(outcome) = &failed {
         writeln!(out, "{}", line(simulator, outcome))?;
         explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
     }
-    total.code(&mut out, simulator)
+    let code = total.code(&mut out, simulator)?;
+    say(&out);
+    Ok(code)
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test runs the command line")]
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use quorate::raft::{Append, AppendReply, AppendResult, Envelope, Message, Round, SessionId};
@@ -64,6 +64,41 @@ fn a_seed_does_the_same_in_every_process() {
     assert_eq!(line, run());
     let outcome = play(11, &Options { steps: 4_000, ..Options::default() }, None);
     assert_eq!(line, format!("trace hash: {:016x}", outcome.hash), "looking at the hash changes it");
+}
+
+fn exit_code(arguments: &[&str]) -> Option<i32> {
+    let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim")).arg("core").args(arguments).output();
+    output.expect("it runs").status.code()
+}
+
+#[test]
+fn the_last_seeds_are_run_and_none_beyond_them() {
+    let last = ["--calm", "--jobs", "2", "--from", "18446744073709551612", "--seeds"];
+    assert_eq!(exit_code(&[&last[..], &["3"]].concat()), Some(0));
+    assert_eq!(exit_code(&[&last[..], &["4"]].concat()), Some(2));
+}
+
+/// A file that cannot be written is neither a violation nor a trace.
+#[test]
+fn a_trace_that_cannot_be_written_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("missing/trace.txt");
+    let path = path.to_str().expect("text");
+    for seeds in [["--seed", "1"], ["--seeds", "1"]] {
+        assert_eq!(exit_code(&[&seeds[..], &["--steps", "100", "--trace", path]].concat()), Some(2));
+    }
+}
+
+/// A reader that goes away, as `head` does, makes no violation.
+#[test]
+fn the_exit_code_does_not_depend_on_who_reads() {
+    let mut running = Command::new(env!("CARGO_BIN_EXE_quorate-sim"))
+        .args(["core", "--seeds", "3", "--from", "1", "--steps", "100", "--verbose"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(running.stdout.take());
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
 }
 
 /// Whether `id` has been made leader and its first messages are still under way.
