@@ -35,6 +35,14 @@ fn seeds_of_every_size_are_clean_and_do_enough() {
     }
 }
 
+/// The storms of this seed are full of messages and end before any fault of theirs moves the leader.
+#[test]
+fn a_leader_that_no_storm_moves_is_moved_all_the_same() {
+    let outcome = play(21_874, &Options::default(), None);
+    assert_eq!(outcome.violation, None);
+    assert!(counted(&outcome, "leader changes under load") >= 1, "{:?}", outcome.counters);
+}
+
 #[test]
 fn a_run_without_faults_has_none() {
     let outcome = play(1, &Options { calm: true, ..Options::default() }, None);

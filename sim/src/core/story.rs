@@ -108,6 +108,9 @@ impl<'a> Story<'a> {
                 break;
             }
             self.storm(steps / 8);
+            if is_long_enough {
+                self.depose();
+            }
             if is_long_enough || chance(&mut self.rng, self.swarm.calms) {
                 self.calm(is_long_enough);
             }
@@ -130,6 +133,16 @@ impl<'a> Story<'a> {
         self.deeds.clear();
         if self.world.violation().is_none() {
             let _ = self.world.converge();
+        }
+    }
+
+    /// Crashes the leader if there never was another one under load: a storm may run out of steps before its ambush, and
+    /// the seed would not count.
+    fn depose(&mut self) {
+        if let Some(leader) = self.world.leader()
+            && !self.world.counters.contains_key("leader changes under load")
+        {
+            self.strike(0, leader);
         }
     }
 
