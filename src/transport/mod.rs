@@ -24,8 +24,8 @@
 //!
 //! It deliberately does not retry, does not deduplicate and does not know what a message means, beyond the lane it
 //! belongs on. The parts, in reading order: `handshake` (who talks to whom), `codec` (core messages to protobuf and
-//! back), `frame` (several in one), `lane` (the queue to a peer), `peers` (connecting), `takeovers` (somebody else in our name), `grpc` (being connected
-//! to), `inbox`, [`net`] (the seam to the network).
+//! back), `frame` (several in one), `lane` (the queue to a peer), `peers` (connecting), `takeovers` (somebody else in our
+//! name), `grpc` (being connected to), `inbox`, [`net`] (the seam to the network).
 
 mod codec;
 mod counters;
