@@ -55,6 +55,23 @@ async fn stays_down(cluster: &Cluster, node: u64, others: &[u64]) -> Result<(), 
 }
 
 #[test]
+fn what_is_done_to_a_node_that_is_down_is_no_fault() {
+    let report = play(1, Kind::Crash, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.crash_now(node).await;
+            cluster.pause(node).await;
+            cluster.resume(node).await;
+            cluster.ask_to_stop(node).await;
+            cluster.leader_among(&others).await?;
+            cluster.restart(node).await;
+            cluster.converge().await
+        })
+    });
+    assert_eq!(report.faults.keys().copied().collect::<Vec<_>>(), [Kind::Crash.name()]);
+}
+
+#[test]
 fn a_node_whose_disk_fails_stops_and_comes_back() {
     play(1, Kind::DiskError, |cluster| {
         Box::pin(async move {

@@ -119,8 +119,11 @@ impl World {
         self.sim.bounce(host(id));
     }
 
-    /// Asks a node to stop in good order, as SIGTERM does.
+    /// Asks a node to stop in good order, as SIGTERM does. Nothing, and no fault, if it is down.
     pub fn stop(&mut self, id: u64) {
+        if !self.node(id).is_up {
+            return;
+        }
         self.ledger.fire(Kind::Stop, id, "");
         self.node(id).slot.stop.borrow().send_replace(true);
     }

@@ -4,8 +4,11 @@ use super::kind::Kind;
 use crate::cluster::world::World;
 
 impl World {
-    /// Freezes a node.
+    /// Freezes a node. Nothing, and no fault, if it is down.
     pub fn pause(&mut self, id: u64) {
+        if !self.node(id).is_up {
+            return;
+        }
         self.ledger.begin(Kind::Pause, id, "");
         self.trace.count("pauses", 1);
         self.node(id).slot.power.borrow().pause();
