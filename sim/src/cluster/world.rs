@@ -257,7 +257,7 @@ pub struct World {
     pub(crate) rng: fastrand::Rng,
     /// What scenarios ask for between two steps.
     requests: Rc<RefCell<Vec<Request>>>,
-    judge: SharedJudge,
+    pub(crate) judge: SharedJudge,
     /// What nodes did not find again after a restart.
     findings: SharedFindings,
     /// When the disks are looked at next.
@@ -282,6 +282,8 @@ pub(crate) struct Node {
     /// Where its power is to go, if it is to.
     pub(crate) falls_at: Option<CutPoint>,
     pub(crate) hang: Option<Hang>,
+    /// When it was last seen frozen, or waiting for a disk that hangs.
+    held_up_at: Duration,
 }
 
 /// What the world and the running boot of a node share.
@@ -325,6 +327,7 @@ impl World {
                 held: None,
                 falls_at: None,
                 hang: None,
+                held_up_at: Duration::ZERO,
             };
             let start = Start {
                 id,
@@ -418,7 +421,8 @@ impl World {
             self.audit_at += AUDIT_INTERVAL;
             self.audit();
         }
-        self.nodes.iter().try_for_each(|(id, node)| node.stops_in_time(*id, self.sim.elapsed()))?;
+        let now = self.sim.elapsed();
+        self.nodes.iter_mut().try_for_each(|(id, node)| node.stops_in_time(*id, now))?;
         if let Some(violation) = self.findings.violation() {
             return Err(violation);
         }
@@ -502,15 +506,22 @@ impl World {
 
 impl Node {
     /// A node whose disk failed to change something has to stop (H15): it may not go on as if nothing had happened.
-    fn stops_in_time(&self, id: u64, now: Duration) -> Result<(), Violation> {
-        let is_held_up = self.hang.is_some() || self.slot.power.borrow().is_paused();
-        match self.disk.broken_at().filter(|_| self.is_up && !is_held_up) {
-            Some(broken) if now > broken + STOP_MAX => {
+    fn stops_in_time(&mut self, id: u64, now: Duration) -> Result<(), Violation> {
+        if self.hang.is_some() || self.slot.power.borrow().is_paused() {
+            self.held_up_at = now;
+        }
+        match self.disk.broken_at().filter(|_| self.is_up) {
+            Some(broken) if goes_on(broken, self.held_up_at, now) => {
                 Err(format!("{} went on after its disk had failed at {broken:?}", host(id)))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a node whose disk failed at `broken` should have stopped by `now`. While it was held up it could not.
+fn goes_on(broken: Duration, held_up: Duration, now: Duration) -> bool {
+    now > broken.max(held_up) + STOP_MAX
 }
 
 /// turmoil, without a host.
@@ -612,5 +623,23 @@ impl Start {
             slot.exit.replace(Some(result));
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_its_time_to_stop_after_it_was_held_up() {
+        let goes_on = |broken, held_up, now| {
+            let [broken, held_up, now] = [broken, held_up, now].map(Duration::from_secs);
+            super::goes_on(broken, held_up, now)
+        };
+        assert!(!goes_on(5, 0, 15));
+        assert!(goes_on(5, 0, 16));
+        assert!(goes_on(5, 3, 16), "it was frozen before, and is not any more");
+        assert!(!goes_on(5, 17, 17), "it wakes up just now");
+        assert!(goes_on(5, 17, 28));
     }
 }
