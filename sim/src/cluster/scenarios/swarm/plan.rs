@@ -50,7 +50,8 @@ impl Plan {
         let damage = DAMAGES[rng.usize(..DAMAGES.len())].filter(|_| nodes > 2);
         Plan {
             kinds,
-            storms: rng.usize(2..=3),
+            // A few go on for minutes: some things take a long log, or many restarts.
+            storms: [2, 2, 3, 3, 8][rng.usize(..5)],
             clients: rng.usize(2..=5),
             faults_max: [3, 5, 9][rng.usize(..3)],
             gap_max: Duration::from_millis([200, 800, 2_000][rng.usize(..3)]),
