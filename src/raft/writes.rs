@@ -121,3 +121,37 @@ impl Hash for Writes {
         self.essence().for_each(|write| write.hash(state));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use super::*;
+
+    fn hash(writes: &Writes) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        writes.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn writes_are_equal_but_for_their_names() {
+        let ballot = |term| Ballot { term: Term(term), vote: None };
+        let (mut one, mut other) = (Writes::new(ballot(1)), Writes::new(ballot(1)));
+        let first = one.hand_out(Index(1), ballot(1));
+        assert_ne!(one, other, "a write is under way");
+        one.complete(first);
+        assert_eq!((&one, hash(&one)), (&other, hash(&other)), "it is over");
+        for writes in [&mut one, &mut other] {
+            writes.hand_out(Index(2), ballot(1));
+            writes.hand_out(Index(3), ballot(2));
+        }
+        assert_eq!((&one, hash(&one)), (&other, hash(&other)), "the same is under way");
+        let mut truncated = one.clone();
+        truncated.truncate(Index(3));
+        assert_ne!(truncated, one, "the second attests less");
+        let mut voted = one.clone();
+        voted.hand_out(Index(3), Ballot { term: Term(2), vote: Some(NodeId(1)) });
+        assert_ne!(voted, one);
+    }
+}
