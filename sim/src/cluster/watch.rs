@@ -75,6 +75,11 @@ impl Judge {
         state.told.remove(&NodeId(node));
     }
 
+    /// A node's disk is replaced by an empty one: what it promised it cannot know.
+    pub fn wiped(&self, node: u64) {
+        self.lock().invariants.wiped(NodeId(node));
+    }
+
     /// The run is over: tells the trace what was held back, and what never arrived.
     pub fn end(&self) {
         let mut state = self.lock();
@@ -191,12 +196,18 @@ impl Probe for Watch {
     }
 
     fn sending(&self, _raft: &Raft, envelope: &Envelope) {
-        let trace = &self.judge.trace;
-        if self.power.is_cut() || !trace.is_shown() {
+        if self.power.is_cut() {
             return;
         }
-        let number = self.judge.lock().flights.sent(entropy::now(), envelope);
-        trace.event(self.node.0, || message::sent(number, envelope));
+        let trace = &self.judge.trace;
+        let mut state = self.judge.lock();
+        if trace.is_shown() {
+            let number = state.flights.sent(entropy::now(), envelope);
+            trace.event(self.node.0, || message::sent(number, envelope));
+        }
+        // The disk is not read for every message: what this one promises is remembered, and held against what follows.
+        let result = state.invariants.sent(envelope, None);
+        self.judge.note(&mut state, self.node.0, result);
     }
 
     fn ready(&self, raft: &Raft, ready: &Ready) {
@@ -228,5 +239,39 @@ impl Probe for Watch {
             let result = Err(format!("state hash: nodes {first} and {node} differ after index {index}"));
             self.judge.note(&mut state, node.0, result);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::raft::Message;
+    use quorate::types::Term;
+
+    use super::*;
+    use crate::cluster::power::Power;
+    use crate::core::World;
+    use crate::trace::Trace;
+
+    /// What a node, once started again, may not take back is what it said, whoever looks at the run.
+    #[test]
+    fn what_leaves_is_judged() {
+        let world = World::new(1, 3);
+        let raft = world.node(NodeId(1)).raft().expect("it is up");
+        let vote = |to| {
+            let message = Message::VoteReply { granted: true };
+            Envelope { from: NodeId(1), to: NodeId(to), term: Term(3), message }
+        };
+        let found = |votes: &[u64], power: &SharedPower| {
+            let judge = Judge::new(Trace::new(entropy::now, None).expect("no sink to fail"));
+            let watch = Watch::over(1, power.clone(), judge.clone());
+            votes.iter().for_each(|to| watch.sending(raft, &vote(*to)));
+            judge.violation()
+        };
+        assert_eq!(found(&[2, 2], &Power::on()), None);
+        let violation = found(&[2, 3], &Power::on()).expect("two votes in a term");
+        assert!(violation.starts_with("monotone: "), "{violation}");
+        let cut = Power::on();
+        cut.cut();
+        assert_eq!(found(&[2, 3], &cut), None, "it reaches nobody");
     }
 }

@@ -77,8 +77,11 @@ pub trait Invariant: Send {
         Ok(())
     }
 
-    /// What a disk held from this position on was replaced.
+    /// What a disk held from this position on was replaced; told by the core simulator.
     fn replaced(&mut self, _node: NodeId, _from: Index) {}
+
+    /// A node's disk was replaced by an empty one.
+    fn wiped(&mut self, _node: NodeId) {}
 }
 
 /// All invariants, at the start of a run.
@@ -134,6 +137,11 @@ impl Invariants {
     /// See [`Invariant::replaced`].
     pub fn replaced(&mut self, node: NodeId, from: Index) {
         self.0.iter_mut().for_each(|invariant| invariant.replaced(node, from));
+    }
+
+    /// See [`Invariant::wiped`].
+    pub fn wiped(&mut self, node: NodeId) {
+        self.0.iter_mut().for_each(|invariant| invariant.wiped(node));
     }
 
     fn ask(

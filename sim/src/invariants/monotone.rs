@@ -93,6 +93,10 @@ impl Invariant for Monotone {
         self.running.remove(&node);
     }
 
+    fn wiped(&mut self, node: NodeId) {
+        self.promised.remove(&node);
+    }
+
     fn sent(&mut self, envelope: &Envelope, _disks: Option<&dyn Disks>) -> Result<(), Violation> {
         promised_by(envelope).map_or(Ok(()), |ballot| self.promise(envelope.from, ballot))
     }
@@ -137,6 +141,15 @@ mod tests {
         restarted(marks(3, Some(2), 0, 0)).expect("indices may fall");
         assert!(restarted(marks(3, None, 7, 5)).is_err(), "the vote is forgotten");
         assert!(restarted(marks(2, None, 7, 5)).is_err(), "the term is forgotten");
+    }
+
+    #[test]
+    fn a_node_with_an_empty_disk_owes_nothing() {
+        let mut invariant = Monotone::default();
+        invariant.promise(NODE, (Term(3), Some(NodeId(2)))).expect("its vote");
+        invariant.wiped(NODE);
+        invariant.booted(NODE);
+        invariant.moved(NODE, marks(0, None, 0, 0)).expect("it is another");
     }
 
     #[test]

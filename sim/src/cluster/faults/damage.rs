@@ -71,6 +71,7 @@ impl World {
         node.damage = Some(Damage::Wiped);
         node.held = Some(held);
         node.slot.recall.replace(None);
+        self.judge.wiped(id);
         self.ledger.fire(Kind::Wiped, id, "");
         true
     }
