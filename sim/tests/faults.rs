@@ -1,15 +1,24 @@
 //! Each fault in small: it happens, it has the effect that it should have, and the cluster gets over it.
 
+use std::path::Path;
 use std::time::Duration;
 
+use quorate::node::identity::{Expected, Identity};
+use quorate::types::NodeId;
 use quorate_sim::Violation;
 use quorate_sim::cluster::assembly;
+use quorate_sim::cluster::disk::fs::DiskFs;
+use quorate_sim::cluster::disk::{Disk, Loss};
+use quorate_sim::cluster::entropy;
 use quorate_sim::cluster::executor::{Hang, Lanes};
 use quorate_sim::cluster::faults::crash::CutPoint;
 use quorate_sim::cluster::faults::kind::Kind;
+use quorate_sim::cluster::faults::ledger::Ledger;
 use quorate_sim::cluster::handle::Cluster;
+use quorate_sim::cluster::power::Power;
 use quorate_sim::cluster::scenarios::Playing;
-use quorate_sim::cluster::world::{self, Options, Report};
+use quorate_sim::cluster::world::{self, DATA_DIR, Options, Report};
+use quorate_sim::trace::Trace;
 
 /// How long a node may take to stop after its disk failed, or to be refused.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -222,4 +231,33 @@ fn late_slow_and_skewed_it_goes_on() {
     for kind in [Kind::SlowLink, Kind::SlowDisk, Kind::ClockRate, Kind::WallStep, Kind::Reset] {
         assert!(report.faults.contains_key(kind.name()), "{}", kind.name());
     }
+}
+
+/// The process dies at any call of the first start, the next one reads what it left, and then the power goes: the
+/// directory is still who it was when it was last asked.
+#[test]
+fn an_identity_that_was_read_survives_the_power() {
+    let dir = Path::new(DATA_DIR);
+    let expected = Expected { node: NodeId(1), token: "t", members: vec![NodeId(1)] };
+    let mut taken_over = 0;
+    for calls in 1..20 {
+        let trace = Trace::new(entropy::now, None).expect("no sink to fail");
+        let disk = Disk::new(1, dir, trace.clone(), Ledger::new(trace));
+        let mut rng = fastrand::Rng::with_seed(calls);
+        let open = |power, random| {
+            Identity::open(DiskFs::mount(disk.clone(), power).shared(), dir, &expected, random)
+        };
+        let power = Power::on();
+        power.cut_after(calls);
+        drop(open(power, 100));
+        disk.crash(Loss::Nothing, &mut rng);
+        let (power, random) = (Power::on(), 200);
+        let read = open(power.clone(), random).expect("a start after a kill");
+        power.cut();
+        disk.crash(Loss::Whole, &mut rng);
+        let found = open(Power::on(), 300).expect("a start after a power cut");
+        assert_eq!(found.incarnation(), read.incarnation(), "killed at call {calls}");
+        taken_over += u64::from(read.incarnation().0 != random);
+    }
+    assert!(taken_over > 0, "no kill left an identity");
 }

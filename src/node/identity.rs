@@ -106,6 +106,9 @@ impl Identity {
         let names = fs.list(dir).map_err(io)?;
         let content = if names.iter().any(|name| name == FILE) {
             let bytes = fs::read_all(&*fs, &path).map_err(io)?;
+            // A process that died between rename and directory fsync left a name that a power cut may still take back
+            // (H14): what was read is acted upon from now on.
+            fs.sync_dir(dir).map_err(io)?;
             let content = Content::decode(&bytes)
                 .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
             content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;

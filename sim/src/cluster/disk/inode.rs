@@ -1,9 +1,9 @@
 //! One file's bytes: as written, as durable, and the writes between the two.
 //!
 //! A crash gives each sector its own place in the sequence of writes: the sector holds what it held after the first
-//! `k` of them. [`Loss::Whole`] is k = 0 everywhere, [`Loss::Nothing`] is all, [`Loss::Tail`] one k with the write at k
-//! decided sector by sector, [`Loss::Sectors`] a k for each sector. The length has a k too; what a sector keeps
-//! beyond the length is gone, and what the length covers without a sector is zero.
+//! `k` of them. [`Loss::Whole`] is k = 0 everywhere, [`Loss::Tail`] one k with the write at k decided sector by sector,
+//! [`Loss::Sectors`] a k for each sector. The length has a k too; what a sector keeps beyond the length is gone, and what
+//! the length covers without a sector is zero. [`Loss::Nothing`] changes nothing: what is not synced stays so.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,11 @@ impl Inode {
     /// Writes that are not synced.
     pub fn pending_len(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Whether the platter has what is read. After a sync that failed it has not, and nothing waits to be synced either.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.bytes == self.durable
     }
 
     /// Writes at `offset`, growing the file if need be.
@@ -111,8 +116,11 @@ impl Inode {
         self.durable.resize(self.bytes.len(), 0);
     }
 
-    /// Only what the platter holds is left (see the module doc).
+    /// Only what the platter holds is left, unless the machine lived on (see the module doc).
     pub fn crash(&mut self, loss: Loss, rng: &mut fastrand::Rng) {
+        if loss == Loss::Nothing {
+            return;
+        }
         let pending = std::mem::take(&mut self.pending);
         if !pending.is_empty() {
             let kept = Kept::draw(&pending, loss, rng);
@@ -134,7 +142,7 @@ impl Kept {
         let tail = rng.usize(..=all);
         let draw = |rng: &mut fastrand::Rng| match loss {
             Loss::Whole => 0,
-            Loss::Nothing => all,
+            Loss::Nothing => unreachable!("there is nothing to draw"),
             // The write after the first `tail` is torn: a sector has seen it or not.
             Loss::Tail => (tail + usize::from(rng.bool())).min(all),
             // Mostly all or nothing, so that neither drowns in the middle where writes are many.
@@ -254,6 +262,21 @@ mod tests {
         assert_eq!(outcomes(Loss::Nothing), [vec![1, 2, 3, 3]].into());
     }
 
+    /// The next process reads what the last one wrote, and can lose it all the same.
+    #[test]
+    fn what_a_dead_process_wrote_is_durable_once_it_is_synced() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        for is_synced in [false, true] {
+            let mut inode = written();
+            inode.crash(Loss::Nothing, &mut rng);
+            if is_synced {
+                inode.sync();
+            }
+            inode.crash(Loss::Whole, &mut rng);
+            assert_eq!(sectors(&inode), if is_synced { [1, 2, 3, 3] } else { [1; 4] });
+        }
+    }
+
     #[test]
     fn a_lost_tail_is_a_prefix_of_the_writes_with_the_last_one_torn() {
         let expected = [
@@ -316,7 +339,10 @@ mod tests {
         inode.write(0, &[4; SECTOR]);
         inode.sync();
         assert_eq!(sectors(&inode), vec![4, 2, 3, 3], "it is read as long as the machine lives");
-        inode.crash(Loss::Nothing, &mut fastrand::Rng::with_seed(1));
+        let mut rng = fastrand::Rng::with_seed(1);
+        inode.crash(Loss::Nothing, &mut rng);
+        assert_eq!(sectors(&inode), vec![4, 2, 3, 3], "whichever process reads it");
+        inode.crash(Loss::Whole, &mut rng);
         assert_eq!(sectors(&inode), vec![4, 1, 1, 1]);
     }
 

@@ -2,9 +2,10 @@
 //!
 //! The contract is POSIX's at its weakest. Written bytes and a changed length are durable once the file is synced;
 //! created, renamed and removed names, and new directories, once their directory is. A [`Disk::crash`] decides by the
-//! run's seed what of the rest survives, in one of four ways ([`Loss`]): nothing, all, a prefix in time with the last
-//! write torn, or any subset of 512-byte sectors and any subset of the changes of names. A sector is never torn in
-//! itself: it holds what it held after some number of the writes to it.
+//! run's seed what of the rest survives, in one of four ways ([`Loss`]): nothing, a prefix in time with the last write
+//! torn, any subset of 512-byte sectors and any subset of the changes of names, or all, where only the process died: then
+//! the next one reads what is no more durable than before, and a later power cut may still take it. A sector is never
+//! torn in itself: it holds what it held after some number of the writes to it.
 //!
 //! A node reaches its disk through a mount ([`fs::DiskFs`]), one for each boot, that its power switch can cut.
 //! Every call is recorded in the trace with its bytes. With the power on a call can fail, once, and a disk can be full
@@ -37,7 +38,7 @@ pub const SECTOR_BYTES: u64 = 512;
 pub enum Loss {
     /// All of it.
     Whole,
-    /// Nothing: the machine lived on and only the process died.
+    /// Nothing: the machine lived on and only the process died. What was not synced still is not.
     Nothing,
     /// All after some instant; of the write at that instant some sectors are there.
     Tail,
@@ -117,6 +118,10 @@ impl Disk {
     pub fn crash(&self, loss: Loss, rng: &mut fastrand::Rng) -> usize {
         let mut state = self.lock();
         state.release();
+        if loss == Loss::Nothing {
+            self.record_all(&state, loss);
+            return state.inodes.values().map(Inode::pending_len).sum();
+        }
         let pending = std::mem::take(&mut state.pending);
         for change in survivors(pending, loss, rng) {
             change.kind.apply(&mut state.durable);
@@ -136,6 +141,13 @@ impl Disk {
         writes
     }
 
+    /// The bytes of a file as a running node reads them, durable or not.
+    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let id = state.file(path).ok()?;
+        Some(state.inodes[&id].bytes().to_vec())
+    }
+
     /// The node's process ended and the machine did not: its locks are free.
     pub fn process_ended(&self) {
         self.lock().release();
@@ -152,7 +164,7 @@ impl Disk {
         !renamed
             && segments.all(|(_, entry)| {
                 let inode = entry.inode().and_then(|id| state.inodes.get(&id));
-                inode.is_none_or(|inode| inode.pending_len() == 0)
+                inode.is_none_or(Inode::is_settled)
             })
     }
 
@@ -274,7 +286,7 @@ impl ChangeKind {
 fn survivors(pending: Vec<Change>, loss: Loss, rng: &mut fastrand::Rng) -> Vec<Change> {
     match loss {
         Loss::Whole => Vec::new(),
-        Loss::Nothing => pending,
+        Loss::Nothing => unreachable!("no change is lost"),
         Loss::Tail => {
             let kept = rng.usize(..=pending.len());
             pending.into_iter().take(kept).collect()

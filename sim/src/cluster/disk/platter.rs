@@ -26,12 +26,6 @@ impl Platter {
     pub fn of(disk: &SharedDisk) -> Platter {
         Platter(disk.clone())
     }
-
-    /// The bytes of a file, if its name is durable.
-    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let state = self.0.lock();
-        durable(&state, path).ok().map(<[u8]>::to_vec)
-    }
 }
 
 fn durable<'s>(state: &'s State, path: &Path) -> io::Result<&'s [u8]> {

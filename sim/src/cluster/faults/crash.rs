@@ -31,10 +31,13 @@ impl World {
         }
     }
 
-    /// Crashes several nodes at the same instant.
+    /// Crashes several nodes at the same instant. No fault of its own if fewer than two of them are up.
     pub fn black_out(&mut self, nodes: &[u64]) {
-        self.ledger.fire(Kind::Blackout, 0, &format!("nodes {nodes:?}"));
-        nodes.iter().for_each(|node| self.crash(*node));
+        let up: Vec<u64> = nodes.iter().copied().filter(|id| self.nodes[id].is_up).collect();
+        if up.len() > 1 {
+            self.ledger.fire(Kind::Blackout, 0, &format!("nodes {up:?}"));
+        }
+        up.iter().for_each(|node| self.crash(*node));
     }
 
     /// Cuts a node's power in the middle of its work.
@@ -76,7 +79,7 @@ impl World {
         let point = self.node(id).falls_at.take();
         let is_misdirected = matches!(point, Some(CutPoint::MisdirectedWrite(_))) && self.misdirect(id);
         let lost = self.lose(id, loss, is_misdirected);
-        if point.is_some() && lost > 0 {
+        if point.is_some() && lost > 0 && loss != Loss::Nothing {
             self.ledger.fire(Kind::TornWrite, id, &format!("{lost} un-synced writes, loss {loss:?}"));
         } else {
             self.ledger.fire(Kind::Crash, id, &format!("{lost} un-synced writes, loss {loss:?}"));

@@ -76,13 +76,14 @@ impl World {
         true
     }
 
-    /// Whether every other node's disk holds who this one is.
+    /// Whether every other node has it on record who this one is. A record that can be read counts: that it is durable
+    /// before anybody acts on it is the product's to see to (H14).
     fn is_known_to_all(&self, id: u64) -> bool {
         let line = format!("\npeer {id} ");
         let path = Path::new(DATA_DIR).join("identity");
         let others = self.nodes.iter().filter(|(other, node)| **other != id && node.damage.is_none());
         others.into_iter().all(|(_, node)| {
-            let identity = Platter::of(&node.disk).read(&path).unwrap_or_default();
+            let identity = node.disk.read(&path).unwrap_or_default();
             String::from_utf8_lossy(&identity).contains(&line)
         })
     }
