@@ -16,6 +16,8 @@ use std::time::Duration;
 use quorate::node::executor::{Executor, Job, RunJobs, SharedExecutor};
 use tokio::sync::mpsc;
 
+use crate::cluster::faults::kind::Kind;
+use crate::cluster::faults::ledger::SharedLedger;
 use crate::cluster::power::SharedPower;
 use crate::trace::SharedTrace;
 
@@ -30,9 +32,12 @@ pub struct Delays {
     pub slow_one_in: u32,
 }
 
-/// How a node's disk keeps up. It outlives the node's boots.
-#[derive(Debug, Default)]
+/// How a node's disk keeps up. It outlives the node's boots. A fault of it is entered in the ledger when the first job
+/// meets it.
+#[derive(Debug)]
 pub struct Pace {
+    node: u64,
+    ledger: SharedLedger,
     state: Mutex<PaceState>,
 }
 
@@ -42,10 +47,14 @@ pub type SharedPace = Arc<Pace>;
 #[derive(Debug, Default)]
 struct PaceState {
     hang: Option<Hang>,
+    /// Whether a job has met the hang.
+    is_hang_met: bool,
     /// Who waits for the end of the hang.
     waiting: Vec<Waker>,
     /// How much longer than usual everything takes; 0: as usual.
     slowness: u32,
+    /// Whether a job has met the slowness.
+    is_slowness_met: bool,
     /// How late the next job of the log comes back.
     late: Option<Duration>,
 }
@@ -94,24 +103,36 @@ impl Hang {
 }
 
 impl Pace {
+    /// The pace of `node`'s disk, as it should be.
+    pub fn new(node: u64, ledger: SharedLedger) -> SharedPace {
+        Arc::new(Pace { node, ledger, state: Mutex::default() })
+    }
+
     /// The disk does not come back from now on.
     pub fn hang(&self, hang: Hang) {
+        self.unhang();
         self.lock().hang = Some(hang);
     }
 
     /// It comes back.
     pub fn unhang(&self) {
-        let waiting = {
+        let (waiting, hang) = {
             let mut state = self.lock();
-            state.hang = None;
-            std::mem::take(&mut state.waiting)
+            state.is_hang_met = false;
+            (std::mem::take(&mut state.waiting), state.hang.take())
         };
+        if let Some(hang) = hang {
+            self.ledger.end(Kind::DiskHang, self.node, &format!("{hang:?}"));
+        }
         waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Everything takes `slowness` times as long from now on; 0: as usual.
     pub fn slow_down(&self, slowness: u32) {
-        self.lock().slowness = slowness;
+        let mut state = self.lock();
+        (state.slowness, state.is_slowness_met) = (slowness, false);
+        drop(state);
+        self.ledger.end(Kind::SlowDisk, self.node, "");
     }
 
     /// The next job of the log comes back this late.
@@ -119,22 +140,35 @@ impl Pace {
         self.lock().late = Some(late);
     }
 
+    /// How many times as long a job takes that is met now.
     fn slowness(&self) -> u32 {
-        self.lock().slowness.max(1)
+        let mut state = self.lock();
+        let slowness = state.slowness.max(1);
+        if slowness > 1 && !std::mem::replace(&mut state.is_slowness_met, true) {
+            self.ledger.begin(Kind::SlowDisk, self.node, "");
+        }
+        slowness
     }
 
+    /// How late a job of this lane comes back that is at its end now.
     fn take_late(&self, lane: &str) -> Option<Duration> {
-        if lane == LOG_LANE { self.lock().late.take() } else { None }
+        let late = if lane == LOG_LANE { self.lock().late.take() } else { None }?;
+        self.ledger.fire(Kind::LateSync, self.node, &format!("{late:?}"));
+        Some(late)
     }
 
+    /// Waits while a job of this lane hangs.
     async fn passes(&self, lane: &str, at_the_end: bool) {
         std::future::poll_fn(|context| {
             let mut state = self.lock();
-            if state.hang.is_some_and(|hang| hang.holds(lane, at_the_end)) {
-                state.waiting.push(context.waker().clone());
-                return Poll::Pending;
+            let Some(hang) = state.hang.filter(|hang| hang.holds(lane, at_the_end)) else {
+                return Poll::Ready(());
+            };
+            if !std::mem::replace(&mut state.is_hang_met, true) {
+                self.ledger.begin(Kind::DiskHang, self.node, &format!("{hang:?}"));
             }
-            Poll::Ready(())
+            state.waiting.push(context.waker().clone());
+            Poll::Pending
         })
         .await;
     }
@@ -254,6 +288,7 @@ mod tests {
     use quorate::node::executor::Lane;
 
     use super::*;
+    use crate::cluster::faults::ledger::Ledger;
     use crate::cluster::power::Power;
     use crate::trace::Trace;
 
@@ -278,7 +313,7 @@ mod tests {
             (Power::on(), Trace::new(crate::cluster::entropy::now, None).expect("no sink to fail"));
         let (ran, known) = (Arc::new(Mutex::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
         let (job_ran, waiter_knew, node_power) = (ran.clone(), known.clone(), power.clone());
-        let pace = SharedPace::default();
+        let pace = Pace::new(1, Ledger::new(trace.clone()));
         let node_pace = pace.clone();
         sim.client("node1", async move {
             let executor = SimExecutor::shared("node1", seed, DELAYS, node_pace, node_power, trace);

@@ -98,18 +98,23 @@ struct EndState {
 }
 
 impl Wires {
-    /// Resets every connection between two hosts.
-    pub fn reset_between(&self, a: &str, b: &str) {
-        reset(self.ends_between(a, b));
+    /// Resets every connection between two hosts. False if there is none.
+    pub fn reset_between(&self, a: &str, b: &str) -> bool {
+        let ends = self.ends_between(a, b);
+        let is_any = !ends.is_empty();
+        reset(ends);
+        is_any
     }
 
     /// Resets one end of one connection between two hosts; the other end hears of it as TCP lets it hear. Which one,
     /// `drawn` decides.
-    pub fn reset_one_between(&self, a: &str, b: &str, drawn: usize) {
+    pub fn reset_one_between(&self, a: &str, b: &str, drawn: usize) -> bool {
         let ends = self.ends_between(a, b);
-        if !ends.is_empty() {
-            reset(vec![ends[drawn % ends.len()].clone()]);
+        if ends.is_empty() {
+            return false;
         }
+        reset(vec![ends[drawn % ends.len()].clone()]);
+        true
     }
 
     fn ends_between(&self, a: &str, b: &str) -> Vec<Arc<End>> {

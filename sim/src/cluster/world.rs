@@ -33,7 +33,7 @@ use crate::cluster::disk::{Disk, SharedDisk};
 use crate::cluster::entropy;
 use crate::cluster::events::Events;
 use crate::cluster::exceptions::{self, Fate, Plight};
-use crate::cluster::executor::{Delays, Hang, SharedPace, SimExecutor};
+use crate::cluster::executor::{Delays, Hang, Pace, SharedPace, SimExecutor};
 use crate::cluster::faults::crash::CutPoint;
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::faults::ledger::{Ledger, SharedLedger};
@@ -317,7 +317,7 @@ impl World {
             };
             let node = Node {
                 disk: Disk::new(id, Path::new(DATA_DIR), trace.clone(), ledger.clone()),
-                pace: SharedPace::default(),
+                pace: Pace::new(id, ledger.clone()),
                 oscillator: Oscillator::new(seed, id, 200),
                 slot: Rc::new(Slot::new()),
                 is_up: true,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::kind::Kind;
 use crate::cluster::executor::Hang;
 use crate::cluster::world::World;
 
@@ -17,9 +16,8 @@ impl World {
         self.node(id).disk.fill_up(bytes);
     }
 
-    /// A node's disk does not come back from any call of these lanes.
+    /// A node's disk does not come back from any call of these lanes. It counts as a fault when it is called.
     pub fn hang_disk(&mut self, id: u64, hang: Hang) {
-        self.ledger.begin(Kind::DiskHang, id, &format!("{hang:?}"));
         let node = self.node(id);
         node.hang = Some(hang);
         node.pace.hang(hang);
@@ -28,25 +26,18 @@ impl World {
     /// A hung disk comes back.
     pub fn unhang_disk(&mut self, id: u64) {
         let node = self.node(id);
+        node.hang = None;
         node.pace.unhang();
-        if let Some(hang) = node.hang.take() {
-            self.ledger.end(Kind::DiskHang, id, &format!("{hang:?}"));
-        }
     }
 
-    /// The next write to a node's log comes back this late.
+    /// The next write to a node's log comes back this late. It counts as a fault when it does.
     pub fn delay_sync(&mut self, id: u64, late: Duration) {
-        self.ledger.fire(Kind::LateSync, id, &format!("{late:?}"));
         self.node(id).pace.be_late(late);
     }
 
-    /// Everything that a node's disk does takes so many times as long; 0: as usual.
+    /// Everything that a node's disk does takes so many times as long; 0: as usual. It counts as a fault when it is
+    /// asked for something.
     pub fn slow_disk(&mut self, id: u64, slowness: u32) {
-        if slowness > 0 {
-            self.ledger.begin(Kind::SlowDisk, id, "");
-        } else {
-            self.ledger.end(Kind::SlowDisk, id, "");
-        }
         self.node(id).pace.slow_down(slowness);
     }
 

@@ -31,16 +31,18 @@ impl World {
         slow.into_iter().for_each(|(a, b)| self.slow_link(a, b, Duration::ZERO));
     }
 
-    /// Resets every connection between two nodes; node 0 is the clients.
+    /// Resets every connection between two nodes; node 0 is the clients. No fault if there is none.
     pub fn reset(&mut self, a: u64, b: u64) {
-        self.ledger.fire(Kind::Reset, a, &format!("with {}", host_or_clients(b)));
-        self.wires.reset_between(&host_or_clients(a), &host_or_clients(b));
+        if self.wires.reset_between(&host_or_clients(a), &host_or_clients(b)) {
+            self.ledger.fire(Kind::Reset, a, &format!("with {}", host_or_clients(b)));
+        }
     }
 
-    /// Resets one of the connections between two nodes, drawn; node 0 is the clients.
+    /// Resets one of the connections between two nodes, drawn; node 0 is the clients. No fault if there is none.
     pub fn reset_one(&mut self, a: u64, b: u64) {
-        self.ledger.fire(Kind::Reset, a, &format!("one with {}", host_or_clients(b)));
         let drawn = self.rng.usize(..1 << 20);
-        self.wires.reset_one_between(&host_or_clients(a), &host_or_clients(b), drawn);
+        if self.wires.reset_one_between(&host_or_clients(a), &host_or_clients(b), drawn) {
+            self.ledger.fire(Kind::Reset, a, &format!("one with {}", host_or_clients(b)));
+        }
     }
 }
