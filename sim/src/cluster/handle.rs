@@ -176,9 +176,10 @@ impl Cluster {
             .await
     }
 
-    /// Waits for a leader, whoever it is, that a majority of all nodes, all of them in `nodes`, follows.
+    /// Waits for a leader, whoever it is, that a majority of all nodes, all of them in `nodes`, follows. (A node that
+    /// knows of none says 0.)
     pub async fn leader_of(&self, nodes: &[u64]) -> Result<u64, Violation> {
-        self.leader_known_to(nodes, &format!("a leader that {nodes:?} follow"), |_| true).await
+        self.leader_known_to(nodes, &format!("a leader that {nodes:?} follow"), |leader| leader > 0).await
     }
 
     async fn leader_known_to(

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use quorate::node::probe::Probe;
 use quorate::raft::{Envelope, Raft, Ready, RoleChange, RoleName};
-use quorate::types::{Index, NodeId};
+use quorate::types::{Index, NodeId, Term};
 
 use crate::Violation;
 use crate::cluster::entropy;
@@ -41,6 +41,8 @@ struct State {
     /// The hash of the state after each index, and who was the first to have it.
     hashes: BTreeMap<Index, (u128, NodeId)>,
     violation: Option<Violation>,
+    /// The leader of the highest term that has one.
+    leader: Option<(Term, NodeId)>,
     flights: Flights,
     /// What was last told of each node, and when.
     told: BTreeMap<NodeId, Told>,
@@ -61,6 +63,7 @@ impl Judge {
             invariants: Invariants::all(),
             hashes: BTreeMap::new(),
             violation: None,
+            leader: None,
             flights: Flights::default(),
             told: BTreeMap::new(),
         };
@@ -117,6 +120,17 @@ impl Judge {
             self.trace.event(node, || What::Violation { text: violation.clone() });
             state.violation = Some(violation);
         }
+    }
+
+    /// Counts a leader: one of a later term, and another than before, is a change of leaders.
+    fn elected(&self, state: &mut State, term: Term, node: NodeId) {
+        self.trace.count("leaders elected", 1);
+        match state.leader {
+            Some((known, _)) if term <= known => return,
+            Some((_, before)) if before != node => self.trace.count("leaders changed", 1),
+            _ => {}
+        }
+        state.leader = Some((term, node));
     }
 
     /// Tells the trace how a node's core stands after `ready`.
@@ -214,13 +228,13 @@ impl Probe for Watch {
         if self.power.is_cut() {
             return;
         }
+        let mut state = self.judge.lock();
         for change in &ready.changes {
             self.judge.trace.count("role changes", 1);
             if change.role == RoleName::Leader {
-                self.judge.trace.count("leaders elected", 1);
+                self.judge.elected(&mut state, change.term, self.node);
             }
         }
-        let mut state = self.judge.lock();
         if self.judge.trace.is_shown() {
             self.judge.tell(&mut state, self.node, raft, ready);
         }
@@ -244,13 +258,11 @@ impl Probe for Watch {
 
 #[cfg(test)]
 mod tests {
-    use quorate::raft::Message;
-    use quorate::types::Term;
-
     use super::*;
     use crate::cluster::power::Power;
     use crate::core::World;
     use crate::trace::Trace;
+    use quorate::raft::Message;
 
     /// What a node, once started again, may not take back is what it said, whoever looks at the run.
     #[test]

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::plan::{Plan, up_to};
-use crate::Violation;
 use crate::cluster::client::Written;
 use crate::cluster::executor::Hang;
 use crate::cluster::faults::clock::RIGHT;
@@ -36,24 +35,13 @@ pub struct Storm {
 
 impl Storm {
     /// Blows one storm, from its first fault to the end of its last.
-    pub async fn blow(cluster: &Cluster, plan: &Plan, number: usize) -> Result<(), Violation> {
+    pub async fn blow(cluster: &Cluster, plan: &Plan, number: usize) {
         let mut faults = cluster.draw(|rng| plan.faults(rng));
         // What cannot be mended comes once or twice in a run, at any place of any storm.
         if let Some(damage) = plan.damage.filter(|_| number < plan.storms) {
             let at = cluster.draw(|rng| rng.usize(..=faults.len()));
             faults.insert(at, (damage, Duration::from_millis(100)));
         }
-        Storm::run(cluster, plan, faults).await;
-        Ok(())
-    }
-
-    /// One fault, alone.
-    pub async fn strike_alone(cluster: &Cluster, plan: &Plan, kind: Kind) -> Result<(), Violation> {
-        Storm::run(cluster, plan, vec![(kind, Duration::from_millis(1))]).await;
-        Ok(())
-    }
-
-    async fn run(cluster: &Cluster, plan: &Plan, faults: Vec<(Kind, Duration)>) {
         let (kept_down, is_over) = (Rc::default(), Rc::default());
         let storm = Storm { cluster: cluster.clone(), plan: Rc::new(plan.clone()), kept_down, is_over };
         let keeper = tokio::task::spawn_local(storm.clone().keep());
@@ -136,17 +124,52 @@ impl Storm {
                 self.cluster.pause(node).await;
                 self.sleep(Plan::length).await;
                 self.cluster.resume(node).await;
+                self.strike_on_return(node).await;
             }
             Kind::ClockRate | Kind::WallStep => self.strike_clock(kind).await,
-            Kind::TornWrite => {
-                let node = self.victim().await;
-                let writes = self.draw(|rng| rng.u64(0..30));
-                self.cluster.crash_at(node, CutPoint::Write(writes)).await;
-            }
+            Kind::TornWrite => self.strike_in_a_write().await,
             Kind::DiskError | Kind::DiskFull | Kind::DiskHang | Kind::LateSync | Kind::SlowDisk => {
                 self.strike_disk(kind).await;
             }
             Kind::Rot | Kind::Misdirected | Kind::Wiped => self.strike_for_good(kind).await,
+        }
+    }
+
+    /// The power goes in the middle of a write, at best in one of those that an election brings (H8, H9, H12).
+    async fn strike_in_a_write(&self) {
+        let node = self.victim().await;
+        let point = if self.draw(fastrand::Rng::bool) {
+            self.await_election().await;
+            CutPoint::Call(self.draw(|rng| rng.u64(1..8)))
+        } else {
+            CutPoint::Write(self.draw(|rng| rng.u64(0..30)))
+        };
+        self.cluster.crash_at(node, point).await;
+    }
+
+    /// A node that was away has much to write down at once, terms and entries of them: at times its power goes in that (H9).
+    async fn strike_on_return(&self, node: u64) {
+        if self.draw(|rng| rng.u32(..4)) == 0 {
+            let calls = self.draw(|rng| rng.u64(1..8));
+            self.cluster.crash_at(node, CutPoint::Call(calls)).await;
+        }
+    }
+
+    /// Brings an election about, in most cases, and waits for a node to win it, or for a moment in it.
+    async fn await_election(&self) {
+        let elected = || self.cluster.counted("leaders elected");
+        let before = elected();
+        if let Some(leader) = self.cluster.world(|world| world.leader()).await
+            && self.draw(|rng| rng.u32(..4)) > 0
+        {
+            self.cluster.crash_now(leader).await;
+        }
+        let moments = self.draw(|rng| rng.usize(100..1_000));
+        for _ in 0..moments {
+            if elected() > before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -174,6 +197,9 @@ impl Storm {
         };
         self.sleep(Plan::length).await;
         self.cluster.mend(cuts).await;
+        if kind == Kind::Isolation || kind == Kind::OneWayCut {
+            self.strike_on_return(node).await;
+        }
     }
 
     async fn strike_connections(&self) {
@@ -302,11 +328,21 @@ impl Storm {
         }
     }
 
+    /// A disk is replaced by an empty one, which may take its time: meanwhile others may have forgotten the node (H35).
+    async fn strike_with_an_empty_disk(&self, node: u64) {
+        self.kept_down.borrow_mut().insert(node);
+        if self.cluster.wipe(node).await {
+            self.sleep(Plan::length).await;
+        }
+        self.cluster.restart(node).await;
+        self.kept_down.borrow_mut().remove(&node);
+    }
+
     async fn strike_for_good(&self, kind: Kind) {
         let node = self.victim().await;
         match kind {
             Kind::Misdirected => self.cluster.misdirect(node).await,
-            Kind::Wiped => drop(self.cluster.wipe(node).await),
+            Kind::Wiped => self.strike_with_an_empty_disk(node).await,
             _ => {
                 // Bytes rot while nobody reads them, or beneath a node that runs, which then meets them or is started.
                 let is_down = self.draw(fastrand::Rng::bool);
