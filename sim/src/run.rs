@@ -200,16 +200,30 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     bar.finish_and_clear();
     let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(path) = &seeds.trace {
-        simulator.run(failed.as_ref().map_or(end - 1, |outcome| outcome.seed), seeds.calm, Some(path));
-    }
     let mut out = Vec::new();
+    let shown = seeds.trace.as_deref().map(|path| {
+        let seed = failed.as_ref().map_or(end - 1, |outcome| outcome.seed);
+        (path, simulator.run(seed, seeds.calm, Some(path)))
+    });
     total.print(&mut out, start.elapsed())?;
     if let Some(outcome) = &failed {
         writeln!(out, "{}", line(simulator, outcome))?;
         explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
     }
-    let code = total.code(&mut out, simulator)?;
+    let mut code = total.code(&mut out, simulator)?;
+    if let Some((path, again)) = shown {
+        writeln!(out, "trace of seed {}: {}", again.seed, path.display())?;
+        // Run a second time to be shown: it must have come to the same.
+        let first = failed.and_then(|outcome| outcome.violation);
+        if again.violation != first {
+            writeln!(
+                out,
+                "violation: seed {} did not repeat: {:?}, then {:?}",
+                again.seed, first, again.violation
+            )?;
+            code = ExitCode::FAILURE;
+        }
+    }
     say(&out);
     Ok(code)
 }

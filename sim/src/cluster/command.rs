@@ -23,7 +23,7 @@ pub struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=7))]
     nodes: Option<u64>,
     /// What to play (see below).
-    #[arg(long, default_value = DEFAULT, value_parser = parse_scenario)]
+    #[arg(long, default_value = DEFAULT, value_parser = parse_scenario, conflicts_with = "calm")]
     scenario: Scenario,
     /// Print the nodes' log to standard error (filtered by RUST_LOG).
     #[arg(long)]

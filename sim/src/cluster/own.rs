@@ -20,7 +20,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use super::assembly;
 use super::handle::Cluster;
@@ -51,6 +52,10 @@ where
     assert!((1..=7).contains(&nodes), "a cluster has 1 to 7 nodes, not {nodes}");
     let arguments = Arguments::parse();
     let seeds = arguments.seeds.clone();
+    if seeds.calm {
+        let what = "--calm is for the simulator's own load; this program plays what it was written to play";
+        Arguments::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
     let ended = run::run(&seeds, &Own { arguments, nodes, scenario });
     // Standard output is gone: the exit code is all that is left to say.
     ended.unwrap_or(ExitCode::FAILURE)
