@@ -47,6 +47,8 @@ enum Bug {
     DeniedWrites,
     /// It acknowledges a write, and forgets it.
     DroppedWrites,
+    /// It panics.
+    Panics,
 }
 
 struct Store {
@@ -74,6 +76,10 @@ impl Store {
                 }
                 log.set_len(end)?;
                 log.sync()?;
+                // Of a process that was killed before it had done so.
+                if bug != Bug::NoDirectorySync {
+                    boot.fs.sync_dir(Path::new(DATA_DIR))?;
+                }
                 log
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -90,6 +96,7 @@ impl Store {
 
     fn write(&mut self, key: &[u8], value: Option<&[u8]>) -> std::io::Result<u64> {
         self.writes += 1;
+        assert!(self.bug != Bug::Panics || self.writes < 20, "the twentieth write");
         if (self.bug == Bug::DroppedWrites && self.writes.is_multiple_of(20))
             || (self.bug == Bug::IdleDeletes && value.is_none())
         {
@@ -334,6 +341,15 @@ fn lies_to_clients_are_found() {
         let violation = run(1, bug).violation.unwrap_or_else(|| panic!("{bug:?} was not noticed"));
         assert!(judges.iter().any(|judge| violation.starts_with(judge)), "{bug:?}: {violation}");
     }
+}
+
+/// In its own words, with what had happened by then.
+#[test]
+fn a_panic_is_found() {
+    let report = run(1, Bug::Panics);
+    let violation = report.violation.expect("a task panicked");
+    assert!(violation.starts_with("panic: ") && violation.contains("the twentieth write"), "{violation}");
+    assert!(report.counters["acked"] > 0 && !report.simulated.is_zero(), "{:?}", report.counters);
 }
 
 #[test]

@@ -170,7 +170,12 @@ where
         let subscriber = tracing_subscriber::registry().with(events).with(lines);
         tracing::subscriber::with_default(subscriber, || {
             let mut world = World::new(options, software.clone(), trace.clone());
-            let result = world.play(scenario);
+            let playing = std::panic::AssertUnwindSafe(|| world.play(scenario));
+            let result = std::panic::catch_unwind(playing).unwrap_or_else(|last| {
+                // What ends a step in the end may only say that something panicked before.
+                let first = panics::take().unwrap_or_else(|| panic_text(&*last));
+                Err(format!("panic: {first}"))
+            });
             let elapsed = world.sim.elapsed();
             let ledger = world.ledger.clone();
             world.end();
