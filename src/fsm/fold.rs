@@ -1,7 +1,8 @@
 //! Folding: the write set goes into redb, in one durable transaction.
 //!
-//! The set is frozen first: the applier gets a fresh one at once and never waits for the disk. While the frozen set
-//! is written, readers go on merging it; only when the transaction is durable is it dropped.
+//! The set is frozen first, by whoever sees that a fold is due: the applier gets a fresh one at once and never waits for
+//! the disk. Until the frozen set is written, readers and the applier go on looking into it; only when the transaction is
+//! durable is it dropped.
 //!
 //! The transaction is committed in two phases with redb's allocator state in it ("quick repair"). Both matter: with
 //! two phases the header on disk never refers to a page that was not synced, on which [`super::backend`]'s
@@ -18,8 +19,14 @@ use super::{Error, Store};
 use crate::types::{Index, Term};
 
 impl Store {
-    /// Makes all that was applied when this is called durable in the file, and returns how far that is. Blocks on
-    /// the disk. Without anything new it writes nothing.
+    /// Sets the write set aside for the next [`Store::fold`]: what is applied from now on goes into a fresh one. Nothing
+    /// if one is set aside already, or redb is as far as it.
+    pub fn freeze(&self) {
+        drop(self.set_aside());
+    }
+
+    /// Makes durable in the file what was set aside, or else all that was applied when this is called, and returns how
+    /// far that is. Blocks on the disk. Without anything new it writes nothing.
     ///
     /// # Errors
     /// Any error of the file; it is latched, and the frozen set stays visible to readers.
@@ -27,7 +34,7 @@ impl Store {
         let shared = &*self.shared;
         let _one_at_a_time = shared.folding.lock().unwrap_or_else(PoisonError::into_inner);
         shared.latch.check()?;
-        let Some(frozen) = self.freeze() else { return Ok(self.folded()) };
+        let Some(frozen) = self.set_aside() else { return Ok(self.folded()) };
         commit(&shared.db, |txn| write(txn, &frozen)).map_err(|error| shared.fault(error))?;
         let folded = frozen.head.applied;
         {
@@ -41,11 +48,13 @@ impl Store {
         Ok(folded)
     }
 
-    /// Sets the write set aside; `None` if redb is as far as it.
-    fn freeze(&self) -> Option<Arc<Frozen>> {
+    /// The set that is set aside, if need be now; `None` if redb is as far as the write set.
+    fn set_aside(&self) -> Option<Arc<Frozen>> {
         let _no_batch_is_under_way = self.shared.applier();
         let mut view = self.shared.view_mut();
-        assert!(view.frozen.is_none(), "a write set is frozen, but no fold is under way");
+        if view.frozen.is_some() {
+            return view.frozen.clone();
+        }
         if view.head.applied == view.folded {
             assert!(view.active.is_empty(), "changes without an entry that made them");
             return None;

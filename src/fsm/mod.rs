@@ -8,7 +8,7 @@
 //!           reply                    at one applied index
 //! ```
 //!
-//! Applying an entry touches memory only. A second thread now and then freezes the write set and folds it into redb:
+//! Applying an entry touches memory only. Now and then the write set is frozen, and a second thread folds it into redb:
 //! one durable transaction that also holds the applied (index, term), the revision, the sessions, the membership,
 //! the group time and the state hash. That fold is the checkpoint: after a crash the store opens at the last folded
 //! index and the log is replayed from there, exactly, since applying is deterministic (H20, H21).

@@ -3,8 +3,8 @@
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
-//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that cannot be decoded, stops the node:
-//! an entry is never skipped, or this node's state would differ from the others'.
+//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that
+//! cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +86,8 @@ impl Applier {
             return;
         }
         *unfolded = 0;
+        // Here and not on the lane: the set ends where the fold was due, however long the lane takes to come to it.
+        self.store.freeze();
         let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
         let (applied, folder) = (self.applied.clone(), folder.clone());
         tokio::spawn(async move {

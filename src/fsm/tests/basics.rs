@@ -177,6 +177,26 @@ fn a_reopened_store_is_where_it_was_folded() {
     assert_eq!(store.revision(), Revision(3));
 }
 
+/// From the moment it is set aside a set is read, built upon, and what the next fold writes, whatever is applied after it.
+#[test]
+fn what_is_set_aside_is_seen_and_folded_first() {
+    let file = CrashFile::new();
+    let store = open(&file).expect("open");
+    apply(&store, write(vec![put("a", "1"), put("b", "2"), put("c", "3")]));
+    let aside = store.applied();
+    store.freeze();
+    apply(&store, write(vec![put("a", "4"), delete("b")]));
+    store.freeze();
+    assert_eq!(get(&store, "a").map(|record| (record.value, record.version)), Some((bytes("4"), 2)));
+    assert_eq!(get(&store, "c").map(|record| record.value), Some(bytes("3")));
+    let (hash, content) = (store.state_hash(), dump(&store).expect("list"));
+    assert_eq!((content.len(), store.fold()), (2, Ok(aside)));
+    assert_eq!((store.folded(), store.fold()), (aside, Ok(store.applied())));
+    drop(store);
+    let store = open(&file).expect("reopen");
+    assert_eq!((store.state_hash(), dump(&store).expect("list")), (hash, content));
+}
+
 #[test]
 fn a_fold_without_news_writes_nothing() {
     let file = CrashFile::new();
