@@ -146,6 +146,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         clock: parts.clock.clone(),
         limits: parts.limits.clone(),
         poisoned: parts.poisoned.clone(),
+        fatal: parts.fatal.clone(),
         list_lane: Lane::open(&*parts.executor, "list"),
         lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
     });

@@ -11,11 +11,12 @@ use super::log_writer::LogWriter;
 use super::proposals::{Origin, Pending, Ticket, stopping};
 use super::reads::Waiter;
 use super::status::{Board, Consistency, Status};
+use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, timeout_at};
 use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
 use crate::telemetry;
 use crate::transport::Transport;
 use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
@@ -42,9 +43,20 @@ pub(super) struct Shared {
     pub clock: SharedClock,
     pub limits: Limits,
     pub poisoned: Arc<AtomicBool>,
+    pub fatal: FatalSender,
     /// Lists run here, one after another: a page of 4 MiB would hold up the tasks of a worker.
     pub list_lane: Lane,
     pub lists: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// A store that failed once answers nothing any more: the node stops, though nobody may ever write again (H15).
+    fn fail(&self, error: &fsm::Error) -> Error {
+        if !self.poisoned.swap(true, Ordering::Relaxed) {
+            self.fatal.report(Fatal::of_store(error));
+        }
+        Error::new(ErrorKind::Internal, error.to_string())
+    }
 }
 
 impl Handle {
@@ -114,7 +126,7 @@ impl Handle {
                 self.0.list_lane.run(move || store.query(&query)).await.ok_or_else(stopping)?
             }
         };
-        answer.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+        answer.map_err(|error| self.0.fail(&error))
     }
 
     /// Waits until a quorum has confirmed that everything acknowledged before this call is applied here.

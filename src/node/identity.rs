@@ -102,7 +102,7 @@ impl Identity {
     pub fn open(fs: SharedFs, dir: &Path, expected: &Expected<'_>, random: u64) -> Result<Identity, Error> {
         let path = dir.join(FILE);
         let io = |source| Error::Io { path: path.clone(), source };
-        fs.create_dir_all(dir).map_err(io)?;
+        fs::make_dirs(&*fs, dir).map_err(io)?;
         let names = fs.list(dir).map_err(io)?;
         let content = if names.iter().any(|name| name == FILE) {
             let bytes = fs::read_all(&*fs, &path).map_err(io)?;

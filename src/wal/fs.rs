@@ -15,8 +15,8 @@ pub mod testing;
 
 /// A file system, or the part of one that a node lives in.
 pub trait Fs: Send + Sync + 'static {
-    /// Creates a directory and its missing parents. It is no error if it exists.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Creates a directory in one that exists; [`io::ErrorKind::AlreadyExists`] if there is anything of that name.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// The names of the files in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -76,6 +76,28 @@ pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Makes a directory, and those above it that are missing. When this returns its name is durable, also where a process
+/// that was killed made it and did not come to sync it (H14).
+pub fn make_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let above = dir.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let made = match (fs.create_dir(dir), above) {
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+            make_dirs(fs, above)?;
+            fs.create_dir(dir)
+        }
+        (made, _) => made,
+    };
+    let existed = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+        made => made.map(|()| false)?,
+    };
+    match above.map_or(Ok(()), |above| fs.sync_dir(above)) {
+        // Whoever made it for this user can read what is above it, and this user cannot.
+        Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Replaces a small file so that a crash leaves the old or the new content: a temporary file, synced, renamed over
 /// the old one, then the directory synced.
 pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -98,16 +120,8 @@ pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub struct StdFs;
 
 impl Fs for StdFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        // Each directory that is made is a name in its parent, and durable only once that is synced (H14).
-        let mut missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
-        missing.retain(|dir| !dir.as_os_str().is_empty());
-        disk::create_dir_all(dir)?;
-        for made in missing.iter().rev() {
-            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
-            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
-        }
-        Ok(())
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        disk::create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -12,7 +12,7 @@ use crate::raft::{Entry, HardState, Membership};
 use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
-use super::fs::SharedFs;
+use super::fs::{SharedFs, make_dirs};
 use super::group::{Group, config_of};
 use super::hard_state::{self, HARD_STATE_BYTES};
 use super::index::{Point, Points};
@@ -89,7 +89,7 @@ impl Wal {
     ) -> Result<(Wal, Reader, Recovered), Error> {
         let sectors = options.segment_bytes.div_ceil(SECTOR_BYTES as u64).max(4);
         let options = Options { segment_bytes: offset_of(sectors), ..options };
-        fs.create_dir_all(dir).map_err(Error::io(dir, "creating the directory"))?;
+        make_dirs(&*fs, dir).map_err(Error::io(dir, "creating the directory"))?;
         let lock_path = dir.join("lock");
         let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Error::Locked { dir: dir.to_path_buf() },

@@ -117,8 +117,7 @@ impl SharedFindings {
 pub struct Recall {
     inner: SharedProbe,
     node: NodeId,
-    /// What the log must be, if that is known; nothing once it was compared.
-    expected: Mutex<Option<Option<Image>>>,
+    expected: Mutex<Option<Image>>,
     power: SharedPower,
     findings: SharedFindings,
 }
@@ -132,7 +131,7 @@ impl Recall {
         power: SharedPower,
         findings: SharedFindings,
     ) -> SharedProbe {
-        let (node, expected) = (NodeId(node), Mutex::new(Some(expected)));
+        let (node, expected) = (NodeId(node), Mutex::new(expected));
         Arc::new(Recall { inner, node, expected, power, findings })
     }
 
@@ -140,8 +139,7 @@ impl Recall {
     fn check(&self, raft: &Raft, new: Option<Index>) {
         let expected = self.expected.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(expected) = expected.filter(|_| !self.power.is_cut()) else { return };
-        let compared = expected.map_or(Ok(()), |expected| compare(raft, new, &expected));
-        if let Err(violation) = compared.and_then(|()| knows_its_terms(raft)) {
+        if let Err(violation) = compare(raft, new, &expected) {
             self.findings.leave(format!("recovery: node {}: {violation}", self.node));
         }
     }
@@ -164,17 +162,6 @@ fn compare(raft: &Raft, new: Option<Index>, expected: &Image) -> Result<(), Stri
         }
     }
     Ok(())
-}
-
-/// The term is on disk before an entry of it is (H9): else the node could take part in that term as if it were new to it.
-fn knows_its_terms(raft: &Raft) -> Result<(), String> {
-    let last = raft.last_index();
-    match raft.term_at(last) {
-        Some(term) if term > raft.term() => {
-            Err(format!("it started in term {}, with entry {last} of term {term} in its log", raft.term()))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Probe for Recall {

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{CLUSTER_TOKEN_DEFAULT, Config, Limits};
+use crate::fsm::file_backend;
 use crate::node::executor::{Executor, Job, RunJobs, ThreadExecutor};
 use crate::server::{Exit, ExitCode, Seams, run};
 use crate::transport::net::{BoxStream, Listener, Net, NetFuture, TcpNet};
@@ -122,8 +123,8 @@ impl FailingFs {
 }
 
 impl Fs for FailingFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        StdFs.create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        StdFs.create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -180,12 +181,45 @@ impl File for FailingFile {
     }
 }
 
+/// The state file, whose reads fail from the moment it is told.
+#[derive(Debug)]
+struct FailingState {
+    inner: Box<dyn redb::StorageBackend>,
+    fails: Arc<AtomicBool>,
+}
+
+impl redb::StorageBackend for FailingState {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("told to fail"));
+        }
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.write(offset, data)
+    }
+}
+
 /// A cluster of one in this process.
 struct Node {
     address: String,
     gate: Arc<Gate>,
     held: watch::Receiver<usize>,
     disk_fails: Arc<AtomicBool>,
+    state_fails: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), Exit>>,
     _directory: tempfile::TempDir,
@@ -219,7 +253,13 @@ impl Node {
         let (gate, held_sender) = (Arc::<Gate>::default(), watch::Sender::new(0));
         let held = held_sender.subscribe();
         let disk_fails = Arc::new(AtomicBool::new(false));
+        let state_fails = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&state_fails);
         let seams = Seams {
+            state_file: Arc::new(move |path| {
+                let (inner, fails) = (file_backend(path)?, Arc::clone(&fails));
+                Ok(Box::new(FailingState { inner, fails }))
+            }),
             fs: Arc::new(FailingFs { fails: Arc::clone(&disk_fails) }),
             net: Arc::new(TellingNet { first: Mutex::new(Some(address_sender)) }),
             executor: Arc::new(GatedExecutor { lane, gate: Arc::clone(&gate), held: held_sender }),
@@ -234,7 +274,7 @@ impl Node {
         });
         let address = within("REST to listen", address).await.expect("the node runs");
         let stop = Some(stop);
-        Node { address, gate, held, disk_fails, stop, task, _directory: directory }
+        Node { address, gate, held, disk_fails, state_fails, stop, task, _directory: directory }
     }
 
     /// A connection that has sent `text`.
@@ -380,5 +420,18 @@ async fn a_disk_that_fails_is_the_end_of_a_node_that_serves() {
     let mut said = Vec::new();
     let _ = within("the end of the connection", late.read_to_end(&mut said)).await;
     assert!(!String::from_utf8_lossy(&said).starts_with("HTTP/1.1 200"), "acknowledged without a disk");
+    node.gate.open();
+}
+
+/// Nobody writes, so nobody else would ever notice.
+#[tokio::test]
+async fn a_state_that_cannot_be_read_is_the_end_of_a_node_that_serves() {
+    let node = Node::start("list", Limits { store_cache_bytes: 0, ..Limits::default() }).await;
+    assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.state_fails.store(true, Ordering::SeqCst);
+    let answer = node.get("/api/get?key=other&consistency=stale").await;
+    assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("told to fail"), "{answer}");
+    let exit = within("the node to end", node.task).await.expect("no panic");
+    assert_eq!(exit.expect_err("a read met a failed disk").code, ExitCode::Disk);
     node.gate.open();
 }

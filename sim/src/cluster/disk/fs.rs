@@ -76,15 +76,13 @@ impl DiskFs {
 }
 
 impl Fs for DiskFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.call("create_dir", dir, None, &[], |state| {
-            let mut missing: Vec<&Path> =
-                dir.ancestors().take_while(|path| !state.names.contains_key(*path)).collect();
-            missing.reverse();
-            for path in missing {
-                let above = state.directory_of(path)?.to_owned();
-                state.change(above, ChangeKind::Set { path: path.to_owned(), entry: Entry::Directory });
+            if state.names.contains_key(dir) {
+                return Err(io::ErrorKind::AlreadyExists.into());
             }
+            let above = state.directory_of(dir)?.to_owned();
+            state.change(above, ChangeKind::Set { path: dir.to_owned(), entry: Entry::Directory });
             Ok(())
         })
     }
@@ -315,7 +313,7 @@ mod tests {
     fn a_new_directory_is_lost_with_all_in_it() {
         let disk = disk();
         let fs = mount(&disk);
-        fs.create_dir_all(&path("wal")).expect("create_dir_all");
+        fs.create_dir(&path("wal")).expect("create_dir");
         fs.create(&path("wal/1")).expect("create");
         fs.sync_dir(&path("wal")).expect("sync_dir");
         let fs = crash(&disk, &fs, Loss::Whole);
