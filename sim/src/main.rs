@@ -7,11 +7,19 @@ use clap::{Parser, Subcommand};
 /// Deterministic simulation of Quorate. Network, disks, clocks and crashes come from a seed, the code is the product's;
 /// the same seed does the same, to the byte.
 #[derive(Debug, Parser)]
-#[command(name = "quorate-sim", version)]
+#[command(name = "quorate-sim", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What is the same for all commands; what a build lacks is named, too.
+const EXIT_CODES: &str = if cfg!(feature = "model") {
+    "Exit codes: 0 clean, 1 a violation, 2 usage, 3 too little happened."
+} else {
+    "Exit codes: 0 clean, 1 a violation, 2 usage, 3 too little happened.\n\
+     The model checker is the command `model` of a build with --features model."
+};
 
 #[derive(Debug, Subcommand)]
 enum Command {

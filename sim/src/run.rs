@@ -40,6 +40,8 @@ pub struct Outcome {
     pub overlapped: bool,
     /// What went wrong, if anything.
     pub violation: Option<Violation>,
+    /// Why it could not be written down, where it was to be.
+    pub untraced: Option<String>,
 }
 
 /// A simulator with its options.
@@ -50,6 +52,11 @@ pub trait Simulator: Sync {
     /// What to repeat on the command line besides the seed; empty, or with a leading space.
     fn options(&self) -> String;
 
+    /// What to type before the seed to run one again.
+    fn command(&self) -> String {
+        format!("cargo run --release -p quorate-sim -- {}", self.name())
+    }
+
     /// Runs one seed. A `calm` run has the ordinary load and no fault, and ends after [`CALM_OPERATIONS`] operations,
     /// which it counts as `operations`. With `trace`, what happens is written there: a page if its name ends in
     /// `.html`, else text.
@@ -59,7 +66,7 @@ pub trait Simulator: Sync {
     fn quotas(&self) -> &[(&'static str, u64)];
 
     /// The kinds of faults, by their counters. Over 500 seeds each must fire 50 times.
-    fn faults(&self) -> &[&'static str];
+    fn faults(&self) -> Vec<&'static str>;
 
     /// Of how many seeds one at least must overlap network and disk faults; `None` where there is no such rule.
     fn overlap_one_in(&self) -> Option<u64>;
@@ -150,7 +157,7 @@ fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCo
     let code = total.code(&mut out, simulator)?;
     writeln!(out, "trace hash: {:016x}", outcome.hash)?;
     say(&out);
-    Ok(code)
+    untraced(Some(&outcome), code)
 }
 
 #[allow(
@@ -160,7 +167,11 @@ fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCo
 fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let from = seeds.from.unwrap_or_else(any_seed);
     let Some(end) = from.checked_add(seeds.seeds) else {
-        return usage(&format!("--from {from}: there are no {} seeds from there on", seeds.seeds));
+        return usage(&format!(
+            "there are no {} seeds from seed {from} on; the last is {}",
+            seeds.seeds,
+            u64::MAX
+        ));
     };
     let jobs =
         seeds.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
@@ -169,6 +180,7 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let bar = progress_bar(end - from);
     let (next, stop) = (AtomicU64::new(from), AtomicU64::new(end));
     let (total, failed) = (Mutex::new(Total::new(seeds.calm)), Mutex::new(None::<Outcome>));
+    let last = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(end - from) {
             scope.spawn(|| {
@@ -185,6 +197,9 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
                     total.add(simulator, &outcome);
                     bar.set_message(total.faults_line());
                     bar.inc(1);
+                    if seed == end - 1 {
+                        last.store(outcome.hash, Ordering::Relaxed);
+                    }
                     if outcome.violation.is_some() {
                         // The lowest seed that fails is the one to report: later ones need not be begun.
                         stop.fetch_min(seed, Ordering::Relaxed);
@@ -200,32 +215,41 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     bar.finish_and_clear();
     let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (elapsed, last) = (start.elapsed(), last.into_inner());
     let mut out = Vec::new();
     let shown = seeds.trace.as_deref().map(|path| {
         let seed = failed.as_ref().map_or(end - 1, |outcome| outcome.seed);
         (path, simulator.run(seed, seeds.calm, Some(path)))
     });
-    total.print(&mut out, start.elapsed())?;
+    total.print(&mut out, elapsed)?;
     if let Some(outcome) = &failed {
         writeln!(out, "{}", line(simulator, outcome))?;
         explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
     }
     let mut code = total.code(&mut out, simulator)?;
-    if let Some((path, again)) = shown {
+    if let Some((path, again)) = &shown {
         writeln!(out, "trace of seed {}: {}", again.seed, path.display())?;
         // Run a second time to be shown: it must have come to the same.
-        let first = failed.and_then(|outcome| outcome.violation);
-        if again.violation != first {
+        let first = failed.as_ref().map_or(last, |outcome| outcome.hash);
+        if again.hash != first {
             writeln!(
                 out,
-                "violation: seed {} did not repeat: {:?}, then {:?}",
-                again.seed, first, again.violation
+                "violation: seed {} did not repeat: trace hash {first:016x}, then {:016x}",
+                again.seed, again.hash
             )?;
             code = ExitCode::FAILURE;
         }
     }
     say(&out);
-    Ok(code)
+    untraced(shown.as_ref().map(|(_, again)| again), code)
+}
+
+/// The exit code of a run whose trace may not have been written; a violation comes first.
+fn untraced(outcome: Option<&Outcome>, code: ExitCode) -> io::Result<ExitCode> {
+    match outcome.and_then(|outcome| outcome.untraced.as_ref()) {
+        Some(error) if code != ExitCode::FAILURE => usage(&format!("the trace was not written: {error}")),
+        _ => Ok(code),
+    }
 }
 
 fn progress_bar(seeds: u64) -> ProgressBar {
@@ -241,13 +265,12 @@ fn line(simulator: &dyn Simulator, outcome: &Outcome) -> String {
     let verdict = if outcome.violation.is_some() { "FAILED" } else { "ok" };
     let simulated = outcome.simulated.as_secs_f64();
     let counted = |name: &&'static str| outcome.counters.get(name).copied().unwrap_or(0);
-    let counters: Vec<String> =
-        simulator.quotas().iter().map(|(name, _)| format!("{name} {}", counted(name))).collect();
+    let counters = simulator.quotas().iter().map(|(name, _)| format!("{name} {}, ", counted(name)));
     let faults: u64 = outcome.faults.values().sum();
     format!(
-        "seed {}: {verdict}, {simulated:.1} s simulated, {}, faults {faults}",
+        "seed {}: {verdict}, {simulated:.1} s simulated, {}faults {faults}",
         outcome.seed,
-        counters.join(", ")
+        counters.collect::<String>()
     )
 }
 
@@ -264,9 +287,9 @@ fn explain(
 
 /// What to type to run a seed again.
 pub fn reproduction(simulator: &dyn Simulator, seed: u64, calm: bool) -> String {
-    let (name, options) = (simulator.name(), simulator.options());
+    let (command, options) = (simulator.command(), simulator.options());
     let calm = if calm { " --calm" } else { "" };
-    format!("cargo run --release -p quorate-sim -- {name} --seed {seed}{calm}{options}")
+    format!("{command} --seed {seed}{calm}{options}")
 }
 
 /// What became of all seeds.

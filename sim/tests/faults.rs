@@ -17,7 +17,7 @@ use quorate_sim::cluster::faults::ledger::Ledger;
 use quorate_sim::cluster::handle::Cluster;
 use quorate_sim::cluster::power::Power;
 use quorate_sim::cluster::scenarios::Playing;
-use quorate_sim::cluster::world::{self, DATA_DIR, Options, Report};
+use quorate_sim::cluster::world::{self, DATA_DIR, DISK_ROOT, Options, Report};
 use quorate_sim::trace::Trace;
 
 /// How long a node may take to stop after its disk failed, or to be refused.
@@ -223,6 +223,8 @@ fn late_slow_and_skewed_it_goes_on() {
             cluster.reset(others[0], others[1], true).await;
             cluster.reset(0, others[1], false).await;
             cluster.write_through(&others, 3).await?;
+            // What the late one applies is on its disk.
+            cluster.agree(&others).await?;
             cluster.end_faults().await;
             cluster.converge().await
         })
@@ -242,7 +244,7 @@ fn an_identity_that_was_read_survives_the_power() {
     let mut taken_over = 0;
     for calls in 1..20 {
         let trace = Trace::new(entropy::now, None).expect("no sink to fail");
-        let disk = Disk::new(1, dir, trace.clone(), Ledger::new(trace));
+        let disk = Disk::new(1, Path::new(DISK_ROOT), trace.clone(), Ledger::new(trace));
         let mut rng = fastrand::Rng::with_seed(calls);
         let open = |power, random| {
             Identity::open(DiskFs::mount(disk.clone(), power).shared(), dir, &expected, random)

@@ -64,6 +64,7 @@ struct Store {
 impl Store {
     fn open(boot: &Boot, bug: Bug) -> std::io::Result<Store> {
         let path = PathBuf::from(DATA_DIR).join("log");
+        quorate::wal::fs::make_dirs(&boot.fs, Path::new(DATA_DIR))?;
         let mut lines = Vec::new();
         let mut end = 0;
         let log: Box<dyn File> = match boot.fs.open(&path) {

@@ -95,9 +95,11 @@ fn a_copy_of_a_tree_is_broken_and_mended_again() {
     let text =
         "Hazard: H8\nBroken: b\nMeans: m\n\n--- a/src/x.rs\n+++ b/src/x.rs\n@@ -2 +2 @@\n-two\n+three\n";
     let mutant = Mutant::parse("h08-x", text).expect("a mutant");
-    copy.break_with(&mutant).expect("it fits");
+    let broken = copy.break_with(&mutant).expect("it fits");
     assert_eq!(read("src/x.rs").as_deref(), Some("one\nthree\n"));
     assert!(copy.break_with(&mutant).is_err(), "it is broken already");
+    drop(broken);
+    assert_eq!(read("src/x.rs").as_deref(), Some("one\ntwo\n"));
     write("src/y.rs", "new\n");
     fs::remove_file(from.path().join("src/x.rs")).expect("removed");
     copy.refresh().expect("copied");

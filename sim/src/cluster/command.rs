@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::faults::kind;
+use super::faults::kind::Kind;
 use super::scenarios::{self, Scenario, swarm};
 use super::world::{self, Options};
 use super::{assembly, world::Report};
@@ -64,16 +64,17 @@ impl Simulator for Arguments {
         let options = Options { seed, nodes, trace: trace.map(Path::to_owned), log: self.log };
         let command = run::reproduction(self, seed, calm);
         let report = world::run_as(&command, &options, &assembly::production(), scenario.play);
-        let Report { seed, hash, counters, faults, overlapped, simulated, violation } = report;
-        Outcome { seed, hash, simulated, counters, faults, overlapped, violation }
+        let Report { seed, hash, counters, faults, overlapped, simulated, violation, untraced } = report;
+        Outcome { seed, hash, simulated, counters, faults, overlapped, violation, untraced }
     }
 
     fn quotas(&self) -> &[(&'static str, u64)] {
         if self.is_default() { swarm::QUOTAS } else { &[] }
     }
 
-    fn faults(&self) -> &[&'static str] {
-        if self.is_default() { kind::NAMES } else { &[] }
+    fn faults(&self) -> Vec<&'static str> {
+        let possible = Kind::ALL.iter().filter(|kind| self.nodes.is_none_or(|nodes| kind.is_possible(nodes)));
+        if self.is_default() { possible.map(|kind| kind.name()).collect() } else { Vec::new() }
     }
 
     fn overlap_one_in(&self) -> Option<u64> {

@@ -135,9 +135,9 @@ impl Pace {
         self.ledger.end(Kind::SlowDisk, self.node, "");
     }
 
-    /// The next job of the log comes back this late.
-    pub fn be_late(&self, late: Duration) {
-        self.lock().late = Some(late);
+    /// The next job of the log comes back this late; `None`: as usual.
+    pub fn be_late(&self, late: Option<Duration>) {
+        self.lock().late = late;
     }
 
     /// How many times as long a job takes that is met now.

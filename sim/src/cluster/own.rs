@@ -73,23 +73,28 @@ where
         String::new()
     }
 
+    /// How this very program was started: by its name, which Cargo does not tell.
+    fn command(&self) -> String {
+        std::env::args().next().unwrap_or_else(|| "this program".to_owned())
+    }
+
     fn run(&self, seed: u64, _calm: bool, trace: Option<&Path>) -> Outcome {
         let options =
             Options { seed, nodes: self.nodes, trace: trace.map(Path::to_owned), log: self.arguments.log };
         let scenario = self.scenario.clone();
         let play = move |cluster| async move { scenario(cluster).await };
-        let command = format!("the same program with --seed {seed}");
+        let command = run::reproduction(self, seed, false);
         let report = world::run_as(&command, &options, &assembly::production(), play);
-        let Report { seed, hash, counters, faults, overlapped, simulated, violation } = report;
-        Outcome { seed, hash, simulated, counters, faults, overlapped, violation }
+        let Report { seed, hash, counters, faults, overlapped, simulated, violation, untraced } = report;
+        Outcome { seed, hash, simulated, counters, faults, overlapped, violation, untraced }
     }
 
     fn quotas(&self) -> &[(&'static str, u64)] {
         &[("acked", 1)]
     }
 
-    fn faults(&self) -> &[&'static str] {
-        &[]
+    fn faults(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     fn overlap_one_in(&self) -> Option<u64> {

@@ -127,7 +127,7 @@ impl Judge {
         self.trace.count("leaders elected", 1);
         match state.leader {
             Some((known, _)) if term <= known => return,
-            Some((_, before)) if before != node => self.trace.count("leaders changed", 1),
+            Some((_, before)) if before != node => self.trace.count("other leaders elected", 1),
             _ => {}
         }
         state.leader = Some((term, node));

@@ -51,6 +51,9 @@ use crate::trace::{About, SharedTrace, Trace};
 /// Where every node keeps its data, on its own disk.
 pub const DATA_DIR: &str = "/data";
 
+/// What is on a new disk: to make the rest is the node's to do.
+pub const DISK_ROOT: &str = "/";
+
 /// Where every node keeps its log.
 pub const LOG_DIR: &str = "/data/wal";
 
@@ -99,6 +102,8 @@ pub struct Report {
     pub simulated: Duration,
     /// What went wrong, if anything.
     pub violation: Option<Violation>,
+    /// Why it could not be written down, where it was to be.
+    pub untraced: Option<String>,
 }
 
 /// What runs on every node; called once for each boot. It ends with the reason why it stopped.
@@ -161,7 +166,7 @@ where
 {
     let trace = match Trace::new(entropy::now, options.trace.as_deref()) {
         Ok(trace) => trace,
-        Err(error) => return Report::unstarted(options.seed, format!("the trace file: {error}")),
+        Err(error) => return Report::unstarted(options.seed, error.to_string()),
     };
     panics::watch();
     let result = entropy::simulating(options.seed, || {
@@ -195,7 +200,7 @@ where
         faults: faults.clone(),
         violation: result.as_ref().err().cloned(),
     });
-    let flushed = trace.flush().map_err(|error| format!("the trace file: {error}"));
+    let untraced = trace.flush().err().map(|error| error.to_string());
     Report {
         seed: options.seed,
         hash: trace.hash(),
@@ -203,12 +208,13 @@ where
         faults,
         overlapped: ledger.is_some_and(|ledger| ledger.overlapped()),
         simulated,
-        violation: result.and(flushed).err(),
+        violation: result.err(),
+        untraced,
     }
 }
 
 impl Report {
-    fn unstarted(seed: u64, violation: Violation) -> Report {
+    fn unstarted(seed: u64, untraced: String) -> Report {
         Report {
             seed,
             hash: 0,
@@ -216,7 +222,8 @@ impl Report {
             faults: Counters::new(),
             overlapped: false,
             simulated: Duration::ZERO,
-            violation: Some(violation),
+            violation: None,
+            untraced: Some(untraced),
         }
     }
 }
@@ -321,7 +328,7 @@ impl World {
                 slow_one_in: [0, 50, 200][rng.usize(..3)],
             };
             let node = Node {
-                disk: Disk::new(id, Path::new(DATA_DIR), trace.clone(), ledger.clone()),
+                disk: Disk::new(id, Path::new(DISK_ROOT), trace.clone(), ledger.clone()),
                 pace: Pace::new(id, ledger.clone()),
                 oscillator: Oscillator::new(seed, id, 200),
                 slot: Rc::new(Slot::new()),
@@ -510,7 +517,7 @@ impl World {
 }
 
 impl Node {
-    /// A node whose disk failed to change something has to stop (H15): it may not go on as if nothing had happened.
+    /// A node whose disk failed has to stop (H15): it may not go on as if nothing had happened.
     fn stops_in_time(&mut self, id: u64, now: Duration) -> Result<(), Violation> {
         if self.hang.is_some() || self.slot.power.borrow().is_paused() {
             self.held_up_at = now;

@@ -69,8 +69,8 @@ impl Simulator for Arguments {
         QUOTAS
     }
 
-    fn faults(&self) -> &[&'static str] {
-        FAULTS
+    fn faults(&self) -> Vec<&'static str> {
+        FAULTS.to_vec()
     }
 
     fn overlap_one_in(&self) -> Option<u64> {

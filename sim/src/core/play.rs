@@ -39,7 +39,7 @@ pub fn play(seed: u64, options: &Options, trace: Option<&Path>) -> Outcome {
     let are_clocks_off = !setup.rates.is_empty();
     let mut world = match World::with(setup, trace) {
         Ok(world) => world,
-        Err(error) => return failed(seed, format!("trace: {error}")),
+        Err(error) => return failed(seed, error.to_string()),
     };
     if are_clocks_off && !options.calm {
         world.fired("clock rates");
@@ -65,8 +65,7 @@ pub fn play(seed: u64, options: &Options, trace: Option<&Path>) -> Outcome {
         faults: world.faults().clone(),
         violation: world.violation().cloned(),
     });
-    let flushed = world.trace.flush().map_err(|error| format!("trace: {error}"));
-    world.judge(flushed);
+    let untraced = world.trace.flush().err().map(|error| error.to_string());
     Outcome {
         seed,
         hash: world.hash(),
@@ -75,6 +74,7 @@ pub fn play(seed: u64, options: &Options, trace: Option<&Path>) -> Outcome {
         faults: world.faults().clone(),
         overlapped,
         violation: world.violation().cloned(),
+        untraced,
     }
 }
 
@@ -87,7 +87,8 @@ fn failed(seed: u64, why: String) -> Outcome {
         counters: Counters::new(),
         faults: Counters::new(),
         overlapped: false,
-        violation: Some(why),
+        violation: None,
+        untraced: Some(why),
     }
 }
 

@@ -1,9 +1,10 @@
-//! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end.
+//! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end. No entry is of a
+//! term that its holder has not come to: a node that forgot the term could vote and accept in it as if it were new.
 //!
 //! What a core believes to be on its disk is there: where the disk can be looked at, it is.
 
 use quorate::raft::Raft;
-use quorate::types::{Index, NodeId};
+use quorate::types::{Index, NodeId, Term};
 
 use super::{Disks, Invariant, Seen};
 use crate::Violation;
@@ -20,6 +21,8 @@ struct Marks {
     commit: Index,
     persisted: Index,
     last: Index,
+    last_term: Term,
+    term: Term,
 }
 
 impl Marks {
@@ -30,6 +33,8 @@ impl Marks {
             commit: raft.commit(),
             persisted: raft.persisted_index(),
             last: raft.last_index(),
+            last_term: raft.term_at(raft.last_index()).unwrap_or_default(),
+            term: raft.term(),
         }
     }
 
@@ -37,6 +42,7 @@ impl Marks {
         self.purged <= self.applied
             && self.applied <= self.commit.min(self.persisted)
             && self.commit.max(self.persisted) <= self.last
+            && self.last_term <= self.term
     }
 }
 
@@ -70,7 +76,8 @@ mod tests {
         let marks = |purged, applied, commit, persisted, last| {
             let [purged, applied, commit, persisted, last] =
                 [purged, applied, commit, persisted, last].map(Index);
-            Marks { purged, applied, commit, persisted, last }.are_in_order()
+            let (last_term, term) = (Term(2), Term(2));
+            Marks { purged, applied, commit, persisted, last, last_term, term }.are_in_order()
         };
         assert!(marks(1, 2, 3, 4, 5));
         assert!(marks(1, 2, 4, 3, 5), "a quorum may do without this disk");
@@ -79,5 +86,13 @@ mod tests {
         assert!(!marks(1, 4, 5, 3, 5), "applied and not on disk");
         assert!(!marks(1, 2, 6, 4, 5), "committed and not there");
         assert!(!marks(1, 2, 3, 6, 5), "on disk and not there");
+    }
+
+    #[test]
+    fn an_entry_of_a_term_that_is_not_known_is_found() {
+        let [purged, applied, commit, persisted, last] = [Index(1); 5];
+        let marks = |last_term, term| Marks { purged, applied, commit, persisted, last, last_term, term };
+        assert!(marks(Term(2), Term(2)).are_in_order());
+        assert!(!marks(Term(3), Term(2)).are_in_order());
     }
 }

@@ -40,6 +40,7 @@ pub fn run_all(plan: &Plan, all: &[Mutant], chosen: &[&Mutant]) -> Result<bool, 
     let copy = Copy::new(&plan.root, &make(&plan.dir.join("tree")).map_err(at)?).map_err(at)?;
     let workshop = Workshop { tree: copy.path().to_path_buf(), dir: plan.dir.canonicalize().map_err(at)? };
     let show = Show::begin(chosen.len() as u64);
+    copy.refresh().map_err(at)?;
     let commit = copy.commit();
     show.line(&format!("{} mutants at {commit}, in {}", chosen.len(), plan.dir.display()));
     let mut bench = Bench { plan, copy, workshop, show, sound: BTreeMap::new() };
@@ -53,7 +54,6 @@ pub fn run_all(plan: &Plan, all: &[Mutant], chosen: &[&Mutant]) -> Result<bool, 
         write_rows(&plan.table, all, Rows::from([(mutant.name.clone(), row)]))?;
     }
     bench.show.end();
-    bench.copy.refresh().map_err(at)?;
     Ok(found_all)
 }
 
@@ -144,9 +144,9 @@ impl Bench<'_> {
         let simulator = flavour.simulator();
         let stage = |what: &str| self.show.now(format!("{}: {simulator}: {what}", mutant.name));
         stage("building");
-        self.copy.refresh().map_err(|error| error.to_string())?;
-        self.copy.break_with(mutant).map_err(|error| error.to_string())?;
+        let broken = self.copy.break_with(mutant).map_err(|error| error.to_string())?;
         let program = self.workshop.build(&mutant.name, flavour, &mut || {})?;
+        drop(broken);
         let hunter = self.hunter(&mutant.name, program.clone(), flavour);
         stage("a run without faults");
         hunter.calm(&mut || {})?;
@@ -181,7 +181,6 @@ impl Bench<'_> {
         }
         let simulator = flavour.simulator();
         self.show.now(format!("building {simulator} without a bug"));
-        self.copy.refresh().map_err(|error| error.to_string())?;
         let program = self.workshop.build("sound", flavour, &mut || {})?;
         self.show.now(format!("a run of {simulator} without faults and without a bug"));
         let calm = self.hunter("sound", program.clone(), flavour).calm(&mut || {});

@@ -1,8 +1,9 @@
 //! A copy of the tree to build in.
 //!
-//! The copy has what git tracks, or would, as it is in the working tree now. A file is written only if it differs, so
-//! that what was built from it before is still good; what is not in the tree any more is removed. Mutants are written
-//! into the copy and go with the next [`Copy::refresh`].
+//! The copy has what git tracks, or would, as it was in the working tree at the one [`Copy::refresh`] of a run: what is
+//! changed there meanwhile changes nothing here. A file is written only if it differs, so that what was built from it
+//! before is still good; what is not in the tree any more is removed. A mutant is written into the copy, and what it
+//! replaced is written back.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,14 +72,16 @@ impl Copy {
         Ok(())
     }
 
-    /// Puts a bug into the copy.
+    /// Puts a bug into the copy, until what is returned is dropped.
     ///
     /// # Errors
     /// If the patch does not fit, or the file cannot be written.
-    pub fn break_with(&self, mutant: &Mutant) -> io::Result<()> {
+    pub fn break_with(&self, mutant: &Mutant) -> io::Result<Broken> {
         let path = self.to.join(&mutant.file);
-        let text = mutant.apply(&fs::read_to_string(&path)?).map_err(io::Error::other)?;
-        write_if_other(&path, text.as_bytes())
+        let right = fs::read_to_string(&path)?;
+        let wrong = mutant.apply(&right).map_err(io::Error::other)?;
+        write_if_other(&path, wrong.as_bytes())?;
+        Ok(Broken { path, right })
     }
 
     /// The commit that the tree is at, with a mark if it was changed since.
@@ -101,6 +104,20 @@ impl Copy {
         let is_plain = |name: &PathBuf| name.components().all(|part| matches!(part, Component::Normal(_)));
         names.retain(is_plain);
         Ok(names)
+    }
+}
+
+/// A file of the copy with a bug in it.
+#[derive(Debug)]
+pub struct Broken {
+    path: PathBuf,
+    right: String,
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        // Where that fails the next patch, or the next run's refresh, says so.
+        let _ = write_if_other(&self.path, self.right.as_bytes());
     }
 }
 

@@ -19,32 +19,29 @@ const FALLIBLE: [&str; 7] = ["read", "write", "sync", "sync_dir", "create", "ren
 pub struct Health {
     /// Calls until one fails, if one is set to.
     fails_in: Option<u64>,
+    /// Reads until one fails, if one is set to.
+    fails_in_reads: Option<u64>,
     /// How many bytes fit on it, if that is limited.
     capacity: Option<usize>,
     /// Whether a call failed, for whatever reason, since the node started.
     has_failed: bool,
-    /// When a call that was to change something failed for the first time since the node started.
+    /// When a call failed for the first time since the node started.
     broken_at: Option<Duration>,
 }
 
 impl Health {
     /// Whether this call is the one that fails.
     pub fn fails(&mut self, kind: &str) -> bool {
-        if !FALLIBLE.contains(&kind) {
-            return false;
-        }
-        match self.fails_in.as_mut() {
-            None => false,
-            Some(0) => {
-                self.fails_in = None;
-                true
-            }
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-        }
+        let is_due = FALLIBLE.contains(&kind) && count_down(&mut self.fails_in);
+        is_due | (kind == "read" && count_down(&mut self.fails_in_reads))
     }
+}
+
+/// Whether the count, if there is one, was at its end; it is gone then.
+fn count_down(count: &mut Option<u64>) -> bool {
+    let Some(left) = *count else { return false };
+    *count = left.checked_sub(1);
+    left == 0
 }
 
 impl State {
@@ -73,6 +70,11 @@ impl Disk {
         self.lock().health.fails_in = Some(calls);
     }
 
+    /// One of the next reads fails: the one after `reads` more.
+    pub fn fail_read_after(&self, reads: u64) {
+        self.lock().health.fails_in_reads = Some(reads);
+    }
+
     /// No more than `bytes` beyond what is there now fit on the disk.
     pub fn fill_up(&self, bytes: usize) {
         let mut state = self.lock();
@@ -83,6 +85,7 @@ impl Disk {
     pub fn mend(&self) {
         let mut state = self.lock();
         state.health.fails_in = None;
+        state.health.fails_in_reads = None;
         state.health.capacity = None;
     }
 
@@ -93,8 +96,8 @@ impl Disk {
         state.health.broken_at = None;
     }
 
-    /// When the disk first failed to change something since the node started: from then on the node does not know what
-    /// is on it.
+    /// When a call first failed since the node started: from then on the node does not know what is on its disk, or
+    /// cannot use it.
     pub fn broken_at(&self) -> Option<Duration> {
         self.lock().health.broken_at
     }
@@ -111,9 +114,7 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
             _ => return,
         };
-        if kind != "read" {
-            self.lock().health.broken_at.get_or_insert_with(entropy::now);
-        }
+        self.lock().health.broken_at.get_or_insert_with(entropy::now);
         // A full disk fails call after call: it counts once a boot.
         if !std::mem::replace(&mut self.lock().health.has_failed, true) {
             self.ledger.fire(fault, self.id, &format!("{kind} {}", path.display()));

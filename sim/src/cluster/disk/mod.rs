@@ -49,7 +49,7 @@ pub enum Loss {
 impl Loss {
     /// A kind of loss, drawn.
     pub fn draw(rng: &mut fastrand::Rng) -> Loss {
-        [Loss::Whole, Loss::Nothing, Loss::Tail, Loss::Sectors][rng.usize(..4)]
+        [Loss::Whole, Loss::Nothing, Loss::Nothing, Loss::Tail, Loss::Sectors][rng.usize(..5)]
     }
 }
 
@@ -113,8 +113,8 @@ impl Disk {
         Arc::new(Disk { id, node: host(id), trace, ledger, state })
     }
 
-    /// What the platter holds after a crash becomes what there is; all locks are released. The node's power must be
-    /// cut before. Returns how many un-synced writes were pending.
+    /// What the platter holds after a crash becomes what there is, unless only the process died; all locks are released.
+    /// The node's power must be cut before. Returns how many un-synced writes were pending.
     pub fn crash(&self, loss: Loss, rng: &mut fastrand::Rng) -> usize {
         let mut state = self.lock();
         state.release();

@@ -67,7 +67,8 @@ impl World {
     pub(crate) fn fall(&mut self, id: u64) {
         self.audit();
         let loss = Loss::draw(&mut self.rng);
-        let silent = self.rng.bool();
+        // Only a process leaves a machine behind that keeps what was not synced, and that answers for it.
+        let silent = loss != Loss::Nothing;
         self.down(id, &format!("crash, loss {loss:?}, silent {silent}"));
         self.trace.count("crashes", 1);
         let others: Vec<String> = if silent { self.reachable_from(id) } else { Vec::new() };
@@ -79,11 +80,9 @@ impl World {
         let point = self.node(id).falls_at.take();
         let is_misdirected = matches!(point, Some(CutPoint::MisdirectedWrite(_))) && self.misdirect(id);
         let lost = self.lose(id, loss, is_misdirected);
-        if point.is_some() && lost > 0 && loss != Loss::Nothing {
-            self.ledger.fire(Kind::TornWrite, id, &format!("{lost} un-synced writes, loss {loss:?}"));
-        } else {
-            self.ledger.fire(Kind::Crash, id, &format!("{lost} un-synced writes, loss {loss:?}"));
-        }
+        let is_torn = matches!(point, Some(CutPoint::Write(_))) && lost > 0 && loss != Loss::Nothing;
+        let kind = if is_torn { Kind::TornWrite } else { Kind::Crash };
+        self.ledger.fire(kind, id, &format!("{lost} un-synced writes, loss {loss:?}"));
     }
 
     /// A node's disk loses what was not synced. Returns how many writes that were.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::kind::Kind;
 use crate::cluster::disk::platter::{Image, Platter};
-use crate::cluster::world::{DATA_DIR, LOG_DIR, World};
+use crate::cluster::world::{DATA_DIR, DISK_ROOT, LOG_DIR, World};
 
 /// What was done to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl World {
         self.audit();
         let held = self.held(id);
         let node = self.node(id);
-        node.disk.wipe(Path::new(DATA_DIR));
+        node.disk.wipe(Path::new(DISK_ROOT));
         node.damage = Some(Damage::Wiped);
         node.held = Some(held);
         node.slot.recall.replace(None);
@@ -76,14 +76,16 @@ impl World {
         true
     }
 
-    /// Whether every other node has it on record who this one is. A record that can be read counts: that it is durable
-    /// before anybody acts on it is the product's to see to (H14).
+    /// Whether every other node has it on record who this one is. Of a node that runs a record that it can read counts:
+    /// that it is durable before it is acted upon is the product's to see to (H14). Of one that is down it must be durable.
     fn is_known_to_all(&self, id: u64) -> bool {
         let line = format!("\npeer {id} ");
         let path = Path::new(DATA_DIR).join("identity");
         let others = self.nodes.iter().filter(|(other, node)| **other != id && node.damage.is_none());
         others.into_iter().all(|(_, node)| {
-            let identity = node.disk.read(&path).unwrap_or_default();
+            let identity =
+                if node.is_up { node.disk.read(&path) } else { Platter::of(&node.disk).read(&path) };
+            let identity = identity.unwrap_or_default();
             String::from_utf8_lossy(&identity).contains(&line)
         })
     }

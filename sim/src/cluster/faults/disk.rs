@@ -11,6 +11,11 @@ impl World {
         self.node(id).disk.fail_after(calls);
     }
 
+    /// One of a node's next reads fails: the one after `reads` more. It counts as a fault when it does.
+    pub fn fail_read(&mut self, id: u64, reads: u64) {
+        self.node(id).disk.fail_read_after(reads);
+    }
+
     /// No more than `bytes` more fit on a node's disk. It counts as a fault when something does not fit.
     pub fn fill_disk(&mut self, id: u64, bytes: usize) {
         self.node(id).disk.fill_up(bytes);
@@ -32,7 +37,7 @@ impl World {
 
     /// The next write to a node's log comes back this late. It counts as a fault when it does.
     pub fn delay_sync(&mut self, id: u64, late: Duration) {
-        self.node(id).pace.be_late(late);
+        self.node(id).pace.be_late(Some(late));
     }
 
     /// Everything that a node's disk does takes so many times as long; 0: as usual. It counts as a fault when it is
@@ -45,6 +50,8 @@ impl World {
     pub fn mend_disk(&mut self, id: u64) {
         self.unhang_disk(id);
         self.slow_disk(id, 0);
-        self.node(id).disk.mend();
+        let node = self.node(id);
+        node.pace.be_late(None);
+        node.disk.mend();
     }
 }

@@ -214,6 +214,11 @@ impl Cluster {
         self.world(move |world| world.fail_disk(node, calls)).await;
     }
 
+    /// One of a node's next reads from its disk fails: the one after `reads` more.
+    pub async fn fail_read(&self, node: u64, reads: u64) {
+        self.world(move |world| world.fail_read(node, reads)).await;
+    }
+
     /// No more than `bytes` more fit on a node's disk.
     pub async fn fill_disk(&self, node: u64, bytes: usize) {
         self.world(move |world| world.fill_disk(node, bytes)).await;

@@ -19,9 +19,6 @@ macro_rules! kinds {
             $($(#[$doc])* $kind,)*
         }
 
-        /// The names of all kinds.
-        pub const NAMES: &[&str] = &[$($name),*];
-
         impl Kind {
             /// All kinds.
             pub const ALL: &[Kind] = &[$(Kind::$kind),*];
@@ -41,6 +38,23 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+impl Kind {
+    /// Whether this kind means anything in a cluster of so many nodes. Damage needs a minority to strike.
+    pub fn is_possible(self, nodes: u64) -> bool {
+        match self {
+            Kind::Rot | Kind::Misdirected | Kind::Wiped => nodes > 2,
+            Kind::ClientCut | Kind::Reset | Kind::SlowLink => true,
+            Kind::Blackout => nodes > 1,
+            kind => nodes > 1 || kind.area() != Area::Network,
+        }
+    }
+
+    /// Whether what it does to a disk is for ever.
+    pub fn is_damage(self) -> bool {
+        matches!(self, Kind::Rot | Kind::Misdirected | Kind::Wiped)
+    }
 }
 
 kinds! {

@@ -9,7 +9,8 @@ use crate::run::Counters;
 use crate::trace::SharedTrace;
 use crate::trace::event::What;
 
-/// The book. Every fault is entered here when it strikes, not when it is armed.
+/// The book. What is armed (a power cut, a failing call, a hang, a late or slow disk) is entered here when something runs
+/// into it; what changes links, clocks or machines when it is done.
 #[derive(Debug)]
 pub struct Ledger {
     trace: SharedTrace,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::faults::kind::{Area, Kind};
+use crate::cluster::faults::kind::Kind;
 
 /// A seed's plan.
 #[derive(Clone, Debug)]
@@ -33,9 +33,9 @@ const DAMAGES: [Option<Kind>; 5] =
 
 impl Plan {
     /// A plan for a cluster of so many nodes.
-    pub fn draw(rng: &mut fastrand::Rng, nodes: usize) -> Plan {
+    pub fn draw(rng: &mut fastrand::Rng, nodes: u64) -> Plan {
         let possible: Vec<Kind> =
-            Kind::ALL.iter().copied().filter(|kind| is_possible(*kind, nodes)).collect();
+            Kind::ALL.iter().copied().filter(|kind| kind.is_possible(nodes) && !kind.is_damage()).collect();
         let mut kinds = Vec::new();
         // Some seeds have almost everything, some have little and much of it.
         let share = [20, 40, 40, 70][rng.usize(..4)];
@@ -47,7 +47,7 @@ impl Plan {
         while kinds.len() < 3 {
             kinds.push(possible[rng.usize(..possible.len())]);
         }
-        let damage = DAMAGES[rng.usize(..DAMAGES.len())].filter(|_| nodes > 2);
+        let damage = DAMAGES[rng.usize(..DAMAGES.len())].filter(|kind| kind.is_possible(nodes));
         Plan {
             kinds,
             // A few go on for minutes: some things take a long log, or many restarts.
@@ -81,15 +81,6 @@ impl Plan {
     /// How long the rest after a storm is.
     pub fn rest(&self, rng: &mut fastrand::Rng) -> Duration {
         Duration::from_millis(rng.u64(300..2_500))
-    }
-}
-
-/// Whether a kind of fault means anything in a cluster of so many nodes, and is no damage: that is drawn apart.
-fn is_possible(kind: Kind, nodes: usize) -> bool {
-    match kind {
-        Kind::Rot | Kind::Misdirected | Kind::Wiped => false,
-        Kind::ClientCut | Kind::Reset | Kind::SlowLink => true,
-        kind => nodes > 1 || kind.area() != Area::Network,
     }
 }
 

@@ -135,19 +135,18 @@ impl Storm {
         }
     }
 
-    /// The power goes in the middle of a write, at best in one of those that an election brings (H8, H9, H12).
+    /// The power goes in the middle of a write, at best in one of those that an election brings.
     async fn strike_in_a_write(&self) {
-        let node = self.victim().await;
-        let point = if self.draw(fastrand::Rng::bool) {
+        let is_at_an_election = self.draw(fastrand::Rng::bool);
+        if is_at_an_election {
             self.await_election().await;
-            CutPoint::Call(self.draw(|rng| rng.u64(1..8)))
-        } else {
-            CutPoint::Write(self.draw(|rng| rng.u64(0..30)))
-        };
-        self.cluster.crash_at(node, point).await;
+        }
+        let node = self.victim().await;
+        let writes = self.draw(|rng| rng.u64(0..if is_at_an_election { 4 } else { 30 }));
+        self.cluster.crash_at(node, CutPoint::Write(writes)).await;
     }
 
-    /// A node that was away has much to write down at once, terms and entries of them: at times its power goes in that (H9).
+    /// A node that was away has much to write down at once, terms and entries of them: at times its power goes in that.
     async fn strike_on_return(&self, node: u64) {
         if self.draw(|rng| rng.u32(..4)) == 0 {
             let calls = self.draw(|rng| rng.u64(1..8));
@@ -286,6 +285,10 @@ impl Storm {
     async fn strike_disk(&self, kind: Kind) {
         let node = self.victim().await;
         match kind {
+            Kind::DiskError if self.draw(fastrand::Rng::bool) => {
+                let reads = self.draw(|rng| rng.u64(0..6));
+                self.cluster.fail_read(node, reads).await;
+            }
             Kind::DiskError => {
                 let calls = self.draw(|rng| rng.u64(0..60));
                 self.cluster.fail_disk(node, calls).await;
@@ -328,14 +331,16 @@ impl Storm {
         }
     }
 
-    /// A disk is replaced by an empty one, which may take its time: meanwhile others may have forgotten the node (H35).
+    /// A disk is replaced by an empty one, which may take its time: others may go down and start again meanwhile.
     async fn strike_with_an_empty_disk(&self, node: u64) {
-        self.kept_down.borrow_mut().insert(node);
-        if self.cluster.wipe(node).await {
+        let is_mine = self.kept_down.borrow_mut().insert(node);
+        if self.cluster.wipe(node).await && is_mine {
             self.sleep(Plan::length).await;
+            self.cluster.restart(node).await;
         }
-        self.cluster.restart(node).await;
-        self.kept_down.borrow_mut().remove(&node);
+        if is_mine {
+            self.kept_down.borrow_mut().remove(&node);
+        }
     }
 
     async fn strike_for_good(&self, kind: Kind) {
