@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -160,29 +161,63 @@ fn one(seeds: &Seeds, seed: u64, simulator: &dyn Simulator) -> io::Result<ExitCo
     untraced(Some(&outcome), code)
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "outside every run: how long it took is printed, and decides nothing"
-)]
 fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
     let from = seeds.from.unwrap_or_else(any_seed);
     let Some(end) = from.checked_add(seeds.seeds) else {
-        return usage(&format!(
-            "there are no {} seeds from seed {from} on; the last is {}",
-            seeds.seeds,
-            u64::MAX
-        ));
+        let (count, last) = (seeds.seeds, u64::MAX);
+        return usage(&format!("there are no {count} seeds from seed {from} on; the last is {last}"));
     };
     let jobs =
         seeds.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u64));
     say(format!("{}: seeds {from}..{end}, {jobs} at a time\n", simulator.name()).as_bytes());
-    let start = Instant::now();
-    let bar = progress_bar(end - from);
-    let (next, stop) = (AtomicU64::new(from), AtomicU64::new(end));
+    let ran = run_all(seeds, simulator, from..end, jobs);
+    let mut out = Vec::new();
+    ran.total.print(&mut out, ran.elapsed)?;
+    if let Some(outcome) = &ran.failed {
+        writeln!(out, "{}", line(simulator, outcome))?;
+        explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
+    }
+    let mut code = ran.total.code(&mut out, simulator)?;
+    let mut shown = None;
+    if let Some(path) = &seeds.trace {
+        let (seed, hash) = ran.failed.as_ref().map_or((end - 1, ran.last), |it| (it.seed, it.hash));
+        let again = simulator.run(seed, seeds.calm, Some(path));
+        writeln!(out, "trace of seed {seed}: {}", path.display())?;
+        // Run a second time to be shown: it must have come to the same.
+        if again.untraced.is_none() && again.hash != hash {
+            let then = again.hash;
+            writeln!(out, "violation: seed {seed} did not repeat: trace hash {hash:016x}, then {then:016x}")?;
+            code = ExitCode::FAILURE;
+        }
+        shown = Some(again);
+    }
+    say(&out);
+    untraced(shown.as_ref(), code)
+}
+
+/// What became of many seeds.
+struct Ran {
+    total: Total,
+    /// The lowest seed that failed.
+    failed: Option<Outcome>,
+    /// The hash of the last seed, if it was run.
+    last: u64,
+    elapsed: Duration,
+}
+
+/// Runs the seeds, `jobs` at a time, up to the first that fails.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "outside every run: how long it took is printed, and decides nothing"
+)]
+fn run_all(seeds: &Seeds, simulator: &dyn Simulator, range: Range<u64>, jobs: u64) -> Ran {
+    let begin = Instant::now();
+    let Range { start, end } = range;
+    let bar = progress_bar(end - start);
+    let (next, stop, last) = (AtomicU64::new(start), AtomicU64::new(end), AtomicU64::new(0));
     let (total, failed) = (Mutex::new(Total::new(seeds.calm)), Mutex::new(None::<Outcome>));
-    let last = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..jobs.min(end - from) {
+        for _ in 0..jobs.min(end - start) {
             scope.spawn(|| {
                 let take = |next: u64| (next < stop.load(Ordering::Relaxed)).then(|| next + 1);
                 // The last seed may be the last number: the counter never goes beyond.
@@ -193,7 +228,7 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
                             format!("{}, trace hash: {:016x}\n", line(simulator, &outcome), outcome.hash);
                         bar.suspend(|| say(line.as_bytes()));
                     }
-                    let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.add(simulator, &outcome);
                     bar.set_message(total.faults_line());
                     bar.inc(1);
@@ -203,7 +238,7 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
                     if outcome.violation.is_some() {
                         // The lowest seed that fails is the one to report: later ones need not be begun.
                         stop.fetch_min(seed, Ordering::Relaxed);
-                        let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                         if failed.as_ref().is_none_or(|known| seed < known.seed) {
                             *failed = Some(outcome);
                         }
@@ -213,35 +248,12 @@ fn many(seeds: &Seeds, simulator: &dyn Simulator) -> io::Result<ExitCode> {
         }
     });
     bar.finish_and_clear();
-    let total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (elapsed, last) = (start.elapsed(), last.into_inner());
-    let mut out = Vec::new();
-    let shown = seeds.trace.as_deref().map(|path| {
-        let seed = failed.as_ref().map_or(end - 1, |outcome| outcome.seed);
-        (path, simulator.run(seed, seeds.calm, Some(path)))
-    });
-    total.print(&mut out, elapsed)?;
-    if let Some(outcome) = &failed {
-        writeln!(out, "{}", line(simulator, outcome))?;
-        explain(&mut out, simulator, seeds, outcome.seed, outcome.violation.as_deref().unwrap_or_default())?;
+    Ran {
+        total: total.into_inner().unwrap_or_else(PoisonError::into_inner),
+        failed: failed.into_inner().unwrap_or_else(PoisonError::into_inner),
+        last: last.into_inner(),
+        elapsed: begin.elapsed(),
     }
-    let mut code = total.code(&mut out, simulator)?;
-    if let Some((path, again)) = &shown {
-        writeln!(out, "trace of seed {}: {}", again.seed, path.display())?;
-        // Run a second time to be shown: it must have come to the same.
-        let first = failed.as_ref().map_or(last, |outcome| outcome.hash);
-        if again.hash != first {
-            writeln!(
-                out,
-                "violation: seed {} did not repeat: trace hash {first:016x}, then {:016x}",
-                again.seed, again.hash
-            )?;
-            code = ExitCode::FAILURE;
-        }
-    }
-    say(&out);
-    untraced(shown.as_ref().map(|(_, again)| again), code)
 }
 
 /// The exit code of a run whose trace may not have been written; a violation comes first.

@@ -17,7 +17,7 @@ use quorate_sim::cluster::faults::ledger::Ledger;
 use quorate_sim::cluster::handle::Cluster;
 use quorate_sim::cluster::power::Power;
 use quorate_sim::cluster::scenarios::Playing;
-use quorate_sim::cluster::world::{self, DATA_DIR, DISK_ROOT, Options, Report};
+use quorate_sim::cluster::world::{self, DISK_ROOT, Options, Report};
 use quorate_sim::trace::Trace;
 
 /// How long a node may take to stop after its disk failed, or to be refused.
@@ -235,14 +235,14 @@ fn late_slow_and_skewed_it_goes_on() {
     }
 }
 
-/// The process dies at any call of the first start, the next one reads what it left, and then the power goes: the
-/// directory is still who it was when it was last asked.
+/// The process dies at any call of the first start, the next one finds what it left, and then the power goes: the directory
+/// is still there, and who it was when it was last asked.
 #[test]
 fn an_identity_that_was_read_survives_the_power() {
-    let dir = Path::new(DATA_DIR);
+    let dir = Path::new("/srv/quorate/data");
     let expected = Expected { node: NodeId(1), token: "t", members: vec![NodeId(1)] };
     let mut taken_over = 0;
-    for calls in 1..20 {
+    for calls in 1..30 {
         let trace = Trace::new(entropy::now, None).expect("no sink to fail");
         let disk = Disk::new(1, Path::new(DISK_ROOT), trace.clone(), Ledger::new(trace));
         let mut rng = fastrand::Rng::with_seed(calls);

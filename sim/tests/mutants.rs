@@ -98,7 +98,7 @@ fn a_copy_of_a_tree_is_broken_and_mended_again() {
     let broken = copy.break_with(&mutant).expect("it fits");
     assert_eq!(read("src/x.rs").as_deref(), Some("one\nthree\n"));
     assert!(copy.break_with(&mutant).is_err(), "it is broken already");
-    drop(broken);
+    broken.mend().expect("written");
     assert_eq!(read("src/x.rs").as_deref(), Some("one\ntwo\n"));
     write("src/y.rs", "new\n");
     fs::remove_file(from.path().join("src/x.rs")).expect("removed");

@@ -33,7 +33,7 @@ pub struct Options {
 pub struct Sizes {
     /// Bytes of the set that is being written to.
     pub write_set_bytes: usize,
-    /// Bytes of the set that is being folded.
+    /// Bytes of the set that is frozen: it waits to be folded, or is.
     pub frozen_bytes: usize,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -71,9 +71,9 @@ pub(super) struct Applier {
 
 /// What readers see.
 pub(super) struct View {
-    /// Changes not folded and not being folded.
+    /// Changes neither folded nor frozen.
     pub(super) active: WriteSet,
-    /// Changes being folded. They stay visible until the fold's transaction is durable *and* this is cleared, under
+    /// Changes that wait to be folded, or are. They stay visible until the fold's transaction is durable *and* this is cleared, under
     /// the lock under which readers begin their redb transaction: whatever a reader finds here, redb before or after
     /// the fold gives the same merged content.
     pub(super) frozen: Option<Arc<Frozen>>,
@@ -161,13 +161,13 @@ impl Store {
         self.shared.view().head.membership.clone()
     }
 
-    /// Whether it is time to fold: the write set is half full and no other is being folded.
+    /// Whether it is time to fold: the write set is half full and no other is frozen.
     pub fn fold_due(&self) -> bool {
         let view = self.shared.view();
         view.frozen.is_none() && view.active.bytes() >= self.shared.options.write_set_bytes_max / 2
     }
 
-    /// Whether the write set is at its limit: nothing may be applied until a fold begins.
+    /// Whether the write set is at its limit: nothing may be applied until it is frozen.
     pub fn is_full(&self) -> bool {
         self.shared.view().active.bytes() >= self.shared.options.write_set_bytes_max
     }

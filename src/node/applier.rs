@@ -50,6 +50,9 @@ impl Applier {
             for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
                 while self.store.is_full() {
                     self.maybe_fold(&folder, &mut unfolded);
+                    if !self.store.is_full() {
+                        break;
+                    }
                     folder.finished.notified().await;
                     if folder.has_failed() {
                         return;

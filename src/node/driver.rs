@@ -99,7 +99,9 @@ impl Running {
         let _ = self.driver.await;
         let _ = self.applier.await;
         let store = self.store;
-        if let Some(Err(error)) = self.fold_lane.run(move || store.fold()).await {
+        // What was set aside before, and then what was applied since.
+        let fold = move || store.fold().and_then(|_| store.fold());
+        if let Some(Err(error)) = self.fold_lane.run(fold).await {
             // Nothing is lost: the log still has it.
             warn!(%error, "the last fold failed");
         }

@@ -16,7 +16,7 @@ use crate::clock::{SharedClock, timeout_at};
 use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
-use crate::fsm::{self, Store};
+use crate::fsm::Store;
 use crate::telemetry;
 use crate::transport::Transport;
 use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
@@ -50,12 +50,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// A store that failed once answers nothing any more: the node stops, though nobody may ever write again (H15).
-    fn fail(&self, error: &fsm::Error) -> Error {
-        if !self.poisoned.swap(true, Ordering::Relaxed) {
-            self.fatal.report(Fatal::of_store(error));
-        }
-        Error::new(ErrorKind::Internal, error.to_string())
+    /// Asks the store. One that failed once answers nothing any more: the node stops, though nobody may ever write again,
+    /// nor wait for this answer (H15).
+    fn query(&self, query: &Query) -> Result<Answer, Error> {
+        self.store.query(query).map_err(|error| {
+            if !self.poisoned.swap(true, Ordering::Relaxed) {
+                self.fatal.report(Fatal::of_store(&error));
+            }
+            Error::new(ErrorKind::Internal, error.to_string())
+        })
     }
 }
 
@@ -111,9 +114,9 @@ impl Handle {
         if consistency == Consistency::Linearizable {
             self.confirm(deadline).await?;
         }
-        let answer = match query {
+        match query {
             // Here, in the caller's task: the store is shared and a point read costs microseconds.
-            Query::Get { .. } => self.0.store.query(&query),
+            Query::Get { .. } => self.0.query(&query),
             Query::List { .. } => {
                 let Ok(_permit) = self.0.lists.try_acquire() else {
                     let text = format!(
@@ -122,11 +125,10 @@ impl Handle {
                     );
                     return Err(Error::new(ErrorKind::Overloaded, text));
                 };
-                let store = self.0.store.clone();
-                self.0.list_lane.run(move || store.query(&query)).await.ok_or_else(stopping)?
+                let shared = Arc::clone(&self.0);
+                self.0.list_lane.run(move || shared.query(&query)).await.ok_or_else(stopping)?
             }
-        };
-        answer.map_err(|error| self.0.fail(&error))
+        }
     }
 
     /// Waits until a quorum has confirmed that everything acknowledged before this call is applied here.

@@ -102,13 +102,14 @@ impl Identity {
     pub fn open(fs: SharedFs, dir: &Path, expected: &Expected<'_>, random: u64) -> Result<Identity, Error> {
         let path = dir.join(FILE);
         let io = |source| Error::Io { path: path.clone(), source };
-        fs::make_dirs(&*fs, dir).map_err(io)?;
-        let names = fs.list(dir).map_err(io)?;
+        let of_dir = |source| Error::Io { path: dir.to_path_buf(), source };
+        fs::make_dirs(&*fs, dir).map_err(of_dir)?;
+        let names = fs.list(dir).map_err(of_dir)?;
         let content = if names.iter().any(|name| name == FILE) {
             let bytes = fs::read_all(&*fs, &path).map_err(io)?;
             // A process that died between rename and directory fsync left a name that a power cut may still take back
             // (H14): what was read is acted upon from now on.
-            fs.sync_dir(dir).map_err(io)?;
+            fs.sync_dir(dir).map_err(of_dir)?;
             let content = Content::decode(&bytes)
                 .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
             content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;

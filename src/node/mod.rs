@@ -50,7 +50,7 @@ pub use status::{Consistency, MemberStatus, Status};
 /// Why a node must stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fatal {
-    /// A write or an fsync failed: what is on disk is no longer known, and asking again would not tell.
+    /// A read, a write or an fsync failed: what is on disk is no longer known, and asking again would not tell.
     Disk(String),
     /// Stored data is not what was written.
     Damaged(String),

@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,10 +111,20 @@ impl From<Fatal> for Exit {
     }
 }
 
+/// How a system says that a path is not one that a node can use, and nothing is wrong with the disk.
+const UNUSABLE: [io::ErrorKind; 5] = [
+    io::ErrorKind::NotFound,
+    io::ErrorKind::PermissionDenied,
+    io::ErrorKind::NotADirectory,
+    io::ErrorKind::AlreadyExists,
+    io::ErrorKind::ReadOnlyFilesystem,
+];
+
 impl From<identity::Error> for Exit {
     fn from(error: identity::Error) -> Exit {
-        let code = match error {
-            identity::Error::Io { .. } => ExitCode::Usage,
+        let code = match &error {
+            identity::Error::Io { source, .. } if UNUSABLE.contains(&source.kind()) => ExitCode::Usage,
+            identity::Error::Io { .. } => ExitCode::Disk,
             identity::Error::Damaged { .. } => ExitCode::Damaged,
             identity::Error::Foreign { .. } => ExitCode::Identity,
         };

@@ -76,26 +76,34 @@ pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a directory, and those above it that are missing. When this returns its name is durable, also where a process
-/// that was killed made it and did not come to sync it (H14).
+/// Makes a directory, and those above it that are missing. When this returns the names on the way to it are durable, also
+/// where a process that was killed made them and did not come to sync them (H14).
 pub fn make_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    let above = dir.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
-    let made = match (fs.create_dir(dir), above) {
-        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
-            make_dirs(fs, above)?;
-            fs.create_dir(dir)
-        }
-        (made, _) => made,
+    let Some(above) = dir.parent() else { return Ok(()) };
+    let (above, is_named) = match above.as_os_str().is_empty() {
+        true => (Path::new("."), false),
+        false => (above, true),
     };
-    let existed = match made {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
-        made => made.map(|()| false)?,
-    };
-    match above.map_or(Ok(()), |above| fs.sync_dir(above)) {
-        // Whoever made it for this user can read what is above it, and this user cannot.
-        Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        synced => synced,
+    if is_named {
+        make_dirs(fs, above)?;
     }
+    let existed = match fs.create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+        made => made.map(|()| false).map_err(|error| during("making the directory", dir, &error))?,
+    };
+    match fs.sync_dir(above) {
+        // It was there before this program, above it is not this user's, or knows no fsync: whoever made it saw to it.
+        Err(error) if existed && NO_SYNC.contains(&error.kind()) => Ok(()),
+        synced => synced.map_err(|error| during("syncing the directory", above, &error)),
+    }
+}
+
+/// How a directory says that it cannot be synced by this user, or at all.
+const NO_SYNC: [io::ErrorKind; 3] =
+    [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
+
+fn during(call: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{call} {}: {error}", path.display()))
 }
 
 /// Replaces a small file so that a crash leaves the old or the new content: a temporary file, synced, renamed over

@@ -5,6 +5,7 @@
 //! loses nor makes up an entry.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorate::node::probe::{Probe, SharedProbe};
@@ -118,6 +119,8 @@ pub struct Recall {
     inner: SharedProbe,
     node: NodeId,
     expected: Mutex<Option<Image>>,
+    /// Set once the node goes on what it has read.
+    is_open: Arc<AtomicBool>,
     power: SharedPower,
     findings: SharedFindings,
 }
@@ -128,15 +131,17 @@ impl Recall {
         inner: SharedProbe,
         node: u64,
         expected: Option<Image>,
+        is_open: Arc<AtomicBool>,
         power: SharedPower,
         findings: SharedFindings,
     ) -> SharedProbe {
         let (node, expected) = (NodeId(node), Mutex::new(expected));
-        Arc::new(Recall { inner, node, expected, power, findings })
+        Arc::new(Recall { inner, node, expected, is_open, power, findings })
     }
 
     /// Compares the log as it was before `new`, the first index that was handed out since the start.
     fn check(&self, raft: &Raft, new: Option<Index>) {
+        self.is_open.store(true, Ordering::Relaxed);
         let expected = self.expected.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(expected) = expected.filter(|_| !self.power.is_cut()) else { return };
         if let Err(violation) = compare(raft, new, &expected) {

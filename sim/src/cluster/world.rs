@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, UNIX_EPOCH};
 
 use quorate::clock::SharedClock;
@@ -303,6 +304,8 @@ pub(crate) struct Slot {
     pub(crate) power: RefCell<SharedPower>,
     pub(crate) stop: RefCell<watch::Sender<bool>>,
     boots: Cell<u64>,
+    /// Whether it goes on what it has read of its disk.
+    pub(crate) is_open: RefCell<Arc<AtomicBool>>,
     /// Why the software ended by itself.
     pub(crate) exit: RefCell<Option<Result<(), String>>>,
     /// What the log must hold at the next start, where that is known.
@@ -556,6 +559,7 @@ impl Slot {
             power: RefCell::new(Power::on()),
             stop: RefCell::new(watch::Sender::new(false)),
             boots: Cell::new(0),
+            is_open: RefCell::default(),
             exit: RefCell::new(None),
             recall: RefCell::new(None),
         }
@@ -600,7 +604,8 @@ impl Start {
         let seed =
             crate::seed::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
         let watch = Watch::over(self.id, power.clone(), self.judge.clone());
-        let recall = self.slot.recall.take();
+        let (recall, is_open) = (self.slot.recall.take(), Arc::new(AtomicBool::new(false)));
+        self.slot.is_open.replace(is_open.clone());
         let executor = SimExecutor::shared(
             &host,
             seed,
@@ -617,7 +622,7 @@ impl Start {
             net: HostNet::new(&host, power.clone(), self.wires.clone(), self.trace.clone()).shared(),
             executor,
             clock: self.oscillator.boot(power.clone()),
-            probe: Recall::over(watch, self.id, recall, power.clone(), self.findings.clone()),
+            probe: Recall::over(watch, self.id, recall, is_open, power.clone(), self.findings.clone()),
             shutdown: Box::pin(async move {
                 // The sender lives as long as the slot: a closed channel is no request to stop.
                 if stopped.wait_for(|stop| *stop).await.is_err() {

@@ -145,8 +145,9 @@ impl Bench<'_> {
         let stage = |what: &str| self.show.now(format!("{}: {simulator}: {what}", mutant.name));
         stage("building");
         let broken = self.copy.break_with(mutant).map_err(|error| error.to_string())?;
-        let program = self.workshop.build(&mutant.name, flavour, &mut || {})?;
-        drop(broken);
+        let built = self.workshop.build(&mutant.name, flavour, &mut || {});
+        broken.mend().map_err(|error| format!("{}: {error}", self.copy.path().display()))?;
+        let program = built?;
         let hunter = self.hunter(&mutant.name, program.clone(), flavour);
         stage("a run without faults");
         hunter.calm(&mut || {})?;

@@ -72,7 +72,7 @@ impl Copy {
         Ok(())
     }
 
-    /// Puts a bug into the copy, until what is returned is dropped.
+    /// Puts a bug into the copy, until it is mended, or the copy refreshed.
     ///
     /// # Errors
     /// If the patch does not fit, or the file cannot be written.
@@ -109,15 +109,19 @@ impl Copy {
 
 /// A file of the copy with a bug in it.
 #[derive(Debug)]
+#[must_use]
 pub struct Broken {
     path: PathBuf,
     right: String,
 }
 
-impl Drop for Broken {
-    fn drop(&mut self) {
-        // Where that fails the next patch, or the next run's refresh, says so.
-        let _ = write_if_other(&self.path, self.right.as_bytes());
+impl Broken {
+    /// Takes the bug out again.
+    ///
+    /// # Errors
+    /// If the file cannot be written: nothing that is built from the copy from now on is what it seems.
+    pub fn mend(self) -> io::Result<()> {
+        write_if_other(&self.path, self.right.as_bytes())
     }
 }
 

@@ -435,3 +435,17 @@ async fn a_state_that_cannot_be_read_is_the_end_of_a_node_that_serves() {
     assert_eq!(exit.expect_err("a read met a failed disk").code, ExitCode::Disk);
     node.gate.open();
 }
+
+/// Whoever asked may be gone before the disk says no.
+#[tokio::test]
+async fn a_list_that_nobody_waits_for_reports_a_failed_disk_too() {
+    let mut node = Node::start("list", Limits { store_cache_bytes: 0, ..Limits::default() }).await;
+    assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.state_fails.store(true, Ordering::SeqCst);
+    let list = node.send("GET /api/list?consistency=stale HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    node.wait_held(1).await;
+    drop(list);
+    node.gate.open();
+    let exit = within("the node to end", node.task).await.expect("no panic");
+    assert_eq!(exit.expect_err("a list met a failed disk").code, ExitCode::Disk);
+}

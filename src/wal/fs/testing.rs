@@ -315,8 +315,10 @@ fn name(path: &Path) -> String {
 }
 
 impl Fs for MemFs {
+    /// Every directory is there, and durable.
     fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.state().simple_call(None, || None)
+        self.state().simple_call(None, || None)?;
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -366,6 +368,12 @@ impl Fs for MemFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
+        let mut paths =
+            state.names.keys().map(PathBuf::as_path).chain(state.changes.iter().map(NameChange::path));
+        if !paths.any(|path| path.parent() == Some(dir)) {
+            // One above those that are played with: durable from the beginning.
+            return Ok(());
+        }
         let fault = state.call(None, || Some("sync directory".to_owned()))?;
         if fault == Some(Fault::Error) {
             return Err(injected());

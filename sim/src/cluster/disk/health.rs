@@ -12,7 +12,8 @@ use crate::cluster::entropy;
 use crate::cluster::faults::kind::Kind;
 
 /// The calls that may fail.
-const FALLIBLE: [&str; 7] = ["read", "write", "sync", "sync_dir", "create", "rename", "set_len"];
+const FALLIBLE: [&str; 8] =
+    ["read", "write", "sync", "sync_dir", "create", "create_dir", "rename", "set_len"];
 
 /// What is wrong with a disk.
 #[derive(Debug, Default)]

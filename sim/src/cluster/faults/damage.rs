@@ -5,6 +5,7 @@
 //! its disk held counts as held for the audit: it was lost by decree, not by the product.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::kind::Kind;
 use crate::cluster::disk::platter::{Image, Platter};
@@ -76,15 +77,16 @@ impl World {
         true
     }
 
-    /// Whether every other node has it on record who this one is. Of a node that runs a record that it can read counts:
-    /// that it is durable before it is acted upon is the product's to see to (H14). Of one that is down it must be durable.
+    /// Whether every other node has it on record who this one is. Of a node that runs, and goes on what it has read, a
+    /// record that can be read counts: that it is durable before it is acted upon is the product's to see to (H14). Of any
+    /// other it must be durable.
     fn is_known_to_all(&self, id: u64) -> bool {
         let line = format!("\npeer {id} ");
         let path = Path::new(DATA_DIR).join("identity");
         let others = self.nodes.iter().filter(|(other, node)| **other != id && node.damage.is_none());
         others.into_iter().all(|(_, node)| {
-            let identity =
-                if node.is_up { node.disk.read(&path) } else { Platter::of(&node.disk).read(&path) };
+            let is_open = node.is_up && node.slot.is_open.borrow().load(Ordering::Relaxed);
+            let identity = if is_open { node.disk.read(&path) } else { Platter::of(&node.disk).read(&path) };
             let identity = identity.unwrap_or_default();
             String::from_utf8_lossy(&identity).contains(&line)
         })
