@@ -297,6 +297,16 @@ impl Node {
         answer(self.send(&format!("{head}{body}")).await).await
     }
 
+    /// Waits until the node has published its addresses: it then has nothing of its own to write any more.
+    async fn wait_published(&self) {
+        let published = async {
+            while !self.get("/api/stats").await.contains("\"http\":\"127.0.0.1:0\"") {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the node to publish its addresses", published).await;
+    }
+
     /// Waits until so many jobs have reached the lane.
     async fn wait_held(&mut self, count: usize) {
         let reached = self.held.wait_for(|held| *held >= count);
@@ -428,6 +438,7 @@ async fn a_disk_that_fails_is_the_end_of_a_node_that_serves() {
 async fn a_state_that_cannot_be_read_is_the_end_of_a_node_that_serves() {
     let node = Node::start("list", Limits { store_cache_bytes: 0, ..Limits::default() }).await;
     assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.wait_published().await;
     node.state_fails.store(true, Ordering::SeqCst);
     let answer = node.get("/api/get?key=other&consistency=stale").await;
     assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("told to fail"), "{answer}");
@@ -439,12 +450,16 @@ async fn a_state_that_cannot_be_read_is_the_end_of_a_node_that_serves() {
 /// Whoever asked may be gone before the disk says no.
 #[tokio::test]
 async fn a_list_that_nobody_waits_for_reports_a_failed_disk_too() {
-    let mut node = Node::start("list", Limits { store_cache_bytes: 0, ..Limits::default() }).await;
+    let mut node =
+        Node::start("list", Limits { store_cache_bytes: 0, connections_max: 1, ..Limits::default() }).await;
     assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.wait_published().await;
     node.state_fails.store(true, Ordering::SeqCst);
     let list = node.send("GET /api/list?consistency=stale HTTP/1.1\r\nhost: test\r\n\r\n").await;
     node.wait_held(1).await;
     drop(list);
+    // One connection at a time: the next is served once nothing is left of that one.
+    assert!(node.get("/livez").await.starts_with("HTTP/1.1 200"));
     node.gate.open();
     let exit = within("the node to end", node.task).await.expect("no panic");
     assert_eq!(exit.expect_err("a list met a failed disk").code, ExitCode::Disk);
