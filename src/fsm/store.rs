@@ -73,9 +73,9 @@ pub(super) struct Applier {
 pub(super) struct View {
     /// Changes neither folded nor frozen.
     pub(super) active: WriteSet,
-    /// Changes that wait to be folded, or are. They stay visible until the fold's transaction is durable *and* this is cleared, under
-    /// the lock under which readers begin their redb transaction: whatever a reader finds here, redb before or after
-    /// the fold gives the same merged content.
+    /// Changes that wait to be folded, or are. They stay visible until the fold's transaction is durable *and* this is
+    /// cleared, under the lock under which readers begin their redb transaction: whatever a reader finds here, redb before
+    /// or after the fold gives the same merged content.
     pub(super) frozen: Option<Arc<Frozen>>,
     /// How far the active set is.
     pub(super) head: Head,

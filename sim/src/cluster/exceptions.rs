@@ -36,8 +36,7 @@ pub fn judge(node: u64, why: &str, plight: Plight) -> Result<Fate, Violation> {
     match (code, plight) {
         ("Damaged", Plight { damage: Some(Damage::Changed), .. }) => Ok(Fate::Gone),
         ("Identity", Plight { damage: Some(Damage::Wiped), .. }) => Ok(Fate::Gone),
-        // At the start an identity file that cannot be read is a directory that cannot be used.
-        ("Disk" | "Usage", Plight { disk_failed: true, .. }) => Ok(Fate::Down),
+        ("Disk", Plight { disk_failed: true, .. }) => Ok(Fate::Down),
         _ => Err(format!("{} stopped: {why}", host(node))),
     }
 }
@@ -56,6 +55,7 @@ mod tests {
             assert!(judge(1, &format!("{code}: it says"), well).is_err(), "{code}");
         }
         assert_eq!(judge(1, "Disk: fsync failed", failed), Ok(Fate::Down));
+        assert!(judge(1, "Usage: the disk is to blame", failed).is_err());
         assert_eq!(judge(1, "Damaged: at byte 7", changed), Ok(Fate::Gone));
         assert_eq!(judge(1, "Identity: another directory", wiped), Ok(Fate::Gone));
         assert!(judge(1, "Damaged: after a crash", failed).is_err());
