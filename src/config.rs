@@ -23,6 +23,12 @@ pub const CLUSTER_TOKEN_DEFAULT: &str = "quorate";
 pub const HEARTBEAT_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 /// The election timeout unless told otherwise.
 pub const ELECTION_TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
+/// A disk on which no write has completed for so many election timeouts hangs: its node leads no more. With fewer a disk
+/// that is merely slow would cost a leader, with more its clients wait longer for another one.
+pub const DISK_STALL_ELECTION_TIMEOUTS: u32 = 3;
+/// With evidence that the leader's process has ended, a voter campaigns after a random time of at most this: long enough
+/// that one is first where several have it, and short against the rest of a failover.
+pub const EVIDENCE_DELAY_MAX: Duration = Duration::from_millis(50);
 
 /// The largest cluster: beyond seven members every write waits for more disks and tolerates little more.
 pub const MEMBERS_MAX: usize = 7;

@@ -39,6 +39,10 @@ pub const LEADER_CHANGES_TOTAL: &str = "leader_changes_total";
 pub const CAMPAIGNS_TOTAL: &str = "campaigns_total";
 /// Vote requests ignored because a leader is heard.
 pub const VOTES_IGNORED_TOTAL: &str = "votes_ignored_total";
+/// Times that this node's disk was found to hang: writes were under way and none completed.
+pub const DISK_STALLS_TOTAL: &str = "disk_stalls_total";
+/// Evidence that the leader's process had ended, ignored because lease reads are on.
+pub const DEATHS_IGNORED_TOTAL: &str = "deaths_ignored_total";
 /// Messages of an earlier term or conversation: normal after a change of leader.
 pub const MESSAGES_STALE_TOTAL: &str = "messages_stale_total";
 /// Messages that no correct peer sends.
@@ -85,6 +89,22 @@ pub const TRANSPORT_REFUSED: &str = "transport_refused";
 pub const TRANSPORT_CONNECTED: &str = "transport_connected";
 /// Attempts to connect to a peer that failed.
 pub const TRANSPORT_CONNECT_FAILURES: &str = "transport_connect_failures";
+/// Nodes of the cluster that were heard although this node's configuration does not name them.
+pub const TRANSPORT_GUESTS: &str = "transport_guests";
+/// Connections to peers that ended with evidence that the peer's process died.
+pub const TRANSPORT_DIED: &str = "transport_died";
+/// Snapshots that this node began to send.
+pub const TRANSPORT_SNAPSHOTS_SENT: &str = "transport_snapshots_sent";
+/// The bytes of their chunks that were sent.
+pub const TRANSPORT_SNAPSHOT_BYTES_SENT: &str = "transport_snapshot_bytes_sent";
+/// Snapshots that peers began to send to this node.
+pub const TRANSPORT_SNAPSHOTS_RECEIVED: &str = "transport_snapshots_received";
+/// The bytes of their chunks that were received.
+pub const TRANSPORT_SNAPSHOT_BYTES_RECEIVED: &str = "transport_snapshot_bytes_received";
+/// Requests to join that were handed to the inbox.
+pub const TRANSPORT_JOINS: &str = "transport_joins";
+/// Requests to join that were turned away because too many were under way.
+pub const TRANSPORT_JOINS_REFUSED: &str = "transport_joins_refused";
 
 /// Why log lines could not be set up.
 #[derive(Debug)]

@@ -133,3 +133,8 @@ impl Monotonic {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
+
+/// The newest cluster version that this binary understands. A cluster is at the oldest of its members' (see
+/// [`Membership::version`](crate::raft::Membership::version)); each command, record format and wire feature that came
+/// after version 1 is used only once the cluster has reached its version.
+pub const CLUSTER_VERSION: u32 = 1;

@@ -6,9 +6,11 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use quorate::raft::{Append, AppendReply, AppendResult, Envelope, Message, Round, SessionId};
+use quorate::raft::{
+    Append, AppendReply, AppendResult, Change, Envelope, Message, Role, Round, SessionId, Snapshot,
+};
 use quorate::types::{Index, NodeId};
-use quorate_sim::core::{Options, Setup, Verdict, World, play};
+use quorate_sim::core::{Options, Setup, State, Verdict, World, play};
 use quorate_sim::run::Outcome;
 
 fn short(nodes: u64) -> Options {
@@ -277,4 +279,126 @@ fn a_false_commit_index_is_found() {
         violation.starts_with("committed: ") || violation.starts_with("state machine safety: "),
         "{violation}"
     );
+}
+
+/// A group of three whose last member was away for so long that all others have compacted their logs.
+fn compacted(seed: u64) -> (World, NodeId, NodeId) {
+    let mut world = World::new(seed, 3);
+    let leader = world.elect();
+    world.run_for(Duration::from_millis(300));
+    let away = others(&world, leader)[0];
+    world.partition(&[away], &others(&world, away));
+    for _ in 0..20 {
+        world.propose(leader, 3).expect("it leads");
+        world.run_for(Duration::from_millis(50));
+    }
+    world.run_for(Duration::from_millis(300));
+    for id in others(&world, away) {
+        world.compact(id, 0);
+    }
+    (world, leader, away)
+}
+
+/// Whoever leads then, the member gets a snapshot, once, and goes on from there (covers H7).
+#[test]
+fn a_member_that_was_away_gets_a_snapshot() {
+    for seed in 0..4 {
+        let (mut world, leader, away) = compacted(seed);
+        let purged = world.node(leader).disk().purged();
+        assert!(purged > world.node(away).disk().last().0, "{purged} is purged, and {away} lacks it");
+        if seed % 2 == 1 {
+            world.crash(leader);
+        }
+        world.converge().expect("all agree");
+        assert!(world.node(away).disk().purged() >= purged, "{away} has no entry before {purged}");
+        let installed = world.counters().get("snapshots installed").copied();
+        assert_eq!(installed, Some(1), "seed {seed}");
+    }
+}
+
+/// The member's power fails at any time of the transfer and of the install (covers H27).
+#[test]
+fn a_crash_in_the_middle_of_an_install_does_no_harm() {
+    for moment in 0..40 {
+        let (mut world, _, away) = compacted(7);
+        world.mend_all();
+        world.run_for(Duration::from_millis(moment * 7));
+        world.crash_keeping(away, usize::try_from(moment).expect("small") % 2, 0);
+        world.run_for(Duration::from_millis(100));
+        world.restart(away);
+        world.converge().unwrap_or_else(|violation| panic!("crash after {moment} steps: {violation}"));
+    }
+}
+
+/// What a false snapshot would do is seen: another state, another configuration, entries that are not committed.
+#[test]
+fn false_snapshots_are_found() {
+    let (world, leader, away) = compacted(9);
+    let (state, term) = (world.node(leader).disk().folded(), world.node(leader).disk().last().1);
+    let true_membership = world.node(leader).raft().expect("up").membership().clone();
+    drop(world);
+    let mut false_membership = true_membership.clone();
+    false_membership.retired.insert(NodeId(99));
+    let further = State { index: Index(state.index.0 + 5), ..state };
+    for (membership, state, expected) in [
+        (&true_membership, State { hash: 1, ..state }, "proposals: "),
+        (&false_membership, state, "snapshots: "),
+        (&true_membership, further, "snapshots: "),
+    ] {
+        let (mut world, _, away_again) = compacted(9);
+        assert_eq!(away, away_again, "the same seed");
+        world.stage(away, state);
+        let snapshot = Snapshot {
+            session: SessionId(1),
+            inflight: 1,
+            round: Round(0),
+            index: state.index,
+            term,
+            membership: membership.encode(),
+        };
+        let forged = envelope(leader.0, away.0, &world, Message::Snapshot(snapshot));
+        world.inject(forged);
+        world.run_for(Duration::from_millis(50));
+        let violation = world.violation().expect("a violation");
+        assert!(violation.starts_with(expected), "{violation}");
+    }
+}
+
+/// A member joins, the leader fails in the middle of its promotion, and later is removed: each next leader finishes what
+/// it finds, and whoever was removed runs on and disturbs nobody (covers H33, H36).
+#[test]
+fn changes_are_finished_by_whoever_leads() {
+    let mut world = World::new(5, 3);
+    let patience = Duration::from_secs(30);
+    let first = world.elect();
+    let new = world.add(first, Role::Joining).expect("it leads");
+    let is_joint =
+        move |world: &World| world.node(first).raft().is_some_and(|raft| raft.membership().is_joint());
+    assert!(world.run_until(patience, is_joint), "{new} is promoted by itself");
+    world.crash(first);
+    let votes = move |world: &World| world.group().is_voter(new) && !world.group().is_joint();
+    assert!(world.run_until(patience, votes), "{:?}", world.group());
+    world.restart(first);
+    world.converge().expect("all agree");
+    let second = world.elect();
+    let record = world.change(second, Change::Remove(second), false).expect("it leads");
+    assert!(world.change(second, Change::Remove(first), false).is_err(), "one at a time");
+    assert!(world.run_until(patience, |world| !world.group().members.contains_key(&second)));
+    assert!(world.committed() > record.first);
+    world.converge().expect("all agree without it");
+    let (third, term) = (world.elect(), world.term_sent());
+    world.campaign(second);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!((world.elect(), world.term_sent()), (third, term), "{second} disturbs");
+}
+
+/// Leadership is handed over without a gap that an election would leave.
+#[test]
+fn a_transfer_takes_no_election_timeout() {
+    let mut world = World::new(6, 3);
+    let first = world.elect();
+    world.run_for(Duration::from_millis(500));
+    let to = world.transfer(first, None).expect("others are there");
+    assert!(world.run_until(Duration::from_millis(100), |world| leads(world, to)));
+    world.converge().expect("all agree");
 }

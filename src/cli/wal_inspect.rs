@@ -125,6 +125,7 @@ mod tests {
                     term: 0,
                     kind,
                     batch: 1,
+                    state: None,
                     damage: (!is_record && *kind != "cut").then(|| (*kind).to_owned()),
                 });
             }

@@ -90,6 +90,13 @@ pub const TARGETS: &[Target] = &[
         heap_bytes_max: (64 << 10, 64),
     },
     Target {
+        name: "snapshot",
+        check: crate::transport::fuzzing::check_snapshot,
+        mend: nothing,
+        samples: crate::transport::fuzzing::snapshots,
+        heap_bytes_max: (16 << 10, 128),
+    },
+    Target {
         name: "peers",
         check: crate::node::fuzzing::peers::check,
         mend: crate::node::fuzzing::peers::mend,

@@ -115,7 +115,7 @@ macro_rules! targets {
     };
 }
 
-targets!(wal, codec, membership, identity, frame, handshake, peers, rows, state, rest, settings);
+targets!(wal, codec, membership, identity, frame, handshake, snapshot, peers, rows, state, rest, settings);
 
 /// A mutation changes something, mostly, and the same seed makes the same mutant.
 #[test]

@@ -4,7 +4,7 @@
 //! out. Inputs are taken in the order completions, peers, clients, so that a busy node finishes what it has begun
 //! before it begins more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
-use crate::transport::{ForwardError, Inbound, Inbox, Transport};
+use crate::transport::{ForwardError, Inbound, Inbox, Members, PeerInfo, Transport};
 use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
 use crate::wal;
 
@@ -366,6 +366,18 @@ impl Driver {
                 let text = format!("node {by} refuses this node: {reason}");
                 self.parts.fatal.report(Fatal::Refused(text));
             }
+            Inbound::Removed { by } => {
+                let text = format!(
+                    "node {} was removed from the cluster (says node {by}): it takes no further part; to use this \
+                     machine again start it with an empty --data-dir and --join",
+                    self.parts.id
+                );
+                self.parts.fatal.report(Fatal::Refused(text));
+            }
+            // Dropping what came in is an answer.
+            Inbound::Snapshot { from, .. } => debug!(%from, "a snapshot, which this node does not take"),
+            Inbound::Join { .. } => debug!("a node asks to join, which this node does not do"),
+            Inbound::Died { peer, .. } => debug!(%peer, "a peer's process died"),
         }
     }
 
@@ -418,7 +430,7 @@ impl Driver {
 
     /// Appends a member record as leader. The asker sees success in the configuration it then receives.
     fn publish(&mut self, record: MemberRecord) -> Forwarded {
-        match self.parts.raft.publish(self.parts.clock.now(), record) {
+        match self.parts.raft.change(self.parts.clock.now(), raft::Change::Update(record), false) {
             Ok(_) => Forwarded::Done { reply: Reply::Void },
             Err(raft::ProposeError::NotLeader { .. }) => Forwarded::NotLeader,
             Err(error) => forward::failed(&Error::new(ErrorKind::Unavailable, format!("{error:?}"))),
@@ -431,6 +443,8 @@ impl Driver {
             return;
         }
         match self.parts.raft.leader() {
+            // While leadership is handed over they wait: for the next leader, or for this one to lead on.
+            Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => {
                 for pending in self.proposals.take_waiting() {
@@ -544,11 +558,17 @@ impl Driver {
             if let Some(probe) = &self.parts.probe {
                 probe.ready(&self.parts.raft, &ready);
             }
-            let Ready { messages, writes, fetches, apply, reads, changes } = ready;
+            let Ready { messages, writes, fetches, apply, snapshots, reads, changes } = ready;
             for envelope in messages {
                 self.send(envelope);
             }
+            for wanted in snapshots {
+                // Nothing is purged that any member lacks (`maybe_purge`), so nobody is in need of one.
+                tracing::warn!(to = wanted.to.0, "a member needs a snapshot, and this version sends none");
+                self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
+            }
             for write in writes {
+                assert_eq!(write.install, None, "no snapshot was ever received");
                 config_changed |= self.touches_membership(&write.entries);
                 if !write.messages.is_empty() {
                     self.held.push_back((write.seq, write.messages));
@@ -603,8 +623,11 @@ impl Driver {
         self.membership = membership.clone();
         self.board.set_members(&self.membership);
         let others = self.membership.members.values().filter(|member| member.id != self.parts.id);
-        let peers: BTreeMap<NodeId, String> = others.map(|member| (member.id, member.peer.clone())).collect();
-        self.parts.transport.set_peers(peers);
+        let peers = others.map(|member| {
+            (member.id, PeerInfo { address: member.peer.clone(), incarnation: member.incarnation })
+        });
+        let members = Members { peers: peers.collect(), removed: self.membership.retired.clone() };
+        self.parts.transport.set_peers(members);
     }
 
     fn on_change(&mut self, change: &raft::RoleChange) {
@@ -677,7 +700,7 @@ impl Driver {
         match self.parts.raft.leader() {
             Some(leader) if leader == self.parts.id => {
                 // Refused while another change is under way: asked again at the next interval.
-                let _ = self.parts.raft.publish(now, own.clone());
+                let _ = self.parts.raft.change(now, raft::Change::Update(own.clone()), false);
             }
             Some(leader) => {
                 let request = forward::encode_publish(own.clone());

@@ -193,6 +193,8 @@ impl Handle {
             (telemetry::LEADER_CHANGES_TOTAL, gauges.leader_changes),
             (telemetry::CAMPAIGNS_TOTAL, gauges.core.campaigns),
             (telemetry::VOTES_IGNORED_TOTAL, gauges.core.ignored_votes),
+            (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
+            (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),
             (telemetry::MESSAGES_INVALID_TOTAL, gauges.core.invalid),
             (telemetry::PROPOSALS_REFUSED_TOTAL, gauges.core.overloaded),

@@ -2,8 +2,10 @@
 //!
 //! Whatever was handed over while one fsync ran goes out together with the next (one un-synced batch at a time, see
 //! `wal`). Completions go back to each group's driver in order. The queue is unbounded in type; what feeds it is bounded:
-//! a leader's by its uncommitted bytes, a follower's by its leader's in-flight window. One case is not: while a leader's
-//! own disk hangs and the others commit without it, its queue grows with every new write until the hang ends.
+//! a leader's by its uncommitted bytes, a follower's by its leader's in-flight window. While a leader's own disk hangs and
+//! the others commit without it, its queue grows by what they commit; after the disk stall timeout the core steps down
+//! (see `raft::disk`), so the bound there is what a group takes in that time. A leader that stays, since nothing commits
+//! without its disk, is held by its uncommitted bytes.
 //!
 //! A failed write or fsync is final: nothing is retried, nothing more is completed, and the node stops.
 
@@ -51,7 +53,7 @@ impl LogWriter {
         entries: Vec<Entry>,
         done: &mpsc::UnboundedSender<WriteSeq>,
     ) {
-        let write = GroupWrite { group, hard_state, entries };
+        let write = GroupWrite { group, hard_state, install: None, entries };
         // Fails only when the writer has stopped: then the node is stopping too.
         let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
     }
@@ -85,7 +87,7 @@ impl Service {
                 match request {
                     Request::Write { seq, write, done } => {
                         completions.push((seq, done));
-                        if write.hard_state.is_some() || !write.entries.is_empty() {
+                        if !write.is_empty() {
                             batch.push(write);
                         }
                     }

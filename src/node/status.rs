@@ -22,7 +22,7 @@ pub struct MemberStatus {
     pub id: NodeId,
     /// Its data directory's identity, once published.
     pub incarnation: Option<Incarnation>,
-    /// `voter`, `learner` or `leaving`.
+    /// `voter`, `learner`, `leaving` or `joining`.
     pub role: &'static str,
     /// Its advertised peer address.
     pub peer: String,
@@ -152,6 +152,7 @@ fn member_statuses(membership: &Membership) -> Vec<MemberStatus> {
             Role::Voter => "voter",
             Role::Learner => "learner",
             Role::Leaving => "leaving",
+            Role::Joining => "joining",
         },
         peer: member.peer.clone(),
         http: member.http.clone(),

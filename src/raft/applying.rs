@@ -2,6 +2,10 @@
 //!
 //! An entry is handed out once it is committed *and* on this node's disk: so a node never shows what it could forget
 //! in a crash, and replay after a restart meets every entry that was ever applied.
+//!
+//! A snapshot takes the place of all entries up to its index. It reaches the state machine by way of the write that
+//! stores it ([`Install`](super::Install)), behind all that was handed out before; until it is there nothing further is
+//! handed out, so that nobody has to put entries and snapshots in order.
 
 use std::collections::VecDeque;
 
@@ -24,7 +28,8 @@ pub(super) enum Fetching {
 
 /// The state machine's place in the log.
 ///
-/// Invariant: `applied <= handed <= min(committed, persisted)`, both monotone.
+/// Invariant: `applied <= handed <= min(committed, persisted)`, both monotone; while a snapshot is being installed,
+/// `applied < handed`, and `handed` is the snapshot's index.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Applying {
     applied: Index,
@@ -65,8 +70,27 @@ impl Applying {
         }
     }
 
+    /// A snapshot at `index` replaces the log: it is what the state machine takes next, after what it was given.
+    pub(super) fn install(&mut self, index: Index) {
+        assert!(index > self.handed, "a snapshot at {index}, and {} was handed out", self.handed);
+        self.handed = index;
+        self.fetched.clear();
+        self.fetching = Fetching::Idle;
+    }
+
+    /// The snapshot that the state machine does not hold yet.
+    pub(super) fn installing(&self, log: &Log) -> Option<Index> {
+        let purged = log.purged().0;
+        (self.applied < purged).then_some(purged)
+    }
+
     fn is_full(&self) -> bool {
         !self.inflight.is_empty() && self.inflight_bytes >= self.inflight_bytes_max
+    }
+
+    /// Whether nothing may be handed out for now.
+    fn is_held(&self, log: &Log) -> bool {
+        self.is_full() || self.installing(log).is_some()
     }
 
     fn end(log: &Log) -> Index {
@@ -75,7 +99,7 @@ impl Applying {
 
     /// Whether [`Applying::next`] or [`Applying::next_fetch`] has something.
     pub(super) fn has_next(&self, log: &Log) -> bool {
-        if self.is_full() || self.handed >= Applying::end(log) {
+        if self.is_held(log) || self.handed >= Applying::end(log) {
             return false;
         }
         !self.fetched.is_empty()
@@ -85,7 +109,7 @@ impl Applying {
 
     /// The next entries to apply, if any may and can be handed out.
     pub(super) fn next(&mut self, log: &Log) -> Vec<Entry> {
-        if self.is_full() {
+        if self.is_held(log) {
             return Vec::new();
         }
         let mut entries = std::mem::take(&mut self.fetched);
@@ -107,7 +131,7 @@ impl Applying {
     pub(super) fn next_fetch(&mut self, log: &Log) -> Option<Fetch> {
         let first = self.handed.next();
         let last = Applying::end(log).min(log.first_cached().prev());
-        if self.is_full() || first > last || self.fetching != Fetching::Idle {
+        if self.is_held(log) || first > last || self.fetching != Fetching::Idle {
             return None;
         }
         let bytes_max = self.inflight_bytes_max.saturating_sub(self.inflight_bytes).max(1);
@@ -135,8 +159,15 @@ impl Applying {
     }
 
     pub(super) fn check(&self, log: &Log) {
-        assert!(log.purged().0 <= self.applied, "purged {} beyond applied {}", log.purged().0, self.applied);
         assert!(self.applied <= self.handed, "applied {} beyond handed {}", self.applied, self.handed);
+        if let Some(snapshot) = self.installing(log) {
+            assert_eq!(
+                self.handed, snapshot,
+                "applied {} and not the snapshot that comes next",
+                self.applied
+            );
+            return;
+        }
         let end = Applying::end(log);
         assert!(
             self.handed <= end,

@@ -41,9 +41,9 @@ impl Raft {
 
     pub(super) fn count_pre_votes(&mut self) {
         let RoleState::PreCandidate(candidate) = &self.role else { return };
-        match self.quorum.tally(|id| candidate.votes.get(&id).copied()) {
-            Tally::Won => self.become_candidate(),
-            Tally::Lost => self.become_follower(self.term, None, "lost the pre-vote"),
+        match self.tally(candidate) {
+            Tally::Won => self.become_candidate(false),
+            Tally::Lost => self.lose("lost the pre-vote"),
             Tally::Pending => {}
         }
     }
@@ -69,11 +69,23 @@ impl Raft {
 
     fn count_votes(&mut self) {
         let RoleState::Candidate(candidate) = &self.role else { return };
-        match self.quorum.tally(|id| candidate.votes.get(&id).copied()) {
+        match self.tally(candidate) {
             Tally::Won => self.become_leader(),
-            Tally::Lost => self.become_follower(self.term, None, "lost the election"),
+            Tally::Lost => self.lose("lost the election"),
             Tally::Pending => {}
         }
+    }
+
+    /// How it stands. A leader whose process has ended will hardly answer.
+    fn tally(&self, candidate: &Candidate) -> Tally {
+        let dead = |id| (self.evidence == Some(id)).then_some(false);
+        self.quorum.tally(|id| candidate.votes.get(&id).copied().or_else(|| dead(id)))
+    }
+
+    /// Asks all voters what they would say.
+    pub(super) fn ask_pre_votes(&mut self) {
+        let (last_index, last_term) = (self.log.last(), self.log.last_term());
+        self.ask_voters(&Message::PreVote { next_term: self.term.next(), last_index, last_term });
     }
 
     /// Sends the same question to every other voter.

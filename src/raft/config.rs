@@ -16,6 +16,12 @@ pub struct Config {
     /// A follower that hears no leader for one to two times this long asks for votes; a leader that hears no quorum
     /// for this long steps down (section 9.3: a broadcast takes far less than this, a machine lives far longer).
     pub election_timeout: Duration,
+    /// When no write has completed for so long while some are under way, the disk hangs: a leader steps down, and nobody
+    /// campaigns (see `disk`). Three election timeouts are usual: a disk that is merely slow should not cost a leader.
+    pub disk_stall_timeout: Duration,
+    /// With evidence that the leader's process has ended, a voter waits a random time up to this before it asks for
+    /// pre-votes (see `evidence`).
+    pub evidence_delay_max: Duration,
     /// An append message takes no further entry once it has reached this size.
     pub append_batch_bytes_max: usize,
     /// At most this many unanswered appends per follower.
@@ -49,6 +55,12 @@ impl Config {
             self.heartbeat_interval,
             self.election_timeout
         );
+        assert!(
+            self.disk_stall_timeout >= self.election_timeout,
+            "disk stall timeout {:?} is shorter than the election timeout",
+            self.disk_stall_timeout
+        );
+        assert!(!self.evidence_delay_max.is_zero(), "evidence would be acted on again and again at once");
         assert!(self.append_inflight_max > 0, "no append could ever be in flight");
         assert!(self.reads_waiting_max > 0, "no read could ever wait");
     }

@@ -3,9 +3,10 @@
 use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::read_index::Forwarded;
+use super::timers::NEVER;
 use super::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Membership, Message, Raft, ReadOutcome, ReadRequest,
-    Round, SessionId, raft::RoleState,
+    Round, SessionId, Snapshot, raft::RoleState,
 };
 
 /// What only a follower keeps. A learner is a follower without a vote.
@@ -16,7 +17,7 @@ pub(super) struct Follower {
 
 impl Raft {
     /// A message of this term's leader has come: follow it. False if that cannot be the leader.
-    fn follow(&mut self, now: Monotonic, leader: NodeId) -> bool {
+    pub(super) fn follow(&mut self, now: Monotonic, leader: NodeId) -> bool {
         let is_other = self.leader.is_some_and(|known| known != leader);
         if is_other || matches!(self.role, RoleState::Leader(_)) {
             // Two leaders in one term: not what loss or reordering makes of honest messages (section 5.2).
@@ -26,7 +27,7 @@ impl Raft {
         if self.leader.is_none() {
             self.become_follower(self.term, Some(leader), "heard the leader");
         }
-        self.timers.lease = now.plus(self.config.election_timeout);
+        self.timers.heard = now;
         self.timers.arm_election(self.config.election_timeout);
         true
     }
@@ -51,7 +52,9 @@ impl Raft {
             return;
         }
         if prev_index > self.log.committed() && known != Some(prev_term) {
-            let (hint_index, hint_term) = self.log.last_at_most(prev_index, prev_term);
+            // What is purged is committed, so no correct leader's term is below it there.
+            let hint = self.log.last_at_most(prev_index, prev_term);
+            let (hint_index, hint_term) = hint.unwrap_or(self.log.purged());
             let result = AppendResult::Rejected { prev_index, hint_index, hint_term };
             self.outbox.after(self.config.id, from, self.term, reply(result));
             return;
@@ -120,7 +123,8 @@ impl Raft {
             Message::Heartbeat { session, round, .. } => {
                 self.outbox.after(id, from, self.term, Message::HeartbeatReply { session, round });
             }
-            Message::Append(Append { session, inflight, prev_index, round, .. }) => {
+            Message::Append(Append { session, inflight, prev_index, round, .. })
+            | Message::Snapshot(Snapshot { session, inflight, index: prev_index, round, .. }) => {
                 let (hint_index, hint_term) = (Index(0), Term(0));
                 let result = AppendResult::Rejected { prev_index, hint_index, hint_term };
                 let reply = Message::AppendReply(AppendReply { session, inflight, round, result });
@@ -130,6 +134,7 @@ impl Raft {
             | Message::VoteReply { .. }
             | Message::AppendReply(_)
             | Message::HeartbeatReply { .. }
+            | Message::TimeoutNow
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. } => {}
         }
@@ -154,6 +159,7 @@ impl Raft {
         if granted {
             self.vote = Some(from);
             self.timers.arm_election(self.config.election_timeout);
+            self.timers.evidence = NEVER; // what becomes of this vote is seen by then
         }
         self.outbox.after(self.config.id, from, self.term, Message::VoteReply { granted });
     }

@@ -1,19 +1,22 @@
 //! The leader: replicates its log, decides what is committed, answers reads (sections 5.3, 5.4, 8).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::applying::Fetching;
+use super::lease::{self, Departures};
 use super::log::Log;
 use super::outbox::Outbox;
 use super::progress::{Digest, Plan, Progress};
 use super::raft::RoleState;
 use super::read_index::{Reader, Rounds};
 use super::timers::NEVER;
+use super::transfer::Transfer;
 use super::{
     Append, AppendReply, Config, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Round,
-    SessionId,
+    SessionId, SnapshotFor,
 };
 
 /// What only a leader keeps: volatile, made anew in each election (Figure 2).
@@ -26,11 +29,28 @@ pub(super) struct Leader {
     pub(super) first: Index,
     /// The last session given out.
     pub(super) sessions: SessionId,
+    /// When the rounds left, for leases.
+    pub(super) departures: Departures,
+    /// It asked another node to campaign, which may do so at any time from now on: no lease any more in this term.
+    pub(super) has_handed_over: bool,
+    /// The transfer of leadership under way.
+    pub(super) transfer: Option<Transfer>,
+    /// What a joining member must have to be promoted: what was committed at the last check-quorum deadline.
+    pub(super) goal: Index,
 }
 
 impl Leader {
     pub(super) fn new(first: Index) -> Leader {
-        Leader { peers: BTreeMap::new(), rounds: Rounds::default(), first, sessions: SessionId(0) }
+        Leader {
+            peers: BTreeMap::new(),
+            rounds: Rounds::default(),
+            first,
+            sessions: SessionId(0),
+            departures: Departures::default(),
+            has_handed_over: false,
+            transfer: None,
+            goal: first,
+        }
     }
 
     /// Follows a change of the configuration: a progress for each other member, none for anyone else.
@@ -56,6 +76,9 @@ macro_rules! sender {
             log: &$raft.log,
             stored_by_all: $raft.stored_by_all,
             rounds: &mut $leader.rounds,
+            departures: &mut $leader.departures,
+            now: $raft.timers.now,
+            lease: lease::taken(&$raft.config, &$raft.log),
             outbox: &mut $raft.outbox,
         }
     };
@@ -77,7 +100,7 @@ impl Raft {
             self.counters.invalid += 1;
             return;
         }
-        progress.active = true;
+        progress.on_answer();
         progress.acked = progress.acked.max(reply.round);
         match progress.on_reply(&reply, &self.log) {
             Digest::Advanced => self.maybe_commit(),
@@ -87,6 +110,7 @@ impl Raft {
         }
         self.note_untold();
         self.release_reads();
+        self.hand_over();
     }
 
     pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, session: SessionId, round: Round) {
@@ -126,6 +150,7 @@ impl Raft {
             self.commit_to(index);
             self.note_untold();
             self.release_reads();
+            self.advance_change();
         }
     }
 
@@ -193,6 +218,10 @@ impl Raft {
     pub(super) fn tick_leader(&mut self, now: Monotonic) {
         if now >= self.timers.quorum {
             self.check_quorum();
+            self.promote_caught_up();
+        }
+        if now >= self.timers.transfer {
+            self.end_transfer();
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
         if now >= self.timers.heartbeat {
@@ -203,19 +232,30 @@ impl Raft {
             let missed = (now.0 - self.timers.heartbeat.0) / interval;
             self.timers.heartbeat = Monotonic(self.timers.heartbeat.0 + (missed + 1) * interval);
             self.timers.commit = NEVER;
-            let mut sender = sender!(self, leader);
-            for (&to, peer) in &mut leader.peers {
-                peer.on_heartbeat_due();
-                sender.send_heartbeat(to, peer);
+            leader.peers.values_mut().for_each(Progress::on_heartbeat_due);
+            if !lease::taken(&self.config, &self.log).is_zero() {
+                leader.rounds.begin();
             }
-            sender.rounds.on_broadcast();
+            self.heartbeat_all();
+            self.repeat_hand_over();
         }
+        let RoleState::Leader(leader) = &mut self.role else { return };
         if now >= self.timers.commit {
             self.timers.commit = NEVER;
             let mut sender = sender!(self, leader);
             let untold = leader.peers.iter_mut().filter(|(_, peer)| is_untold(peer, self.log.committed()));
             untold.for_each(|(&to, peer)| sender.send_heartbeat(to, peer));
         }
+    }
+
+    /// Makes itself heard by everyone.
+    pub(super) fn heartbeat_all(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let mut sender = sender!(self, leader);
+        for (&to, peer) in &mut leader.peers {
+            sender.send_heartbeat(to, peer);
+        }
+        sender.rounds.on_broadcast();
     }
 
     /// A leader that hears no quorum steps down: it could commit nothing, and those who ask it should look elsewhere
@@ -226,9 +266,7 @@ impl Raft {
         let (id, peers) = (self.config.id, &leader.peers);
         let heard =
             self.quorum.is_reached(|voter| voter == id || peers.get(&voter).is_some_and(|peer| peer.active));
-        for peer in leader.peers.values_mut() {
-            peer.active = false;
-        }
+        leader.peers.values_mut().for_each(Progress::on_looked_at);
         if !heard {
             self.become_follower(self.term, None, "hears no quorum");
         }
@@ -279,8 +317,8 @@ impl Raft {
             peer.fetching = Fetching::Failed;
             return;
         }
-        // While it was read, the follower may have been found to have more, or less.
-        if peer.accepts(fetch.first, &self.config) {
+        // While it was read, the follower may have been found to have more, or less, or what it lacks was purged.
+        if peer.accepts(fetch.first, &self.config, &self.log) {
             sender!(self, leader).emit_append(to, peer, entries);
         }
     }
@@ -293,6 +331,9 @@ struct Sender<'a> {
     log: &'a Log,
     stored_by_all: Index,
     rounds: &'a mut Rounds,
+    departures: &'a mut Departures,
+    now: Monotonic,
+    lease: Duration,
     outbox: &'a mut Outbox,
 }
 
@@ -310,6 +351,11 @@ impl Sender<'_> {
                 let fetch = Fetch { purpose: FetchFor::Peer(to), first, last, bytes_max };
                 peer.fetching = Fetching::Asked(fetch);
                 self.outbox.fetches.push(fetch);
+                return false;
+            }
+            Plan::Snapshot => {
+                peer.on_snapshot_asked();
+                self.outbox.snapshots.push(SnapshotFor { to, session: peer.session });
                 return false;
             }
         };
@@ -344,6 +390,7 @@ impl Sender<'_> {
 
     fn stamp(&mut self, peer: &mut Progress) -> Round {
         peer.stamped = self.rounds.stamp();
+        self.departures.note(peer.stamped, self.now, self.lease);
         peer.stamped
     }
 }

@@ -12,12 +12,15 @@
 //!
 //! Watermarks, each with its range:
 //!
-//! - `purged`: forgotten up to here. Monotone, at most `applied` (which [`Applying`](super::applying) keeps).
+//! - `purged`: forgotten up to here. Monotone, at most `applied` (which [`Applying`](super::applying) keeps), but for
+//!   the time between a snapshot's acceptance and the state machine's having it: then `applied < purged`.
 //! - `committed`: stored by a quorum and never to change. Monotone, at most `last`; `persisted` may be below it, since
 //!   a quorum can do without this node.
 //! - `handed`: given to the driver to be written. At most `last`.
 //! - `persisted`: on this node's disk. At most `handed`.
-//! - `last`: the end. `last`, `handed` and `persisted` fall on truncation only, and never below `committed`.
+//! - `last`: the end. `last`, `handed` and `persisted` fall on truncation only, and never below `committed`; they fall
+//!   also where a snapshot replaces the whole log, and `persisted` alone may then be below `purged`, until the snapshot
+//!   itself is on disk.
 
 use std::collections::VecDeque;
 
@@ -26,7 +29,7 @@ use bytes::Bytes;
 use crate::types::{Index, Term};
 
 use super::terms::Terms;
-use super::{Entry, EntryKind, Membership, Restored};
+use super::{Entry, EntryKind, Install, Membership, Restored};
 
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +50,8 @@ pub(super) struct Log {
     handed: Index,
     /// The bytes of the entries after `committed`.
     uncommitted_bytes: usize,
+    /// The snapshot that replaced the log, until it is given to the driver to be written.
+    install: Option<Install>,
 }
 
 impl Log {
@@ -67,6 +72,7 @@ impl Log {
             committed,
             persisted: last,
             handed: last,
+            install: None,
         };
         log.check();
         log.evict();
@@ -101,7 +107,7 @@ impl Log {
         self.terms.at(index)
     }
 
-    pub(super) fn last_at_most(&self, index: Index, term: Term) -> (Index, Term) {
+    pub(super) fn last_at_most(&self, index: Index, term: Term) -> Option<(Index, Term)> {
         self.terms.last_at_most(index, term)
     }
 
@@ -126,6 +132,17 @@ impl Log {
         assert!(index >= self.purged().0, "the membership at {index} was purged with {}", self.purged().0);
         let newest = self.memberships.iter().rev().find(|&&(at, _)| at <= index);
         newest.map_or(&self.base, |(_, membership)| membership)
+    }
+
+    /// Where the configuration in force stands; the purge point if it stood before that.
+    pub(super) fn membership_index(&self) -> Index {
+        self.memberships.last().map_or(self.purged().0, |&(index, _)| index)
+    }
+
+    /// The longest lease of the configuration in force at `from` and of all later ones.
+    pub(super) fn lease_ms_since(&self, from: Index) -> u32 {
+        let later = self.memberships.iter().rev().take_while(|&&(index, _)| index > from);
+        later.map(|(_, membership)| membership.lease_ms).fold(self.membership_at(from).lease_ms, u32::max)
     }
 
     /// Whether the configuration in force may still be rolled back.
@@ -204,6 +221,41 @@ impl Log {
         self.handed = self.handed.min(from.prev());
     }
 
+    /// Replaces the whole log by a snapshot at a position that is committed elsewhere and beyond what is committed here.
+    /// Returns from where on entries are void.
+    ///
+    /// Entries beyond the snapshot go too. Where the log has another entry at its position than the snapshot, all that
+    /// follows builds on what was never committed; a log that kept it would never again agree with its leader's. And
+    /// the configuration is the snapshot's: one from an entry that went must not stay in force.
+    pub(super) fn reset(&mut self, index: Index, term: Term, membership: Membership) -> Index {
+        assert!(
+            index > self.committed,
+            "a snapshot at {index} replaces what is committed at {}",
+            self.committed
+        );
+        assert_ne!(
+            self.term_at(index),
+            Some(term),
+            "a snapshot at {index} replaces a log that has all of it"
+        );
+        let void = self.committed.next();
+        // What is committed here is on disk as far as it was, until the snapshot takes its place.
+        self.persisted = self.persisted.min(self.committed);
+        self.terms.reset((index, term));
+        self.cache.clear();
+        (self.cache_bytes, self.uncommitted_bytes) = (0, 0);
+        self.memberships.clear();
+        self.base = membership.clone();
+        (self.committed, self.handed) = (index, index);
+        self.install = Some(Install { index, term, membership });
+        void
+    }
+
+    /// The snapshot to be written, if there is one that was not given to the driver yet: given with this.
+    pub(super) fn hand_out_install(&mut self) -> Option<Install> {
+        self.install.take()
+    }
+
     /// Moves the commit index up to `index`; a lower one changes nothing. Returns whether it moved.
     pub(super) fn commit_to(&mut self, index: Index) -> bool {
         if index <= self.committed {
@@ -225,9 +277,9 @@ impl Log {
         self.evict();
     }
 
-    /// Whether there are entries that were not given to the driver yet.
+    /// Whether there are entries, or a snapshot, that were not given to the driver yet.
     pub(super) fn has_unhanded(&self) -> bool {
-        self.handed < self.last()
+        self.handed < self.last() || self.install.is_some()
     }
 
     /// The entries that were not given to the driver yet: given with this.
@@ -282,7 +334,7 @@ impl Log {
     /// Forgets everything up to `to`.
     pub(super) fn purge_to(&mut self, to: Index) {
         assert!(
-            to <= self.committed.min(self.persisted),
+            to <= self.committed.min(self.persisted) && to >= self.purged().0,
             "purge to {to} beyond commit {} or disk",
             self.committed
         );
@@ -321,7 +373,10 @@ impl Log {
             self.persisted
         );
         assert!(self.cache.len() as u64 <= last.0 - self.purged().0.0, "cache before the purge point");
-        assert!(self.first_cached() <= self.persisted.next(), "an entry not on disk is not in memory either");
+        let install = self.install.as_ref().map_or(self.purged(), |install| (install.index, install.term));
+        assert_eq!(install, self.purged(), "the log does not begin after the snapshot that replaced it");
+        let on_disk = self.persisted.max(self.purged().0);
+        assert!(self.first_cached() <= on_disk.next(), "an entry not on disk is not in memory either");
         let (front, back) = self.cache.as_slices();
         let middle = Index(self.first_cached().0 + front.len() as u64);
         assert!(

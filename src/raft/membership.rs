@@ -9,13 +9,14 @@
 //! What [`Membership::encode`] makes, byte for byte (integers little-endian; `str` is a u32 length and UTF-8):
 //!
 //! ```text
-//! u8  layout version, 1
+//! u8  layout version, 2
+//! u32 cluster version   u32 lease in milliseconds, 0: lease reads are off
 //! u32 members, then each, ids ascending:
-//!     u64 id   u8 role (1 voter, 2 learner, 3 leaving)
+//!     u64 id   u8 role (1 voter, 2 learner, 3 leaving, 4 joining)
 //!     u8  has incarnation (0, 1)   [u64 incarnation]
 //!     str peer   str http   str grpc
 //!     u32 labels, then each, keys ascending: str key   str value
-//!     str version
+//!     str version   u32 supports
 //! u8  is joint (0, 1)   [u32 outgoing voters, then each, ascending: u64 id]
 //! u32 retired, then each, ascending: u64 id
 //! ```
@@ -41,10 +42,12 @@ use super::quorum::VOTERS_MAX;
 pub enum Role {
     /// Counts in every quorum.
     Voter,
-    /// Receives the log, counts in none.
+    /// Receives the log, counts in none, and is promoted only when asked to: a read replica.
     Learner,
     /// Only a voter of the outgoing half of a joint configuration; gone once that is left.
     Leaving,
+    /// A learner that becomes a voter by itself, once it has caught up.
+    Joining,
 }
 
 /// What the group knows of one member.
@@ -66,11 +69,17 @@ pub struct MemberRecord {
     pub labels: BTreeMap<String, String>,
     /// The version of its binary; empty until the member has published its record.
     pub version: String,
+    /// The newest cluster version that its binary knows; 0 until the member has published its record.
+    pub supports: u32,
 }
 
 /// A configuration of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
+    /// What all members' binaries understand: nothing newer is written or sent. Raised by the leader, never lowered.
+    pub version: u32,
+    /// How long a voter keeps to its leader for the sake of lease reads, in milliseconds; 0: there are none.
+    pub lease_ms: u32,
     /// All members by id.
     pub members: BTreeMap<NodeId, MemberRecord>,
     /// While a joint configuration is in force: the voters of the configuration being left.
@@ -92,16 +101,26 @@ impl Membership {
                 grpc: String::new(),
                 labels: BTreeMap::new(),
                 version: String::new(),
+                supports: 0,
             };
             (id, record)
         });
-        Membership { members: members.collect(), outgoing: None, retired: BTreeSet::new() }
+        Membership {
+            version: CLUSTER_VERSION_FIRST,
+            lease_ms: 0,
+            members: members.collect(),
+            outgoing: None,
+            retired: BTreeSet::new(),
+        }
     }
 
     /// Whether this is a configuration that a group can be in. See the module's invariants.
     pub fn validate(&self) -> Result<(), InvalidMembership> {
         let fail = |what| Err(InvalidMembership(what));
         let voters = self.voters().count();
+        if self.version < CLUSTER_VERSION_FIRST {
+            return fail("no cluster version");
+        }
         if voters == 0 {
             return fail("no voter");
         }
@@ -135,6 +154,8 @@ impl Membership {
     /// The configuration as bytes, in the module's layout.
     pub fn encode(&self) -> Bytes {
         let mut out = vec![LAYOUT];
+        out.extend(self.version.to_le_bytes());
+        out.extend(self.lease_ms.to_le_bytes());
         put_len(&mut out, self.members.len());
         for member in self.members.values() {
             out.extend(member.id.0.to_le_bytes());
@@ -142,6 +163,7 @@ impl Membership {
                 Role::Voter => 1,
                 Role::Learner => 2,
                 Role::Leaving => 3,
+                Role::Joining => 4,
             });
             out.push(u8::from(member.incarnation.is_some()));
             out.extend(member.incarnation.iter().flat_map(|incarnation| incarnation.0.to_le_bytes()));
@@ -154,6 +176,7 @@ impl Membership {
                 put_str(&mut out, value);
             }
             put_str(&mut out, &member.version);
+            out.extend(member.supports.to_le_bytes());
         }
         out.push(u8::from(self.outgoing.is_some()));
         if let Some(outgoing) = &self.outgoing {
@@ -170,6 +193,7 @@ impl Membership {
             LAYOUT => {}
             other => return Err(DecodeError::Version(other)),
         }
+        let (version, lease_ms) = (input.u32()?, input.u32()?);
         let mut members = BTreeMap::new();
         for _ in 0..input.u32()? {
             let record = input.record()?;
@@ -179,7 +203,7 @@ impl Membership {
             members.insert(record.id, record);
         }
         let outgoing = if input.flag()? { Some(input.ids()?) } else { None };
-        let membership = Membership { members, outgoing, retired: input.ids()? };
+        let membership = Membership { version, lease_ms, members, outgoing, retired: input.ids()? };
         if !input.0.is_empty() {
             return Err(DecodeError::Excess(input.0.len()));
         }
@@ -200,7 +224,10 @@ impl Membership {
 }
 
 /// The layout that this version writes and reads.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// The cluster version of the first configuration.
+pub const CLUSTER_VERSION_FIRST: u32 = 1;
 
 /// Why a configuration is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,6 +351,7 @@ impl<'a> Input<'a> {
             1 => Role::Voter,
             2 => Role::Learner,
             3 => Role::Leaving,
+            4 => Role::Joining,
             _ => return Err(DecodeError::Value),
         };
         let incarnation = if self.flag()? { Some(Incarnation(self.u64()?)) } else { None };
@@ -336,6 +364,7 @@ impl<'a> Input<'a> {
             }
             labels.insert(key, self.str()?);
         }
-        Ok(MemberRecord { id, incarnation, role, peer, http, grpc, labels, version: self.str()? })
+        let (version, supports) = (self.str()?, self.u32()?);
+        Ok(MemberRecord { id, incarnation, role, peer, http, grpc, labels, version, supports })
     }
 }

@@ -3,6 +3,8 @@
 //! `term` of the [`Envelope`] is always the sender's current term, by Figure 2's rule for all servers. A pre-vote
 //! asks about a term that nobody has entered yet, so it carries that one in its body.
 
+use bytes::Bytes;
+
 use crate::types::{Incarnation, Index, NodeId, Term};
 
 use super::Entry;
@@ -75,8 +77,11 @@ pub enum Message {
     },
     /// Entries to append, or none as a probe (section 5.3).
     Append(Append),
-    /// Answer to an append.
+    /// Answer to an append or a snapshot.
     AppendReply(AppendReply),
+    /// The state machine at some index, in place of entries that were purged (section 7). The state itself travels
+    /// beside the core: the receiver's driver brings this in once it has all of it, durable.
+    Snapshot(Snapshot),
     /// The leader is alive; and the question whether it still is the leader (section 5.2, 6.4 of the thesis).
     Heartbeat {
         /// The conversation.
@@ -95,6 +100,8 @@ pub enum Message {
         /// The heartbeat's round.
         round: Round,
     },
+    /// Campaign now: the leader hands over (thesis, section 3.10).
+    TimeoutNow,
     /// A follower asks for an index at which it may read (thesis, section 6.4).
     ReadIndex {
         /// Its number.
@@ -128,6 +135,23 @@ pub struct Append {
     pub round: Round,
 }
 
+/// See [`Message::Snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The conversation.
+    pub session: SessionId,
+    /// The number of this message in the conversation.
+    pub inflight: u64,
+    /// The round this confirms when answered.
+    pub round: Round,
+    /// The last entry that it covers.
+    pub index: Index,
+    /// And its term.
+    pub term: Term,
+    /// The configuration in force there, encoded.
+    pub membership: Bytes,
+}
+
 /// See [`Message::AppendReply`]. Leaves only when what it says is on disk, a rejection too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendReply {
@@ -146,7 +170,7 @@ pub struct AppendReply {
 pub enum AppendResult {
     /// The follower's log equals the leader's up to here, and is on disk so far.
     Matched {
-        /// prev_index + the number of entries.
+        /// prev_index + the number of entries; the index of a snapshot.
         index: Index,
     },
     /// The follower has no entry at `prev_index` with `prev_term`.

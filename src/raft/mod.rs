@@ -14,15 +14,20 @@
 //!
 //! 1. [`message`](Message), [`entry`](Entry), [`ready`](Ready): the vocabulary. What nodes say to each other, what the
 //!    log is made of, and what the core wants done.
-//! 2. `raft`: the node. Its inputs (`step tick propose read campaign persisted applied`), Figure 2's rules for all
+//! 2. `raft`: the node. Its inputs (`step tick propose change transfer read campaign persisted
+//!    applied`), Figure 2's rules for all
 //!    servers, and `become_*`, the only writers of a role.
 //! 3. `follower`, `candidate`, `leader`: what each role does with each message, and what only it knows.
 //! 4. `log`, with `terms`, `writes`, `applying`: the log and its watermarks. Which terms it has, what is on disk, what
 //!    may be applied.
-//! 5. `progress`: what a leader knows of a follower, and how it finds out.
+//! 5. `progress`: what a leader knows of a follower, and how it finds out. `snapshot`: what it does when its log does not
+//!    reach back far enough.
 //! 6. [`quorum`](Quorum), [`membership`](Membership): who must agree, and who is there.
-//! 7. `read_index`: linearizable reads without writing.
-//! 8. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
+//! 7. [`change`](Change), `reconfigure`: how the group changes. `transfer`: handing over.
+//! 8. `read_index`: linearizable reads without writing.
+//! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
+//! 10. `disk`, `evidence`: a disk that hangs, a leader whose process has ended.
+//! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
 //! # A write, step by step
 //!
@@ -66,16 +71,54 @@
 //! They would lock out a node that is ahead in term: it ignores the leader, and the others ignore it. So a message of
 //! an old term is *answered*, the leader learns the higher term and makes way; and a rejected pre-vote teaches its term.
 //!
+//! Two more cases end sooner than they could by these alone:
+//!
+//! - A leader whose *disk hangs* steps down, though it is heard (see `disk`).
+//! - The leader's process has ended and a voter has *evidence* of that, by [`Raft::died`]: it listens to candidates, and
+//!   asks for pre-votes within moments (see `evidence`, also on why this is safe). Who has none keeps its calm.
+//!
+//! And one may not end as soon as it could: with [leases](Lease) on, a voter keeps silent for a lease after it has heard a
+//! leader or has started, whatever else it knows.
+//!
 //! Deadlines are judged in [`Raft::tick`] alone, and a tick that comes late judges none that could end a role: a node
 //! that slept reads its mail first (see `timers`).
 //!
+//! # How the group changes
+//!
+//! [`Raft::change`] appends a configuration, and it is in force from that moment, on every node that has it in its log,
+//! until it is truncated. Whatever changes the set of voters goes through a joint configuration, in which every decision
+//! (votes, commits, reads, check-quorum: all ask [`Quorum`]) needs a majority of both sets. Whoever leads when that is
+//! committed leaves it. One change at a time, and none before the leader has committed an entry of its own term.
+//!
+//! - A read that came before a change is confirmed by the quorum in force when it is answered. That is enough: had another
+//!   leader been elected before the read came, then by this leader's configuration or the one next to it in the log, and
+//!   each quorum of the one has a node in common with each of the other: it would not have answered this leader's term.
+//! - A node campaigns if it counts in the configuration in force or in the committed one, as far as it knows. A leader that
+//!   is removed leads until that is committed, hands over and steps down.
+//! - A removed node that was not told campaigns and disturbs nobody: see stickiness above. It holds whatever term the
+//!   node is in, but not against a member that has just started and heard no leader yet; the transport refuses
+//!   removed nodes before it comes to that.
+//! - A node that comes knows of no group: an empty [`Membership`], in which it has no vote and never campaigns.
+//!
+//! `reconfigure` tells the whole story, `change` has the rules of single configurations.
+//!
+//! # Handing over
+//!
+//! [`Raft::transfer`] brings another voter's log up to date, taking no proposals meanwhile, and asks it to campaign at
+//! once. Those who hear the old leader listen to it all the same: the one exception from stickiness. A leader that is
+//! removed does the same before it steps down. See `transfer`.
+//!
 //! # What is deliberately not here
 //!
-//! - Leases: a read costs a round of messages, but never trusts a clock.
+//! - Clocks that are trusted by default: leases are off unless the configuration says otherwise. Without them time decides
+//!   only when something is tried, never what is true.
+//! - A follower's disk: one that hangs is missed only when a quorum cannot commit without it. A leader that hears a
+//!   quorum only with such a follower goes on leading and commits nothing, though others might.
 //! - Forwarding of proposals: who does not lead says so; what to do about it is the caller's business.
-//! - Single-server membership changes: configurations are joint or not at all ([`Membership`]). Only
-//!   [`Raft::publish`], which changes no quorum, is offered yet.
-//! - Snapshots: their place is marked in `progress`. Until they come, nothing is purged that any member lacks.
+//! - Single-server membership changes: a change of the voters is joint, also that of a single one.
+//! - Several changes in one: they are made one after the other.
+//! - The contents of snapshots, and their way from disk to disk: the core says who needs one, and whether one that came
+//!   takes the place of the log (see `snapshot`).
 //! - Counting time in ticks: deadlines are instants, so that the granularity of the caller's timer changes nothing.
 //!
 //! # Errors
@@ -134,10 +177,17 @@ mod writes;
 mod applying;
 
 mod progress;
+mod snapshot;
 mod quorum;
 mod membership;
+mod change;
+mod reconfigure;
+mod transfer;
 mod read_index;
+mod lease;
 
+mod disk;
+mod evidence;
 mod timers;
 mod outbox;
 mod config;
@@ -145,11 +195,18 @@ mod config;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, MEMBERS_MAX};
 pub use config::{Config, Restored};
 pub use entry::{Entry, EntryKind, HardState};
-pub use membership::{DecodeError, InvalidMembership, MemberRecord, Membership, Role};
-pub use message::{Append, AppendReply, AppendResult, Envelope, Message, ReadRequest, Round, SessionId};
+pub use lease::{CLOCK_DRIFT_MAX_PPM, Lease};
+pub use membership::{CLUSTER_VERSION_FIRST, DecodeError, InvalidMembership, MemberRecord, Membership, Role};
+pub use message::{
+    Append, AppendReply, AppendResult, Envelope, Message, ReadRequest, Round, SessionId, Snapshot,
+};
 pub use quorum::{Quorum, Tally, VOTERS_MAX};
 pub use raft::{ProposeError, Proposed, Raft};
-pub use ready::{Fetch, FetchFor, ReadId, ReadOutcome, Ready, RoleChange, RoleName, Write, WriteSeq};
+pub use ready::{
+    Fetch, FetchFor, Install, ReadId, ReadOutcome, Ready, RoleChange, RoleName, SnapshotFor, Write, WriteSeq,
+};
 pub use timers::Counters;
+pub use transfer::TransferError;

@@ -6,7 +6,7 @@ use super::raft::RoleState;
 use super::writes::Ballot;
 use super::{
     AppendReply, AppendResult, Envelope, Fetch, HardState, Message, Raft, ReadId, ReadOutcome, ReadRequest,
-    Ready, RoleChange, Write,
+    Ready, RoleChange, SnapshotFor, Write,
 };
 
 /// See the [module](self).
@@ -17,6 +17,7 @@ pub(super) struct Outbox {
     /// Leave once all that was handed out, or is about to be, is on disk.
     after_write: Vec<Envelope>,
     pub(super) fetches: Vec<Fetch>,
+    pub(super) snapshots: Vec<SnapshotFor>,
     pub(super) reads: Vec<(ReadId, ReadOutcome)>,
     pub(super) changes: Vec<RoleChange>,
 }
@@ -52,6 +53,7 @@ impl Outbox {
         self.messages.is_empty()
             && self.after_write.is_empty()
             && self.fetches.is_empty()
+            && self.snapshots.is_empty()
             && self.reads.is_empty()
             && self.changes.is_empty()
     }
@@ -96,6 +98,7 @@ impl Raft {
             writes,
             fetches: std::mem::take(&mut self.outbox.fetches),
             apply,
+            snapshots: std::mem::take(&mut self.outbox.snapshots),
             reads: std::mem::take(&mut self.outbox.reads),
             changes: std::mem::take(&mut self.outbox.changes),
         }
@@ -117,12 +120,17 @@ impl Raft {
                 return None;
             }
         }
-        let commit = self.log.committed();
+        // Of what is committed only as much as is on disk: should the power fail in the middle of this write, the entries
+        // that stand at those positions may still be those that it replaces.
+        let commit = self.log.committed().min(self.log.persisted());
         let hard_state = HardState { term: self.term, vote: self.vote, commit };
+        let install = self.log.hand_out_install();
         let entries = self.log.hand_out();
+        self.watch_disk();
         Some(Write {
             seq: self.writes.hand_out(self.log.last(), ballot),
             hard_state: is_new_ballot.then_some(hard_state),
+            install,
             entries,
             messages: std::mem::take(&mut self.outbox.after_write),
         })

@@ -1,18 +1,27 @@
 //! What a leader knows of one follower's log, and how fast it may send.
 //!
 //! ```text
-//!              a match is confirmed
-//!    +-------+ ---------------------> +-----------+
-//! -->| Probe |                        | Replicate |
-//!    +-------+ <--------------------- +-----------+
-//!       |  ^     an append is rejected
-//!       +--+ rejected: go back, at least a term at a time
+//!               a match is confirmed
+//!     +-------+ ---------------------> +-----------+
+//!  -->| Probe |                        | Replicate |<--+
+//!     +-------+ <--------------------- +-----------+   |
+//!       | ^ | ^   an append is rejected   |            |
+//!       +-+ | |                           |            |
+//!   rejected| | it was sent               |            |
+//!           | |     +----------+          |            |
+//!           | +-----| Snapshot |<---------+            |
+//!           +------>|          |-----------------------+
+//!     what comes    +----------+    a match is confirmed, at the
+//!   next was purged    |   ^       snapshot's index or elsewhere
+//!                      +---+ failed: again after the next heartbeat
 //! ```
 //!
-//! - **Probe**: where the logs agree is not known; one append at a time looks for it.
+//! - **Probe**: where the logs agree is not known; one append at a time looks for it. Rejected, it goes back at least a
+//!   term at a time.
 //! - **Replicate**: it is known; appends follow each other without waiting, up to a window of messages and bytes.
-//! - **Snapshot** (the follower needs entries that were purged) has its place here; until snapshots exist, nothing is
-//!   purged that any member lacks, and a follower that needs it all the same is simply sent no entries.
+//! - **Snapshot**: the follower needs entries that were purged. No appends, while heartbeats go on: it counts for
+//!   check-quorum and confirms reads like any other. The driver is asked for a snapshot, once ([`Transfer`]); it sends one
+//!   beside the core and says how that ended. What counts is the follower's own word that it has the log up to there.
 //!
 //! No reply can do harm by being late, repeated or out of order. Every conversation has a session, every append in it
 //! a number. "Matched up to i" is a fact that holds for the rest of the leader's term (the follower has it on disk,
@@ -22,7 +31,9 @@
 //! Nothing gets stuck by loss. When a heartbeat falls due, the leader marks the appends sent so far as *suspect*. If
 //! the follower answers a heartbeat and the oldest unanswered append is a suspect, messages get through and that one
 //! may be lost: a probe is repeated; in Replicate an empty append goes out behind all those sent (a *nudge*), which the
-//! follower rejects if it lacks any of them, and the search starts over. Once an interval is enough.
+//! follower rejects if it lacks any of them, and the search starts over. Once an interval is enough. A snapshot that
+//! was sent is followed by a probe: should the follower not have it after all, it says so. One that could not be sent is
+//! asked for again only after a later heartbeat was answered, so that an unreachable follower costs nothing.
 
 use std::collections::VecDeque;
 
@@ -42,6 +53,23 @@ pub(super) enum Pace {
     },
     /// Streaming.
     Replicate,
+    /// What comes next for the follower was purged.
+    Snapshot,
+}
+
+/// Where the follower's snapshot stands. Not part of the pace: a transfer goes on, and must be reported, though the
+/// follower was found not to need it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Transfer {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// The driver was asked for one.
+    Asked,
+    /// The driver sends the one at this index.
+    Sending(Index),
+    /// The last one failed: ask again when the follower is heard.
+    Failed,
 }
 
 /// What to send next.
@@ -55,6 +83,8 @@ pub(super) enum Plan {
     Entries,
     /// Entries that must be read back first.
     Fetch,
+    /// A snapshot, to be asked for.
+    Snapshot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,8 +129,10 @@ pub(super) struct Progress {
     suspect: Option<u64>,
     /// An empty append is due that finds out whether something was lost.
     nudge: bool,
-    /// The follower answered since check-quorum last looked.
+    /// The follower answered since check-quorum last looked, or has had no chance to.
     pub(super) active: bool,
+    /// Whether it really answered since check-quorum last looked, and in the period before.
+    answered: [bool; 2],
     /// The largest round that the follower answered. Monotone.
     pub(super) acked: Round,
     /// The largest round sent to it.
@@ -110,6 +142,7 @@ pub(super) struct Progress {
     /// It waits to read at this index: it must not wait for the next heartbeat to learn of the commit.
     pub(super) wanted: Index,
     pub(super) fetching: Fetching,
+    transfer: Transfer,
 }
 
 impl Progress {
@@ -128,11 +161,13 @@ impl Progress {
             suspect: None,
             nudge: false,
             active: true,
+            answered: [false; 2],
             acked: Round(0),
             stamped: Round(0),
             told: Index(0),
             wanted: Index(0),
             fetching: Fetching::Idle,
+            transfer: Transfer::Idle,
         }
     }
 
@@ -150,8 +185,15 @@ impl Progress {
 
     /// What should be sent to this follower next.
     pub(super) fn plan(&self, config: &Config, log: &Log) -> Plan {
-        if log.term_at(self.next.prev()).is_none() {
-            return Plan::Nothing; // what it needs was purged: the place of the snapshot
+        if self.is_cut_off(log) {
+            // An answer that is still due may show that the follower has what was purged.
+            let is_answered = match self.pace {
+                Pace::Probe { waiting } => !waiting,
+                Pace::Replicate => self.window.is_empty() || self.nudge,
+                Pace::Snapshot => true,
+            };
+            let is_due = is_answered && self.transfer == Transfer::Idle;
+            return if is_due { Plan::Snapshot } else { Plan::Nothing };
         }
         let is_lacking = self.next <= log.last();
         let is_cached = self.next >= log.first_cached();
@@ -165,13 +207,18 @@ impl Progress {
                 Plan::Fetch
             }
             Pace::Replicate if self.nudge => Plan::Empty,
-            Pace::Replicate => Plan::Nothing,
+            Pace::Replicate | Pace::Snapshot => Plan::Nothing,
         }
     }
 
+    /// Whether the position before `next` was purged, so that no append can begin there.
+    fn is_cut_off(&self, log: &Log) -> bool {
+        self.next <= log.purged().0
+    }
+
     /// Whether entries that begin at `first` and were read back may be sent.
-    pub(super) fn accepts(&self, first: Index, config: &Config) -> bool {
-        self.pace == Pace::Replicate && self.next == first && self.has_room(config)
+    pub(super) fn accepts(&self, first: Index, config: &Config, log: &Log) -> bool {
+        self.pace == Pace::Replicate && self.next == first && self.has_room(config) && !self.is_cut_off(log)
     }
 
     /// An append leaves that begins at `next` and ends at `last` (`next - 1` if it is empty). Returns its number.
@@ -190,8 +237,60 @@ impl Progress {
                     self.next = last.next();
                 }
             }
+            Pace::Snapshot => panic!("an append to a follower that waits for a snapshot: {self:?}"),
         }
         id
+    }
+
+    /// The driver is asked for a snapshot.
+    pub(super) fn on_snapshot_asked(&mut self) {
+        assert_eq!(self.transfer, Transfer::Idle, "a snapshot is under way");
+        self.search();
+        self.pace = Pace::Snapshot;
+        self.transfer = Transfer::Asked;
+    }
+
+    /// The driver has a snapshot at `index` to send. Returns the message's number; none if it is not wanted any more.
+    pub(super) fn on_snapshot_begun(&mut self, index: Index, log: &Log) -> Option<u64> {
+        if self.transfer != Transfer::Asked {
+            return None;
+        }
+        if self.pace != Pace::Snapshot {
+            self.transfer = Transfer::Idle;
+            return None;
+        }
+        if index < log.purged().0 {
+            // Its successor is gone already: it would not help.
+            self.on_snapshot_failed();
+            return None;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.sent = self.sent.max(index);
+        self.transfer = Transfer::Sending(index);
+        Some(id)
+    }
+
+    /// The transfer has ended. `is_received`: the follower has all of it, and may have answered already.
+    pub(super) fn on_snapshot_ended(&mut self, is_received: bool) {
+        match self.transfer {
+            Transfer::Sending(index) if is_received => {
+                self.transfer = Transfer::Idle;
+                if self.pace == Pace::Snapshot {
+                    self.next = index.max(self.matched).next();
+                    self.search();
+                }
+            }
+            Transfer::Asked if is_received => panic!("a snapshot was sent that was never begun"),
+            Transfer::Sending(_) | Transfer::Asked => self.on_snapshot_failed(),
+            Transfer::Idle | Transfer::Failed => {}
+        }
+    }
+
+    fn on_snapshot_failed(&mut self) {
+        self.transfer = Transfer::Failed;
+        // Only a heartbeat that falls due from now on tells that the follower is there.
+        self.suspect = None;
     }
 
     /// The follower answered an append that had `prev_index` as its start.
@@ -200,14 +299,14 @@ impl Progress {
             return Digest::Invalid;
         }
         match reply.result {
-            AppendResult::Matched { index } => self.on_matched(index),
+            AppendResult::Matched { index } => self.on_matched(index, log),
             AppendResult::Rejected { prev_index, hint_index, hint_term } => {
                 self.on_rejected(reply.inflight, prev_index, (hint_index, hint_term), log)
             }
         }
     }
 
-    fn on_matched(&mut self, index: Index) -> Digest {
+    fn on_matched(&mut self, index: Index, log: &Log) -> Digest {
         // An empty probe confirms the position before `next`, which was never sent.
         if index > self.sent {
             return Digest::Invalid;
@@ -217,7 +316,12 @@ impl Progress {
         }
         let advanced = index > self.matched;
         self.matched = self.matched.max(index);
-        if let Pace::Probe { .. } = self.pace {
+        let is_found = match self.pace {
+            Pace::Probe { .. } => true,
+            Pace::Snapshot => self.matched >= log.purged().0,
+            Pace::Replicate => false,
+        };
+        if is_found {
             // Whatever this answers: what is matched is a fact, and what follows it is what must be sent.
             self.pace = Pace::Replicate;
             self.next = self.matched.next();
@@ -239,13 +343,15 @@ impl Progress {
                     return Digest::Stale;
                 }
                 // The follower agrees with us nowhere after its hint; nor can it where our term is above the hint's.
-                let prev_term = log.term_at(prev_index);
-                let agreed = log.last_at_most(hint_index.min(prev_index), hint_term).0;
-                if agreed >= prev_index || prev_term.is_none() {
+                // What is left was purged: then anything before the purge point will do.
+                let agreed = log.last_at_most(hint_index.min(prev_index), hint_term);
+                let agreed = agreed.map_or(Index(0), |(index, _)| index);
+                if agreed >= prev_index {
                     return Digest::Invalid;
                 }
                 self.next = agreed.max(self.matched).next();
             }
+            Pace::Snapshot => return Digest::Stale,
         }
         self.search();
         Digest::Known
@@ -263,15 +369,36 @@ impl Progress {
 
     /// The follower answered a heartbeat: whatever was lost may be tried again.
     pub(super) fn on_alive(&mut self) {
-        self.active = true;
+        self.on_answer();
         if self.fetching == Fetching::Failed {
             self.fetching = Fetching::Idle;
         }
         let Some(suspect) = self.suspect.take() else { return };
+        if self.transfer == Transfer::Failed {
+            self.transfer = Transfer::Idle;
+        }
         match &mut self.pace {
             Pace::Probe { waiting } => *waiting &= self.next_id > suspect,
             Pace::Replicate => self.nudge = self.window.front().is_some_and(|oldest| oldest.id < suspect),
+            Pace::Snapshot => {}
         }
+    }
+
+    /// The follower answered.
+    pub(super) fn on_answer(&mut self) {
+        self.active = true;
+        self.answered[0] = true;
+    }
+
+    /// Whether it answered lately: within one to two periods of check-quorum.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.answered.contains(&true)
+    }
+
+    /// Check-quorum has looked.
+    pub(super) fn on_looked_at(&mut self) {
+        self.active = false;
+        self.answered = [false, self.answered[0]];
     }
 
     /// A heartbeat fell due and leaves now.

@@ -81,7 +81,7 @@ impl Quorum {
 }
 
 /// The smallest number of voters, of `voters`, that is a majority.
-fn majority(voters: usize) -> usize {
+pub(super) fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 

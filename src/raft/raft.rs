@@ -17,7 +17,7 @@ use super::read_index::Reader;
 use super::timers::{Counters, NEVER, Timers};
 use super::writes::{Ballot, Writes};
 use super::{
-    Config, Entry, EntryKind, Envelope, Fetch, FetchFor, MemberRecord, Membership, Message, ReadId,
+    Config, Entry, EntryKind, Envelope, Fetch, FetchFor, InvalidMembership, Membership, Message, ReadId,
     ReadOutcome, Restored, RoleChange, RoleName, WriteSeq,
 };
 
@@ -35,11 +35,16 @@ pub struct Raft {
     pub(super) leader: Option<NodeId>,
     pub(super) role: RoleState,
     pub(super) log: Log,
-    /// Every member is known to have the log up to here on disk; at most the commit index. Monotone.
+    /// Every member that there was at the time was known to have the log up to here on disk; at most the commit index.
+    /// Monotone.
     pub(super) stored_by_all: Index,
     /// The quorum of the configuration in force.
     pub(super) quorum: Quorum,
     pub(super) writes: Writes,
+    /// Writes are under way of which none completed for too long (see `disk`).
+    pub(super) is_stalled: bool,
+    /// The leader whose process has ended, until another one is heard (see `evidence`).
+    pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
     pub(super) read_counter: u64,
@@ -79,10 +84,46 @@ pub enum ProposeError {
     },
     /// Too much is proposed and not committed.
     Overloaded,
+    /// Leadership is being handed over. This ends within an election timeout, and most likely with `to` as the leader.
+    Transferring {
+        /// Who is to lead.
+        to: NodeId,
+    },
     /// A change of the configuration is under way, or this leader has not committed an entry of its own term yet.
     Pending,
-    /// The record's node is no member of the group.
+    /// The node is no member of the group: not of this id, or another node has it.
     NotMember,
+    /// It is so already: the id, or the incarnation, is this member's, or this member is a voter.
+    Exists {
+        /// The member.
+        id: NodeId,
+    },
+    /// The id was a removed member's: it is never used again.
+    Retired {
+        /// The id.
+        id: NodeId,
+    },
+    /// Fewer of the new voters have answered lately than they need to decide anything.
+    Unreachable {
+        /// So many have, this node among them if it is one.
+        reachable: usize,
+        /// So many are needed.
+        needed: usize,
+    },
+    /// There are as many members, or voters, as there may be; or no id is left.
+    TooMany,
+    /// A group without voters could decide nothing.
+    LastVoter,
+    /// The cluster version is only ever raised, to at most what every member's binary supports; and a binary that does
+    /// not support it is not let in.
+    Version {
+        /// The version of the group.
+        current: u32,
+        /// What is supported by those that are asked about.
+        supported: u32,
+    },
+    /// The result would be no configuration.
+    Invalid(InvalidMembership),
 }
 
 /// No honest term or index comes near this; a peer that says so is not believed, so that sums cannot overflow.
@@ -103,9 +144,11 @@ impl Raft {
             leader: None,
             role: RoleState::Follower(Follower::default()),
             quorum: Quorum::of(log.membership()),
-            stored_by_all: log.purged().0,
+            stored_by_all: Index(0),
             log,
             writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            is_stalled: false,
+            evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
             read_counter: 0,
             outbox: Outbox::default(),
@@ -114,6 +157,7 @@ impl Raft {
             config,
         };
         raft.timers.arm_election(raft.config.election_timeout);
+        raft.bind_at_start();
         raft
     }
 
@@ -132,7 +176,13 @@ impl Raft {
             Ordering::Greater => {
                 // Figure 2, all servers: a higher term makes a follower of everyone. A rejected pre-vote teaches it
                 // too, or two nodes of which one has the higher term and the other the longer log elect nobody.
-                let is_leader = matches!(message, Message::Append(_) | Message::Heartbeat { .. });
+                let is_leader = matches!(
+                    message,
+                    Message::Append(_)
+                        | Message::Heartbeat { .. }
+                        | Message::Snapshot(_)
+                        | Message::TimeoutNow
+                );
                 self.adopt_term(term, is_leader.then_some(from));
                 self.on_message(now, from, message);
             }
@@ -145,8 +195,9 @@ impl Raft {
     fn is_disturbance(&self, now: Monotonic, message: &Message) -> bool {
         let asks = matches!(message, Message::PreVote { .. } | Message::Vote { transfer: false, .. });
         // A leader hears a quorum, or check-quorum ends it.
-        let hears = self.leader == Some(self.config.id) || (self.leader.is_some() && now < self.timers.lease);
-        asks && hears
+        let hears = self.leader == Some(self.config.id)
+            || (self.leader.is_some() && now < self.timers.heard.plus(self.config.election_timeout));
+        asks && (hears || self.is_bound(now))
     }
 
     /// Takes in a message of the current term.
@@ -157,16 +208,20 @@ impl Raft {
                 self.on_pre_vote(from, next_term, (last_term, last_index));
             }
             Message::PreVoteReply { next_term, granted } => self.on_pre_vote_reply(from, next_term, granted),
+            // A vote of this term is no disturbance; but its own leader's lease may be of the term before.
+            Message::Vote { transfer: false, .. } if self.is_bound(now) => self.counters.ignored_votes += 1,
             Message::Vote { last_index, last_term, .. } => self.on_vote(from, (last_term, last_index)),
             Message::VoteReply { granted } => self.on_vote_reply(from, granted),
             Message::Append(append) => self.on_append(now, from, append),
             Message::AppendReply(reply) => self.on_append_reply(from, reply),
+            Message::Snapshot(snapshot) => self.on_snapshot(now, from, snapshot),
             Message::Heartbeat { session, commit, round, stored_by_all } => {
                 if self.on_heartbeat(now, from, session, commit, round) {
                     self.stored_by_all = self.stored_by_all.max(stored_by_all.min(self.log.committed()));
                 }
             }
             Message::HeartbeatReply { session, round } => self.on_heartbeat_reply(from, session, round),
+            Message::TimeoutNow => self.on_timeout_now(now, from),
             Message::ReadIndex { request } => self.on_read_index(from, request),
             Message::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
         }
@@ -180,8 +235,14 @@ impl Raft {
             return;
         }
         self.timers.forgive_pause(self.config.heartbeat_interval);
+        if now >= self.timers.disk {
+            self.on_disk_stalled();
+        }
         if let RoleState::Leader(_) = self.role {
             self.tick_leader(now);
+        }
+        if now >= self.timers.evidence {
+            self.on_evidence(now);
         }
         if now >= self.timers.read {
             self.timers.read = NEVER;
@@ -192,7 +253,7 @@ impl Raft {
         }
         if now >= self.timers.election {
             self.timers.arm_election(self.config.election_timeout);
-            if self.quorum.contains(self.config.id) {
+            if self.may_campaign(now) {
                 self.become_pre_candidate("heard no leader");
             } else if self.leader.is_some() {
                 self.become_follower(self.term, None, "heard no leader");
@@ -210,8 +271,11 @@ impl Raft {
     pub fn propose(&mut self, now: Monotonic, batch: Vec<Bytes>) -> Result<Proposed, ProposeError> {
         assert!(!batch.is_empty(), "an empty batch was proposed");
         self.timers.see(now);
-        if !matches!(self.role, RoleState::Leader(_)) {
+        let RoleState::Leader(leader) = &self.role else {
             return Err(ProposeError::NotLeader { leader: self.leader });
+        };
+        if let Some(to) = leader.transfer_target() {
+            return Err(ProposeError::Transferring { to });
         }
         let bytes: usize = batch.iter().map(|payload| payload.len() + Entry::OVERHEAD_BYTES).sum();
         self.check_load(bytes)?;
@@ -230,35 +294,12 @@ impl Raft {
     }
 
     /// Refuses what would make too much uncommitted.
-    fn check_load(&mut self, bytes: usize) -> Result<(), ProposeError> {
+    pub(super) fn check_load(&mut self, bytes: usize) -> Result<(), ProposeError> {
         if !self.has_room(bytes) {
             self.counters.overloaded += 1;
             return Err(ProposeError::Overloaded);
         }
         Ok(())
-    }
-
-    /// Puts a member's record into the configuration, if this node leads. The member's role stays what it is: this
-    /// changes no quorum. One change of the configuration at a time (thesis, section 4.1), and none before the leader
-    /// has committed an entry of its own term (the bug in single-server changes that the author reported in 2015).
-    pub fn publish(&mut self, now: Monotonic, record: MemberRecord) -> Result<Proposed, ProposeError> {
-        self.timers.see(now);
-        if !matches!(self.role, RoleState::Leader(_)) {
-            return Err(ProposeError::NotLeader { leader: self.leader });
-        }
-        let mut membership = self.log.membership().clone();
-        let Some(member) = membership.members.get_mut(&record.id) else {
-            return Err(ProposeError::NotMember);
-        };
-        *member = MemberRecord { role: member.role, ..record };
-        let is_settled = self.log.term_at(self.log.committed()) == Some(self.term);
-        if !is_settled || self.log.is_membership_pending() {
-            return Err(ProposeError::Pending);
-        }
-        self.check_load(Entry::OVERHEAD_BYTES)?;
-        let index = self.log.append_membership(self.term, membership);
-        self.refresh_quorum();
-        Ok(Proposed { term: self.term, first: index, last: index })
     }
 
     /// Asks for an index at which a linearizable read may be done; the outcome comes in a [`Ready`](super::Ready).
@@ -275,19 +316,27 @@ impl Raft {
         }
     }
 
-    /// Begins an election now, with a pre-vote. Nothing happens on a leader or on a node without a vote.
+    /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
+    /// a vote, with a disk that hangs, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
-        if !is_leader && self.quorum.contains(self.config.id) {
+        if !is_leader && self.may_campaign(now) {
             self.timers.arm_election(self.config.election_timeout);
             self.become_pre_candidate("asked to campaign");
         }
     }
 
+    /// Whether it could win an election, and may: it has a vote, its disk takes that vote, and no leader relies on its
+    /// silence.
+    pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
+        self.is_needed() && !self.is_stalled && !self.is_bound(now)
+    }
+
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
     pub fn persisted(&mut self, seq: WriteSeq) {
         if let Some(last) = self.writes.complete(seq) {
+            self.on_disk_progress();
             self.log.persisted_to(last);
             self.count_own_vote();
             self.maybe_commit();
@@ -307,7 +356,7 @@ impl Raft {
         }
     }
 
-    /// Forgets the log up to `index`, which must be applied.
+    /// Forgets the log up to `index`, which must be applied. A member that lacks what goes gets a snapshot in its place.
     pub fn purge_to(&mut self, index: Index) {
         let applied = self.applying.applied();
         assert!(index <= applied, "purge to {index} beyond applied {applied}");
@@ -318,18 +367,24 @@ impl Raft {
 
     /// Moves the commit index, if `index` is above it.
     pub(super) fn commit_to(&mut self, index: Index) {
-        self.log.commit_to(index);
+        let lease = self.log.is_membership_pending().then(|| self.lease_promised());
+        if self.log.commit_to(index)
+            && let Some(lease) = lease
+        {
+            self.outlast(lease);
+        }
     }
 
     /// Follows the configuration in force, which may have changed with the log.
     pub(super) fn refresh_quorum(&mut self) {
         let quorum = Quorum::of(self.log.membership());
-        if quorum != self.quorum {
-            self.quorum = quorum;
-        }
+        let before = std::mem::replace(&mut self.quorum, quorum);
         let (others, next) = (self.others(), self.log.last().next());
         if let RoleState::Leader(leader) = &mut self.role {
             leader.set_peers(others, next);
+            // A new voter's silence so far was nobody's concern.
+            let newcomers = leader.peers.iter_mut().filter(|&(&id, _)| !before.contains(id));
+            newcomers.for_each(|(_, peer)| peer.active = true);
         }
     }
 
@@ -352,32 +407,42 @@ impl Raft {
         }
         self.leave_role();
         self.leader = leader;
+        if leader.is_some() {
+            self.drop_evidence();
+        }
         self.role = RoleState::Follower(Follower::default());
         self.note_change(reason);
     }
 
-    fn become_pre_candidate(&mut self, reason: &'static str) {
+    pub(super) fn become_pre_candidate(&mut self, reason: &'static str) {
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader campaigns");
         self.counters.campaigns += 1;
         self.leave_role();
         self.leader = None;
         self.role = RoleState::PreCandidate(Candidate::with_own(self.config.id));
         self.note_change(reason);
-        let (last_index, last_term) = (self.log.last(), self.log.last_term());
-        self.ask_voters(&Message::PreVote { next_term: self.term.next(), last_index, last_term });
+        self.ask_pre_votes();
         self.count_pre_votes();
     }
 
     /// Figure 2, candidates: a new term, the own vote, a new deadline, and the question to all others.
-    pub(super) fn become_candidate(&mut self) {
-        assert!(matches!(self.role, RoleState::PreCandidate(_)), "a candidate without a pre-vote");
+    ///
+    /// Where the leader asked for it (`transfer`), this comes without a pre-vote.
+    pub(super) fn become_candidate(&mut self, transfer: bool) {
+        match &self.role {
+            RoleState::PreCandidate(_) => assert!(!transfer, "a pre-candidate has no leader to ask it"),
+            RoleState::Follower(_) => assert!(transfer, "a candidate without a pre-vote"),
+            RoleState::Candidate(_) | RoleState::Leader(_) => panic!("{:?} campaigns", self.role()),
+        }
+        self.leave_role();
         self.term = self.term.next();
         self.vote = Some(self.config.id);
+        self.leader = None;
         self.role = RoleState::Candidate(Candidate::default());
         self.timers.arm_election(self.config.election_timeout);
-        self.note_change("won the pre-vote");
+        self.note_change(if transfer { "the leader hands over" } else { "won the pre-vote" });
         let (last_index, last_term) = (self.log.last(), self.log.last_term());
-        self.ask_voters(&Message::Vote { last_index, last_term, transfer: false });
+        self.ask_voters(&Message::Vote { last_index, last_term, transfer });
     }
 
     /// Leads: begins with an entry of its own term, without which nothing of earlier terms could be committed
@@ -387,13 +452,26 @@ impl Raft {
         let mut leader = Leader::new(self.log.last().next());
         leader.set_peers(self.others(), self.log.last().next());
         self.leader = Some(self.config.id);
+        self.drop_evidence();
         self.role = RoleState::Leader(leader);
         let now = self.timers.now;
         self.timers.election = NEVER;
         self.timers.heartbeat = now.plus(self.config.heartbeat_interval);
         self.timers.quorum = now.plus(self.config.election_timeout);
-        self.log.append(self.term, EntryKind::Noop, Bytes::new());
+        self.append_first();
         self.note_change("won the election");
+    }
+
+    /// The first entry of this leader's term: a no-op; or, as the first entry of all, the configuration that the group
+    /// begins with. So the log tells the configuration of each of its positions to whoever reads it from the beginning,
+    /// also to a member that joins and was told of another one.
+    fn append_first(&mut self) {
+        if self.log.last() == Index(0) {
+            let founding = self.log.membership().clone();
+            self.log.append_membership(self.term, founding);
+        } else {
+            self.log.append(self.term, EntryKind::Noop, Bytes::new());
+        }
     }
 
     /// Lets those who wait for this role know that it ends.
@@ -401,6 +479,7 @@ impl Raft {
         self.timers.heartbeat = NEVER;
         self.timers.quorum = NEVER;
         self.timers.commit = NEVER;
+        self.timers.transfer = NEVER;
         self.timers.read = NEVER;
         let readers: Vec<Reader> = match &mut self.role {
             RoleState::Leader(leader) => leader.rounds.abandon(),
@@ -495,8 +574,9 @@ impl Raft {
         self.log.term_at(index)
     }
 
-    /// A position up to which every member, learners too, has the log on disk, as far as this node knows: no other
-    /// member will ask it for those entries. At most the commit index. Monotone.
+    /// A position up to which every member, learners too, has the log on disk, as far as this node knows: none of those
+    /// that were members then will ask it for those entries. One that has joined since may. At most the commit index;
+    /// may be below the purge point. Monotone.
     pub fn stored_by_all(&self) -> Index {
         self.stored_by_all
     }
@@ -523,12 +603,23 @@ impl Raft {
         );
         assert!(self.writes.durable().term <= self.term, "a later term is on disk");
         assert_eq!(self.quorum, Quorum::of(self.log.membership()), "quorum of another configuration");
+        assert!(
+            self.evidence.is_none() || self.leader.is_none(),
+            "a leader is heard, and another one's end stands"
+        );
+        let is_watched = self.timers.disk != NEVER || self.is_stalled;
+        assert_eq!(is_watched, self.writes.are_outstanding(), "the disk is watched while it is written to");
         match &self.role {
             RoleState::Leader(leader) => {
                 assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
                 assert_eq!(self.vote, Some(self.config.id), "a leader voted for itself");
                 assert!(leader.peers.keys().copied().eq(self.others()), "a progress for each other member");
                 leader.peers.values().for_each(|peer| peer.check(&self.log));
+                let to = leader.transfer_target();
+                assert!(
+                    to.is_none_or(|to| self.quorum.contains(to)),
+                    "hands over to {to:?}, who is no voter"
+                );
             }
             RoleState::Candidate(_) => {
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");

@@ -72,12 +72,17 @@ impl Rounds {
         self.current
     }
 
-    /// A read has come; it may be answered at `index`.
-    pub(super) fn wait(&mut self, reader: Reader, index: Index) {
+    /// What leaves from now on is of a round of which nothing has left.
+    pub(super) fn begin(&mut self) {
         if self.is_stamped {
             self.current = Round(self.current.0 + 1);
             self.is_stamped = false;
         }
+    }
+
+    /// A read has come; it may be answered at `index`.
+    pub(super) fn wait(&mut self, reader: Reader, index: Index) {
+        self.begin();
         assert!(self.waiting.back().is_none_or(|last| last.index <= index), "commit index fell to {index}");
         self.waiting.push_back(Waiting { reader, round: self.current, index });
     }

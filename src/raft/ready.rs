@@ -6,7 +6,7 @@
 
 use crate::types::{Index, NodeId, Term};
 
-use super::{Entry, Envelope, HardState};
+use super::{Entry, Envelope, HardState, Membership, SessionId};
 
 /// The number of a [`Write`]. A completion of n attests everything handed out up to n and not truncated since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,10 +27,35 @@ pub struct Ready {
     pub fetches: Vec<Fetch>,
     /// Entries to apply: committed *and* on this node's disk, contiguous, each exactly once, in order.
     pub apply: Vec<Entry>,
+    /// Members that need a snapshot, since what they lack was purged. Each is asked for once; the driver says what
+    /// becomes of it by [`Raft::snapshot_begun`](super::Raft::snapshot_begun) and
+    /// [`Raft::snapshot_sent`](super::Raft::snapshot_sent).
+    pub snapshots: Vec<SnapshotFor>,
     /// Reads that got their index, or not.
     pub reads: Vec<(ReadId, ReadOutcome)>,
     /// Changes of role, term or leader since the last `Ready`, oldest first; for log lines and redirection.
     pub changes: Vec<RoleChange>,
+}
+
+/// A member that needs a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotFor {
+    /// The member.
+    pub to: NodeId,
+    /// The conversation for which it is wanted.
+    pub session: SessionId,
+}
+
+/// A snapshot that takes the place of the log and of the state machine. Before the core was told of it, the driver made
+/// it durable under a name of its own; what remains is the one pointer that says that it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Install {
+    /// The last entry that it covers: the log begins anew after it.
+    pub index: Index,
+    /// And its term.
+    pub term: Term,
+    /// The configuration in force there.
+    pub membership: Membership,
 }
 
 /// One append to the log; empty but for its messages where only earlier writes must be waited for.
@@ -41,6 +66,11 @@ pub struct Write {
     /// The hard state, if term or vote changed; it stands before the entries. Its commit index is a hint and never a
     /// reason to write.
     pub hard_state: Option<HardState>,
+    /// A snapshot; it stands between the two. All entries that the log holds are void from here on, and so is the
+    /// state machine. On disk it and the pointer to the state are one record: a crash leaves both or neither. Once it
+    /// is on disk, and behind what the state machine was given before, the driver lets the state machine take it and
+    /// says so by [`Raft::applied`](super::Raft::applied).
+    pub install: Option<Install>,
     /// Entries, contiguous. Whatever the log holds at the first one's index or beyond is void from here on.
     pub entries: Vec<Entry>,
     /// Messages that leave once this write and all before it are on disk.
@@ -50,7 +80,7 @@ pub struct Write {
 impl Write {
     /// Whether there is anything to store: if not, the write needs no fsync of its own.
     pub fn is_empty(&self) -> bool {
-        self.hard_state.is_none() && self.entries.is_empty()
+        self.hard_state.is_none() && self.install.is_none() && self.entries.is_empty()
     }
 }
 
@@ -70,7 +100,7 @@ pub struct Fetch {
     pub purpose: FetchFor,
     /// The first index.
     pub first: Index,
-    /// The last index; the answer may end before it, but not before `first`.
+    /// The last index. The answer may end before it, and is empty if `first` could not be read or was purged meanwhile.
     pub last: Index,
     /// Stop after the entry with which this is reached.
     pub bytes_max: usize,

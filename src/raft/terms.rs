@@ -49,22 +49,23 @@ impl Terms {
         self.runs.iter().rev().find(|&&(first, _)| first <= index).map(|&(_, term)| term)
     }
 
-    /// The largest position at or below `index` whose term is at most `term`, with its term. Ends at `purged`.
+    /// The largest position at or below `index` whose term is at most `term`, with its term; none if that is before
+    /// the purge point.
     ///
     /// Both sides of a failed consistency check use it, so that one probe is enough for each term in which the logs
     /// differ (the optimization at the end of section 5.3, in both directions).
-    pub(super) fn last_at_most(&self, index: Index, term: Term) -> (Index, Term) {
+    pub(super) fn last_at_most(&self, index: Index, term: Term) -> Option<(Index, Term)> {
         let mut end = index.min(self.last);
         for &(first, run) in self.runs.iter().rev() {
             if first > end {
                 continue;
             }
             if run <= term {
-                return (end, run);
+                return Some((end, run));
             }
             end = first.prev();
         }
-        self.purged
+        (self.purged.0 <= end && self.purged.1 <= term).then_some(self.purged)
     }
 
     pub(super) fn push(&mut self, index: Index, term: Term) {
@@ -97,6 +98,13 @@ impl Terms {
             run.0 = run.0.max(to.next());
         }
         self.purged = (to, term);
+    }
+
+    /// Forgets everything: the log begins anew after `purged`.
+    pub(super) fn reset(&mut self, purged: (Index, Term)) {
+        self.runs.clear();
+        self.purged = purged;
+        self.last = purged.0;
     }
 
     pub(super) fn check(&self) {

@@ -5,7 +5,8 @@
 //!
 //! Deadlines are judged in `tick` alone, never while a message is stepped. A node that was paused finds all its
 //! deadlines long past, and its mail unread. So a tick that comes late judges no election deadline: it moves them by
-//! the time that was slept through and a little more, and the mail goes first. This is done once in a row, or a
+//! the time that was slept through and a little more, and the mail goes first. What is due only later than that stays
+//! as it is: some of the mail may have been read before this tick, and have set it. This is done once in a row, or a
 //! machine that is always late would never hold an election.
 
 use std::hash::{Hash, Hasher};
@@ -21,14 +22,22 @@ pub(super) struct Timers {
     pub(super) now: Monotonic,
     /// Follower, candidates: campaign.
     pub(super) election: Monotonic,
-    /// Follower: until then a leader was heard from recently, and no other candidate is listened to.
-    pub(super) lease: Monotonic,
+    /// Follower: when a leader was heard last.
+    pub(super) heard: Monotonic,
+    /// Until then this node is bound by a lease of which it knows no more (see `lease`).
+    pub(super) bound: Monotonic,
+    /// Follower, pre-candidate: act on the evidence that the leader's process has ended.
+    pub(super) evidence: Monotonic,
+    /// All: of the writes under way none has completed for too long.
+    pub(super) disk: Monotonic,
     /// Leader: make yourself heard. Moves on by whole intervals, so that late ticks add no drift.
     pub(super) heartbeat: Monotonic,
     /// Leader: see whether a quorum was heard from.
     pub(super) quorum: Monotonic,
     /// Leader: tell the followers what is committed.
     pub(super) commit: Monotonic,
+    /// Leader: the transfer under way has failed.
+    pub(super) transfer: Monotonic,
     /// Follower: the forwarded reads under way are lost.
     pub(super) read: Monotonic,
     postponed: bool,
@@ -43,10 +52,14 @@ impl Timers {
             rng: fastrand::Rng::with_seed(seed),
             now,
             election: NEVER,
-            lease: Monotonic(0),
+            heard: Monotonic(0),
+            bound: Monotonic(0),
+            evidence: NEVER,
+            disk: NEVER,
             heartbeat: NEVER,
             quorum: NEVER,
             commit: NEVER,
+            transfer: NEVER,
             read: NEVER,
             postponed: false,
         }
@@ -65,9 +78,16 @@ impl Timers {
         self.election = self.now.plus(Duration::from_nanos(drawn));
     }
 
+    /// Draws when evidence is acted on: after `wait`, and up to `spread` more.
+    pub(super) fn arm_evidence(&mut self, wait: Duration, spread: Duration) {
+        let spread = u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX / 2);
+        self.evidence = self.now.plus(wait).plus(Duration::from_nanos(self.rng.u64(..=spread)));
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Monotonic {
-        self.election.min(self.heartbeat).min(self.quorum).min(self.commit).min(self.read)
+        let leading = self.heartbeat.min(self.quorum).min(self.commit).min(self.transfer);
+        self.election.min(leading).min(self.read).min(self.evidence).min(self.disk)
     }
 
     /// If this tick is late by more than `slack`, moves the deadlines that would end a role, so that what came in
@@ -78,8 +98,12 @@ impl Timers {
             self.postponed = false;
         } else if !self.postponed {
             self.postponed = true;
-            for deadline in [&mut self.election, &mut self.quorum, &mut self.read] {
-                *deadline = deadline.plus(late).plus(slack);
+            let Timers { election, quorum, read, evidence, disk, .. } = self;
+            let soon = self.now.plus(slack);
+            for deadline in [election, quorum, read, evidence, disk] {
+                if *deadline <= soon {
+                    *deadline = deadline.plus(late).plus(slack);
+                }
             }
         }
     }
@@ -110,6 +134,10 @@ pub struct Counters {
     pub overloaded: u64,
     /// Elections this node began.
     pub campaigns: u64,
+    /// Times that the disk was found to hang.
+    pub stalls: u64,
+    /// Evidence that the leader's process had ended, ignored because leases are on.
+    pub ignored_deaths: u64,
 }
 
 impl PartialEq for Counters {

@@ -29,7 +29,7 @@ use tracing::{info, warn};
 use self::serve::{ServeOptions, Traffic};
 use crate::api;
 use crate::clock::{SharedClock, sleep};
-use crate::config::{Config, Limits};
+use crate::config::{Config, DISK_STALL_ELECTION_TIMEOUTS, EVIDENCE_DELAY_MAX, Limits};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
@@ -409,6 +409,7 @@ impl Assembled {
             seams.net.clone(),
             clock.clone(),
             transport::Identity { cluster, node: config.id, incarnation },
+            &config.advertise_peer,
             Arc::new(Gate::new(identity, fatal.clone())),
             transport::Limits::from(limits),
         );
@@ -445,6 +446,7 @@ fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> Member
         grpc: config.advertise_grpc.clone(),
         labels: BTreeMap::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        supports: crate::types::CLUSTER_VERSION,
     }
 }
 
@@ -472,6 +474,8 @@ fn raft_config(
         id: config.id,
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
+        disk_stall_timeout: config.election_timeout * DISK_STALL_ELECTION_TIMEOUTS,
+        evidence_delay_max: EVIDENCE_DELAY_MAX.min(config.election_timeout),
         append_batch_bytes_max: limits.append_batch_bytes_max,
         append_inflight_max: limits.append_inflight_max,
         append_inflight_bytes_max: limits.append_inflight_bytes_max,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::raft::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
+    Snapshot,
 };
 use crate::types::{Incarnation, Index, NodeId, Term};
 
@@ -61,6 +62,11 @@ pub(super) fn is_control(message: &Message) -> bool {
     !matches!(message, Message::Append(_))
 }
 
+/// Whether the message travels on a lane at all. A snapshot's does not: it must not be taken in without the state.
+pub(super) fn is_on_lane(message: &Message) -> bool {
+    !matches!(message, Message::Snapshot(_))
+}
+
 /// The protobuf form of a message.
 pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
     let message = match envelope.message {
@@ -78,6 +84,7 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
         Message::VoteReply { granted } => Proto::VoteReply(proto::VoteReply { granted }),
         Message::Append(append) => Proto::Append(encode_append(append)),
         Message::AppendReply(reply) => Proto::AppendReply(encode_append_reply(&reply)),
+        Message::Snapshot(snapshot) => Proto::Snapshot(encode_snapshot(snapshot)),
         Message::Heartbeat { session, commit, round, stored_by_all } => Proto::Heartbeat(proto::Heartbeat {
             session: session.0,
             commit: commit.0,
@@ -87,6 +94,7 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
         Message::HeartbeatReply { session, round } => {
             Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
         }
+        Message::TimeoutNow => Proto::TimeoutNow(proto::TimeoutNow {}),
         Message::ReadIndex { request } => {
             Proto::ReadIndex(proto::ReadIndex { request: Some(encode_request(request)) })
         }
@@ -141,6 +149,17 @@ fn encode_append_reply(reply: &AppendReply) -> proto::AppendReply {
     }
 }
 
+fn encode_snapshot(snapshot: Snapshot) -> proto::Snapshot {
+    proto::Snapshot {
+        session: snapshot.session.0,
+        inflight: snapshot.inflight,
+        round: snapshot.round.0,
+        index: snapshot.index.0,
+        term: snapshot.term.0,
+        membership: snapshot.membership,
+    }
+}
+
 fn encode_request(request: ReadRequest) -> proto::ReadRequest {
     proto::ReadRequest { incarnation: request.incarnation.0, boot: request.boot, counter: request.counter }
 }
@@ -172,6 +191,7 @@ pub(super) fn decode(
         Proto::VoteReply(m) => Message::VoteReply { granted: m.granted },
         Proto::Append(m) => Message::Append(decode_append(m, term, received_bytes)?),
         Proto::AppendReply(m) => Message::AppendReply(decode_append_reply(m)?),
+        Proto::Snapshot(m) => Message::Snapshot(decode_snapshot(m, term, received_bytes)?),
         Proto::Heartbeat(m) => Message::Heartbeat {
             session: SessionId(m.session),
             commit: Index(m.commit),
@@ -181,6 +201,7 @@ pub(super) fn decode(
         Proto::HeartbeatReply(m) => {
             Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
         }
+        Proto::TimeoutNow(_) => Message::TimeoutNow,
         Proto::ReadIndex(m) => Message::ReadIndex { request: decode_request(m.request)? },
         Proto::ReadIndexReply(m) => {
             Message::ReadIndexReply { request: decode_request(m.request)?, index: m.index.map(Index) }
@@ -245,6 +266,24 @@ fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject>
         inflight: reply.inflight,
         round: Round(reply.round),
         result,
+    })
+}
+
+/// Whether the configuration can be decoded, the core looks.
+fn decode_snapshot(snapshot: proto::Snapshot, term: Term, received_bytes: usize) -> Result<Snapshot, Reject> {
+    if snapshot.index == 0 {
+        return Err(Reject::Field("index"));
+    }
+    if snapshot.term == 0 || snapshot.term > term.0 {
+        return Err(Reject::Field("term"));
+    }
+    Ok(Snapshot {
+        session: SessionId(snapshot.session),
+        inflight: snapshot.inflight,
+        round: Round(snapshot.round),
+        index: Index(snapshot.index),
+        term: Term(snapshot.term),
+        membership: detach(snapshot.membership, received_bytes),
     })
 }
 

@@ -57,4 +57,12 @@ counters! {
     refused => TRANSPORT_REFUSED,
     connected => TRANSPORT_CONNECTED,
     connect_failures => TRANSPORT_CONNECT_FAILURES,
+    guests => TRANSPORT_GUESTS,
+    died => TRANSPORT_DIED,
+    snapshots_sent => TRANSPORT_SNAPSHOTS_SENT,
+    snapshot_bytes_sent => TRANSPORT_SNAPSHOT_BYTES_SENT,
+    snapshots_received => TRANSPORT_SNAPSHOTS_RECEIVED,
+    snapshot_bytes_received => TRANSPORT_SNAPSHOT_BYTES_RECEIVED,
+    joins => TRANSPORT_JOINS,
+    joins_refused => TRANSPORT_JOINS_REFUSED,
 }

@@ -10,8 +10,13 @@ use crate::raft::{
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Term};
 
 use super::frame::{Fault, Items, received_bytes};
-use super::handshake::{Refusal, answer, check_dialer, check_server, introduce};
-use super::{Admission, Identity, NotAdmitted, codec, proto};
+use super::handshake::{
+    Introduced, Reason, Refusal, answer, check_dialer, check_server, introduce, is_address,
+};
+use super::snapshot::{
+    Begin, Chunks, SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_CHUNKS_INFLIGHT_MAX, Step, decode_begin, encode_begin,
+};
+use super::{Identity, codec, proto};
 
 /// The node that the inputs are sent to, and the one that they come from.
 const TO: NodeId = NodeId(1);
@@ -41,7 +46,8 @@ pub(crate) fn receive(frame: &[u8], from: NodeId, to: NodeId) -> Received {
         match item.map(|item| item.body) {
             Ok(Some(proto::item::Body::Envelope(envelope))) => {
                 match codec::decode(envelope, from, to, buffer_bytes) {
-                    Ok(envelope) => received.messages.push(envelope),
+                    Ok(envelope) if codec::is_on_lane(&envelope.message) => received.messages.push(envelope),
+                    Ok(_) => received.rejected += 1,
                     Err(reject) => {
                         assert!(!reject.to_string().is_empty(), "a rejection without a reason");
                         received.rejected += 1;
@@ -178,6 +184,7 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
         })),
         envelope(Message::ReadIndex { request }),
         envelope(Message::ReadIndexReply { request, index: Some(Index(9)) }),
+        envelope(Message::TimeoutNow),
     ];
     let forward = proto::Forward { id: 300, request: Bytes::from_static(b"a request") };
     let outcome = proto::forward_reply::Outcome::Reply(Bytes::from_static(b"a reply"));
@@ -203,15 +210,10 @@ const HERE: Identity = Identity { cluster: ClusterId(7), node: TO, incarnation: 
 const THERE: Identity = Identity { cluster: ClusterId(7), node: FROM, incarnation: Incarnation(1_002) };
 
 /// Admits the one incarnation that it knows.
-struct Known;
-
-impl Admission for Known {
-    fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted> {
-        assert!(peer == FROM, "node {peer} was let to the door, and is no member");
-        match incarnation == THERE.incarnation {
-            true => Ok(()),
-            false => Err(NotAdmitted::Other("another".to_owned())),
-        }
+fn admit(incarnation: Incarnation) -> Result<(), Refusal> {
+    match incarnation == THERE.incarnation {
+        true => Ok(()),
+        false => Err(Refusal::new(Reason::Incarnation, "another")),
     }
 }
 
@@ -248,9 +250,16 @@ pub(crate) fn check_handshake(input: &[u8]) -> bool {
             false
         }
     };
-    let dialer = check_dialer(&HERE, &Known, |id| id == FROM, &metadata);
-    let is_dialer = judged(dialer.map(|from| assert_eq!(from, FROM)));
-    let is_server = judged(check_server(&HERE, &Known, FROM, &metadata));
+    let admit_dialer = |dialer: &Introduced| {
+        assert!(is_address(&dialer.address), "{:?} passed for an address", dialer.address);
+        match dialer.node == FROM {
+            true => admit(dialer.incarnation),
+            false => Err(Refusal::new(Reason::Stranger, "nobody")),
+        }
+    };
+    let dialer = check_dialer(&HERE, admit_dialer, &metadata);
+    let is_dialer = judged(dialer.map(|dialer| assert_eq!(dialer.node, FROM)));
+    let is_server = judged(check_server(&HERE, FROM, admit, &metadata).map(|_| ()));
     assert!(is_server || !is_dialer, "a dialer says all that a server says, and more");
     is_dialer
 }
@@ -258,7 +267,7 @@ pub(crate) fn check_handshake(input: &[u8]) -> bool {
 /// Both halves of a handshake.
 pub(crate) fn handshakes() -> Vec<(&'static str, Vec<u8>)> {
     let mut metadata = MetadataMap::new();
-    introduce(&THERE, TO, &mut metadata);
+    introduce(&THERE, "there.example:7001", TO, &mut metadata);
     let mut lines: Vec<String> = metadata
         .iter()
         .filter_map(|pair| match pair {
@@ -272,4 +281,75 @@ pub(crate) fn handshakes() -> Vec<(&'static str, Vec<u8>)> {
     let plain = lines.concat();
     let more = format!("user-agent: other\n{plain}quorate-later: 1\n");
     vec![("dialer", plain.into_bytes()), ("later", more.into_bytes())]
+}
+
+/// Checks a snapshot stream, given as its frames one behind the other, each with its length before it. The chunks begin
+/// at 3, and every other one is acknowledged.
+pub(crate) fn check_snapshot(input: &[u8]) -> bool {
+    let mut rest = Bytes::copy_from_slice(input);
+    let mut frames = std::iter::from_fn(|| {
+        if rest.is_empty() {
+            return None;
+        }
+        proto::SnapshotFrame::decode_length_delimited(&mut rest).ok()
+    });
+    let Some(Ok(begin)) = frames.next().map(|first| decode_begin(first, FROM, TO)) else { return false };
+    assert_eq!((begin.envelope.from, begin.envelope.to), (FROM, TO), "a message of somebody else");
+    assert!(begin.manifest.len() <= input.len());
+    let again = decode_begin(encode_begin(begin.clone()), FROM, TO);
+    assert_eq!(again, Ok(begin), "sent on, and changed");
+
+    let mut chunks = Chunks::default();
+    chunks.ask_from(FIRST_CHUNK);
+    let (mut next, mut stored) = (FIRST_CHUNK, FIRST_CHUNK);
+    for frame in frames {
+        match chunks.on_frame(frame) {
+            Ok(Step::Chunk(number, data)) => {
+                assert_eq!(number, next, "a chunk out of order");
+                assert!((1..=SNAPSHOT_CHUNK_BYTES_MAX).contains(&data.len()), "{} bytes", data.len());
+                next += 1;
+                assert!(next - stored <= SNAPSHOT_CHUNKS_INFLIGHT_MAX, "{next} behind {stored}");
+                if number % 2 == 0 {
+                    chunks.ack(number);
+                    stored = number + 1;
+                }
+                assert_eq!(chunks.to_ack().stored, stored);
+            }
+            Ok(Step::Finish) => return true,
+            Err(reject) => {
+                assert!(!reject.to_string().is_empty(), "a rejection without a reason");
+                return false;
+            }
+        }
+    }
+    false
+}
+
+const FIRST_CHUNK: u64 = 3;
+
+/// A stream from its begin to its end, and one without chunks.
+pub(crate) fn snapshots() -> Vec<(&'static str, Vec<u8>)> {
+    use proto::snapshot_frame::Body;
+    let message = Message::Heartbeat {
+        session: SessionId(9),
+        commit: Index(9),
+        round: Round(400),
+        stored_by_all: Index(8),
+    };
+    let begin = |manifest| {
+        let envelope = Envelope { from: FROM, to: TO, term: Term(7), message: message.clone() };
+        encode_begin(Begin { group: GroupId::FIRST, id: 5, envelope, manifest })
+    };
+    let frame = |body| proto::SnapshotFrame { body: Some(body) };
+    let stream = |frames: Vec<proto::SnapshotFrame>| -> Vec<u8> {
+        frames.iter().flat_map(proto::SnapshotFrame::encode_length_delimited_to_vec).collect()
+    };
+    let mut whole = vec![begin(Bytes::from_static(b"a manifest"))];
+    whole.extend((FIRST_CHUNK..FIRST_CHUNK + 7).map(|number| {
+        let data = Bytes::from(vec![number as u8; 20 * number as usize]);
+        frame(Body::Chunk(proto::SnapshotChunk { number, data }))
+    }));
+    whole.push(frame(Body::Finish(proto::SnapshotFinish { chunks: FIRST_CHUNK + 7 })));
+    let finish = frame(Body::Finish(proto::SnapshotFinish { chunks: FIRST_CHUNK }));
+    vec![("whole", stream(whole)), ("empty", stream(vec![begin(Bytes::new()), finish]))]
 }

@@ -1,4 +1,4 @@
-//! The service that peers connect to: the receiving end of their lanes.
+//! The service that peers connect to: the receiving end of their lanes, and the way to the other calls.
 //!
 //! A call is checked once, at its handshake, and then read by a task of its own until it ends: the peer closed it, a
 //! frame could not be read, the peer opened the lane anew, or the transport closed. A message that breaks a rule is
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::Stream;
+use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming, body::Body};
 
@@ -23,19 +24,22 @@ use crate::types::{GroupId, NodeId};
 
 use super::codec::{self, Reject};
 use super::frame::{Fault, Frame, FrameCodec, Items, item_bytes, received_bytes};
+use super::handshake::{self, Introduced};
 use super::lane::LaneKind;
 use super::proto::{self, forward_reply::Outcome, item};
-use super::shared::{Shared, raised};
-use super::{Inbound, handshake};
+use super::shared::{CallKey, Shared, raised};
+use super::{Inbound, join, snapshot};
 
 /// The service's name, as `proto/raft.proto` has it.
 const SERVICE: &str = "quorate.raft.v1.Peer";
 /// The paths of its calls.
 pub(super) const CONTROL_PATH: &str = "/quorate.raft.v1.Peer/Control";
 pub(super) const BULK_PATH: &str = "/quorate.raft.v1.Peer/Bulk";
+pub(super) const SNAPSHOT_PATH: &str = "/quorate.raft.v1.Peer/Snapshot";
+pub(super) const JOIN_PATH: &str = "/quorate.raft.v1.Peer/Join";
 
 /// What a call ends with whose dialer opened the same lane anew.
-const SUPERSEDED: &str = "superseded by a newer connection";
+pub(super) const SUPERSEDED: &str = "superseded by a newer connection";
 
 /// Whether a call ended because its dialer, or another in its name, opened the lane anew.
 pub(super) fn is_superseded(status: &Status) -> bool {
@@ -57,6 +61,9 @@ impl NamedService for PeerService {
     const NAME: &'static str = SERVICE;
 }
 
+/// What a call is answered with, once that is known.
+pub(super) type Answering<T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send>>;
+
 type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
 impl tower::Service<http::Request<Body>> for PeerService {
@@ -69,12 +76,14 @@ impl tower::Service<http::Request<Body>> for PeerService {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let shared = Arc::clone(&self.shared);
         let kind = match request.uri().path() {
             CONTROL_PATH => LaneKind::Control,
             BULK_PATH => LaneKind::Bulk,
+            SNAPSHOT_PATH => return Box::pin(async { Ok(snapshot::serve(shared, request).await) }),
+            JOIN_PATH => return Box::pin(async { Ok(join::serve(shared, request).await) }),
             _ => return Box::pin(async { Ok(Status::unimplemented("no such call").into_http()) }),
         };
-        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             let mut grpc = Grpc::new(FrameCodec::<proto::ForwardReply>::new())
                 .max_decoding_message_size(shared.limits.frame_bytes_max)
@@ -105,21 +114,10 @@ fn open(
     kind: LaneKind,
     request: Request<Streaming<Bytes>>,
 ) -> Result<Response<Replies>, Status> {
-    let mut closed = shared.closed();
-    if *closed.borrow() {
-        return Err(Status::unavailable("this node is stopping"));
-    }
-    let checked = handshake::check_dialer(
-        &shared.identity,
-        &*shared.admission,
-        |from| shared.peer(from).is_some(),
-        request.metadata(),
-    );
-    let from = checked.map_err(|refusal| {
-        shared.on_refused(&refusal);
-        refusal.to_status()
-    })?;
-    let (number, superseded) = shared.on_accepted(from, kind);
+    let dialer = welcome(shared, request.metadata())?;
+    let from = dialer.node;
+    let accepted = shared.on_accepted(&dialer, CallKey::Lane(from, kind));
+    let mut place = accepted.map_err(|refusal| refusal.to_status())?;
 
     let forwards_max = shared.limits.forwards_inflight_max.clamp(1, Semaphore::MAX_PERMITS);
     let (waits_sender, waits) = mpsc::channel(forwards_max.min(REPLIES_QUEUED_MAX));
@@ -132,15 +130,16 @@ fn open(
         forwards: Arc::new(Semaphore::new(forwards_max)),
         warned: false,
     };
+    let mut closed = shared.closed();
     tokio::spawn(async move {
         let mut receiver = receiver;
         let status = tokio::select! {
             biased;
-            () = raised(&mut closed) => Status::unavailable("this node is stopping"),
-            _ = superseded => Status::aborted(SUPERSEDED),
+            () = raised(&mut closed) => stopping(),
+            status = place.lost() => status,
             status = receiver.run(request.into_inner()) => status,
         };
-        receiver.shared.on_accepted_end(from, kind, number);
+        drop(place);
         // The response half may be gone already.
         let _ = end_sender.send(status);
     });
@@ -155,6 +154,23 @@ fn open(
     let mut response = Response::new(replies);
     handshake::answer(&shared.identity, response.metadata_mut());
     Ok(response)
+}
+
+/// Who the dialer is, if it may talk to this node.
+pub(super) fn welcome(shared: &Arc<Shared>, metadata: &MetadataMap) -> Result<Introduced, Status> {
+    if *shared.closed().borrow() {
+        return Err(stopping());
+    }
+    let checked = handshake::check_dialer(&shared.identity, |dialer| shared.admit(dialer), metadata);
+    checked.map_err(|refusal| {
+        shared.on_refused(&refusal);
+        refusal.to_status()
+    })
+}
+
+/// What a call ends with when the transport closes.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("this node is stopping")
 }
 
 /// New forwards on their way to [`Replies`], which always takes them at once.
@@ -206,7 +222,7 @@ impl Receiver {
             match item {
                 Ok(item) => {
                     let delivered = self.on_item(item, bytes, received_bytes).await;
-                    delivered.map_err(|()| Status::unavailable("this node is stopping"))?;
+                    delivered.map_err(|()| stopping())?;
                 }
                 Err(Fault::Item) => self.reject(&Reject::Malformed),
                 Err(Fault::Frame) => {
@@ -225,7 +241,10 @@ impl Receiver {
             Some(item::Body::Envelope(envelope)) => {
                 let to = self.shared.identity.node;
                 match codec::decode(envelope, self.from, to, received_bytes) {
-                    Ok(envelope) if codec::is_control(&envelope.message) == self.is_control() => {
+                    Ok(envelope)
+                        if codec::is_on_lane(&envelope.message)
+                            && codec::is_control(&envelope.message) == self.is_control() =>
+                    {
                         Ok(Inbound::Message { group, envelope })
                     }
                     Ok(_) => Err(Reject::Lane),

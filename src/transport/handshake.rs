@@ -1,15 +1,16 @@
-//! The handshake: who is talking to whom, in the first metadata of both halves of a lane's call.
+//! The handshake: who is talking to whom, in the first metadata of both halves of a call.
 //!
 //! ```text
-//! dialer -> server   quorate-wire, quorate-cluster, quorate-from, quorate-incarnation, quorate-to
+//! dialer -> server   quorate-wire, quorate-cluster, quorate-from, quorate-incarnation, quorate-to, quorate-peer
 //! server -> dialer   quorate-wire, quorate-cluster, quorate-from, quorate-incarnation
-//!             or     a failed status with quorate-refused: wire | cluster | to | incarnation | malformed
+//!             or     a failed status with quorate-refused: one of the names in [`Reason`]
 //! ```
 //!
-//! Numbers are decimal, cluster and incarnation 16 hexadecimal digits. Each side checks the other before a single
-//! message passes: the wire version, then the cluster, then that the node is the one that was meant, then (through
-//! [`Admission`]) that it has the data directory that was first met under its id. The order matters: only a member of
-//! the same cluster that was addressed on purpose may teach us its incarnation.
+//! Numbers are decimal, cluster and incarnation 16 hexadecimal digits; quorate-peer is the address `host:port` at which
+//! the dialer can be dialed. Each side checks the other before a single message passes: the wire version, then the
+//! cluster, then that the node is the one that was meant and everything else is well formed, and at last (`admit`, see
+//! `roster`) whether this node, with this data directory, may talk to us. The order matters: only a node of the same
+//! cluster that was addressed on purpose may teach us its incarnation and its address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,17 +20,21 @@ use tonic::{Code, Status};
 
 use crate::types::{ClusterId, Incarnation, NodeId};
 
-use super::{Admission, Identity, NotAdmitted};
+use super::Identity;
 
 /// The version of the peer protocol. Both ends must have the same one.
-pub(super) const WIRE_VERSION: u32 = 1;
+pub(super) const WIRE_VERSION: u32 = 2;
 
 const WIRE: &str = "quorate-wire";
 const CLUSTER: &str = "quorate-cluster";
 const FROM: &str = "quorate-from";
 const INCARNATION: &str = "quorate-incarnation";
 const TO: &str = "quorate-to";
+const PEER: &str = "quorate-peer";
 const REFUSED: &str = "quorate-refused";
+
+/// The longest address: the longest DNS name, a colon and a port.
+const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +49,23 @@ pub(super) enum Reason {
     To,
     /// The node under this id has another data directory than the one first met, or may not take part.
     Incarnation,
-    /// The other side is no member, as far as this node knows: it may not have heard of it yet.
+    /// The other side is no member, as far as this node knows, and there is no room for it as a guest.
     Stranger,
+    /// The other side was a member and was removed.
+    Removed,
     /// This side cannot take part itself.
     Unable,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 7] = [
+    pub(super) const ALL: [Reason; 8] = [
         Reason::Malformed,
         Reason::Wire,
         Reason::Cluster,
         Reason::To,
         Reason::Incarnation,
         Reason::Stranger,
+        Reason::Removed,
         Reason::Unable,
     ];
 
@@ -69,6 +77,7 @@ impl Reason {
             Reason::To => "to",
             Reason::Incarnation => "incarnation",
             Reason::Stranger => "stranger",
+            Reason::Removed => "removed",
             Reason::Unable => "unable",
         }
     }
@@ -82,7 +91,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Reason, text: impl Into<String>) -> Refusal {
+    pub fn new(reason: Reason, text: impl Into<String>) -> Refusal {
         Refusal { reason, text: text.into() }
     }
 
@@ -107,10 +116,30 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Writes the dialer's half.
-pub(super) fn introduce(identity: &Identity, to: NodeId, metadata: &mut MetadataMap) {
+/// A dialer, as it introduced itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Introduced {
+    /// Its id.
+    pub node: NodeId,
+    /// Its data directory.
+    pub incarnation: Incarnation,
+    /// Where it can be dialed.
+    pub address: String,
+}
+
+/// Writes the dialer's half. `address` is its own.
+pub(super) fn introduce(identity: &Identity, address: &str, to: NodeId, metadata: &mut MetadataMap) {
     answer(identity, metadata);
     insert(metadata, TO, &to.to_string());
+    insert(metadata, PEER, address);
+}
+
+/// Whether this is an address that a node can introduce itself with.
+pub(super) fn is_address(text: &str) -> bool {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    text.len() <= ADDRESS_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
 /// Writes the server's half.
@@ -122,47 +151,51 @@ pub(super) fn answer(identity: &Identity, metadata: &mut MetadataMap) {
 }
 
 fn insert(metadata: &mut MetadataMap, key: &'static str, value: &str) {
-    let value = MetadataValue::<Ascii>::try_from(value).expect("digits are valid metadata");
+    let value = MetadataValue::<Ascii>::try_from(value).expect("digits and addresses are valid metadata");
     metadata.insert(key, value);
 }
 
-/// Checks the dialer's half; the dialer's id if it is welcome.
+/// Checks the dialer's half; who it is, if it is welcome.
 pub(super) fn check_dialer(
     identity: &Identity,
-    admission: &dyn Admission,
-    is_member: impl FnOnce(NodeId) -> bool,
+    admit: impl FnOnce(&Introduced) -> Result<(), Refusal>,
     metadata: &MetadataMap,
-) -> Result<NodeId, Refusal> {
-    let from = check_common(identity, metadata)?;
+) -> Result<Introduced, Refusal> {
+    let node = check_common(identity, metadata)?;
     let to: u64 = decimal(metadata, TO)?;
     if to != identity.node.0 {
         let text = format!("this is node {}, not node {to}: check the peer addresses", identity.node);
         return Err(Refusal::new(Reason::To, text));
     }
-    if from.0 == 0 || from == identity.node {
-        let text = format!("node {} was reached by a node that calls itself node {from}", identity.node);
+    if node.0 == 0 || node == identity.node {
+        let text = format!("node {} was reached by a node that calls itself node {node}", identity.node);
         return Err(Refusal::new(Reason::Malformed, text));
     }
-    if !is_member(from) {
-        let text = format!("node {} knows of no member {from}", identity.node);
-        return Err(Refusal::new(Reason::Stranger, text));
+    let address = text(metadata, PEER)?.to_owned();
+    if !is_address(&address) {
+        let text = format!("the handshake's {PEER} is no address of the form HOST:PORT");
+        return Err(Refusal::new(Reason::Malformed, text));
     }
-    admit(admission, from, metadata)?;
-    Ok(from)
+    let incarnation = Incarnation(hexadecimal(metadata, INCARNATION)?);
+    let introduced = Introduced { node, incarnation, address };
+    admit(&introduced)?;
+    Ok(introduced)
 }
 
-/// Checks the server's half: it must be `peer`.
+/// Checks the server's half; its data directory, if it is `peer` and welcome.
 pub(super) fn check_server(
     identity: &Identity,
-    admission: &dyn Admission,
     peer: NodeId,
+    admit: impl FnOnce(Incarnation) -> Result<(), Refusal>,
     metadata: &MetadataMap,
-) -> Result<(), Refusal> {
+) -> Result<Incarnation, Refusal> {
     let from = check_common(identity, metadata)?;
     if from != peer {
         return Err(Refusal::new(Reason::To, format!("this is node {from}, not node {peer}")));
     }
-    admit(admission, peer, metadata)
+    let incarnation = Incarnation(hexadecimal(metadata, INCARNATION)?);
+    admit(incarnation)?;
+    Ok(incarnation)
 }
 
 fn check_common(identity: &Identity, metadata: &MetadataMap) -> Result<NodeId, Refusal> {
@@ -180,14 +213,6 @@ fn check_common(identity: &Identity, metadata: &MetadataMap) -> Result<NodeId, R
         return Err(Refusal::new(Reason::Cluster, text));
     }
     decimal(metadata, FROM).map(NodeId)
-}
-
-fn admit(admission: &dyn Admission, peer: NodeId, metadata: &MetadataMap) -> Result<(), Refusal> {
-    let incarnation = Incarnation(hexadecimal(metadata, INCARNATION)?);
-    admission.admit(peer, incarnation).map_err(|error| match error {
-        NotAdmitted::Other(text) => Refusal::new(Reason::Incarnation, text),
-        NotAdmitted::Failed(text) => Refusal::new(Reason::Unable, text),
-    })
 }
 
 fn text<'a>(metadata: &'a MetadataMap, key: &'static str) -> Result<&'a str, Refusal> {

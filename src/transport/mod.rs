@@ -1,15 +1,17 @@
-//! Messages between peers: gRPC streams of frames, two connections a direction.
+//! Messages between peers: gRPC streams of frames, two connections a direction, and a third for a snapshot.
 //!
 //! ```text
 //! node A                                                              node B
 //! send / forward -> [lane: bounded queue] -> frame -> HTTP/2 request half -> decode, verify -> Inbox
 //!        reply  <-  slot by id            <- frame <- HTTP/2 response half <- reply of B's node
+//! snapshot: begin -> chunks, a window of them ------> HTTP/2 request half -> SnapshotReceiver, as fast as B takes them
+//!           how far <-------------------------------- HTTP/2 response half <- ask_from, ack, done
 //! ```
 //!
 //! Every node dials every peer, and a message from A to B travels on a call that A made. Per peer there are two lanes,
 //! each a connection of its own: *control* (heartbeats, votes, append replies, read indexes: small, and late ones
-//! cost an election) and *bulk* (appends, forwards), so that no value, however large, delays a heartbeat. A later
-//! snapshot stream gets a third one for the same reason (`lane::LaneKind` is the place).
+//! cost an election) and *bulk* (appends, forwards), so that no value, however large, delays a heartbeat. A snapshot has
+//! a third one for the same reason, made for it and closed after it.
 //!
 //! Invariants:
 //! - [`Transport::send`] never blocks and never fails: what cannot be queued is dropped and counted. Raft expects loss.
@@ -17,29 +19,37 @@
 //!   and across connections, there is no order.
 //! - A message that reaches the [`Inbox`] came from the node its envelope names (that node passed the handshake), is
 //!   for this node, and every payload in it matches the checksum its leader made. Bad input closes at most the
-//!   connection that it came by.
+//!   connection that it came by. The node need not be a member as far as this node knows: see `roster`.
 //! - A forward has three outcomes: answered, certainly never looked at ([`ForwardError::NotSent`]), and unknown
 //!   ([`ForwardError::Lost`]). It is never sent twice.
-//! - All queues are bounded, in both directions ([`Limits`]).
+//! - The chunks of a snapshot arrive in order, each once, from the one that the receiver wanted on, or the stream ends.
+//! - [`Inbound::Died`] is said only on evidence that no partition and no slowness can fake: see `evidence`.
+//! - All queues are bounded, in both directions ([`Limits`], and the constants of `snapshot` and `join`).
 //!
 //! It deliberately does not retry, does not deduplicate and does not know what a message means, beyond the lane it
-//! belongs on. The parts, in reading order: `handshake` (who talks to whom), `codec` (core messages to protobuf and
-//! back), `frame` (several in one), `lane` (the queue to a peer), `peers` (connecting), `takeovers` (somebody else in our
-//! name), `grpc` (being connected to), `inbox`, [`net`] (the seam to the network).
+//! belongs on. The parts, in reading order: `handshake` (who talks to whom), `roster` (who may), `codec` (core messages
+//! to protobuf and back), `frame` (several in one), `lane` (the queue to a peer), `dial` and `peers` (connecting),
+//! `evidence` (whether a peer's process died), `takeovers` (somebody else in our name), `grpc` (being connected to),
+//! [`snapshot`], [`join()`], `inbox`, [`net`] (the seam to the network).
 
 mod codec;
 mod counters;
+mod dial;
+mod evidence;
 mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod grpc;
 mod handshake;
 mod inbox;
+mod join;
 mod lane;
 pub mod net;
 mod peers;
 mod proto;
+mod roster;
 mod shared;
+pub mod snapshot;
 mod takeovers;
 #[cfg(test)]
 mod tests;
@@ -57,8 +67,10 @@ use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 use self::net::SharedNet;
 use self::shared::Shared;
+use self::snapshot::{Failed, SnapshotReceiver, SnapshotSender};
 
 pub use self::inbox::Inbox;
+pub use self::join::{JoinError, join};
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +83,28 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
-/// Decides whether a peer with this data directory may talk to this node. Asked at every handshake, on both ends,
-/// after cluster and ids were found right. Durable inside: the first incarnation met under an id is the only one.
+/// The other nodes, as the group's configuration has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// The members. This node itself may be among them; it is left out.
+    pub peers: BTreeMap<NodeId, PeerInfo>,
+    /// The ids that were members and never will be again: none of them is among the peers. A node that is named here is
+    /// told, and stops for good, so only a *committed* removal belongs here.
+    pub removed: BTreeSet<NodeId>,
+}
+
+/// What is known of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Where to dial it, `host:port`.
+    pub address: String,
+    /// Its data directory, if its record names it: then no other is let in under its id.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Decides whether a member with this data directory may talk to this node. Asked at every handshake, on both ends,
+/// after cluster and ids were found right, about members whose record names no data directory ([`PeerInfo`]); never
+/// about anybody else. Durable inside: the first incarnation met under an id is the only one.
 pub trait Admission: Send + Sync + 'static {
     /// Admits the peer, or says why not.
     fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted>;
@@ -149,12 +181,47 @@ pub enum Inbound {
         /// Takes the answer. Dropping it tells the peer that the outcome is unknown.
         reply: oneshot::Sender<Bytes>,
     },
+    /// A peer sends a snapshot. Dropping the stream refuses it.
+    Snapshot {
+        /// The peer.
+        from: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The message for the group's core, once all of the snapshot is in safe keeping.
+        envelope: Envelope,
+        /// What the snapshot consists of, opaque here.
+        manifest: Bytes,
+        /// The sender's number for it: a later stream of the same sender with the same number has the same chunks.
+        id: u64,
+        /// The chunks.
+        stream: Box<SnapshotReceiver>,
+    },
+    /// A node that is in no cluster asks to be let into this one. Whoever it is: it showed nothing.
+    Join {
+        /// The request, opaque here.
+        request: Bytes,
+        /// Takes the answer. Dropping it tells the joiner that the outcome is unknown.
+        reply: oneshot::Sender<Bytes>,
+    },
+    /// The process of a peer died: it closed the connection that this node had made to it, and does not listen any more
+    /// (or another data directory answers in its place). Said once a connection, and never on a time-out.
+    Died {
+        /// The peer.
+        peer: NodeId,
+        /// Its data directory.
+        incarnation: Incarnation,
+    },
     /// This node is the wrong one: it must not take part under its id.
     Refused {
         /// The peer that says so.
         by: NodeId,
         /// Why.
         reason: String,
+    },
+    /// This node was removed from the cluster: it must not take part under its id ever again.
+    Removed {
+        /// The peer that says so.
+        by: NodeId,
     },
 }
 
@@ -175,24 +242,27 @@ impl Drop for Closer {
 
 impl Transport {
     /// Starts a transport without peers. Needs a tokio runtime around it and around [`Transport::set_peers`].
+    /// `advertised` is where the others can dial this node, `host:port`.
     pub fn start(
         net: SharedNet,
         clock: SharedClock,
         identity: Identity,
+        advertised: &str,
         admission: Arc<dyn Admission>,
         limits: Limits,
     ) -> (Transport, Inbox) {
         assert!(identity.node.0 > 0, "node ids begin at 1");
         assert!(limits.inbox_messages_max > 0, "an inbox without room would never deliver");
-        let (shared, inbox) = Shared::new(net, clock, identity, admission, limits);
+        assert!(handshake::is_address(advertised), "{advertised:?} is no HOST:PORT that peers could dial");
+        let (shared, inbox) = Shared::new(net, clock, identity, advertised.to_owned(), admission, limits);
         let shared = Arc::new(shared);
         (Transport { _closer: Arc::new(Closer(Arc::clone(&shared))), shared }, inbox)
     }
 
-    /// The peers and their addresses, `host:port`, from now on. This node itself is left out. A peer whose address
-    /// changed is dialed anew.
-    pub fn set_peers(&self, peers: BTreeMap<NodeId, String>) {
-        self.shared.set_peers(peers);
+    /// The members from now on. One whose address changed, or that turns out to be another data directory than the one
+    /// met, is dialed anew; the connections of those that may not talk to this node any more are ended.
+    pub fn set_peers(&self, members: Members) {
+        self.shared.set_peers(members);
     }
 
     /// Sends a message to the node it names, or drops it. Never blocks.
@@ -206,12 +276,30 @@ impl Transport {
         self.shared.forward(to, group, request)?.outcome().await
     }
 
+    /// Prepares to send a snapshot to a peer, on a connection of its own; [`SnapshotSender::begin`] makes it. `id` stands
+    /// for the snapshot's content: where it is the same, a receiver may go on from where an earlier transfer broke off.
+    ///
+    /// # Errors
+    /// If there is no such peer, or envelope and manifest together are too large for a frame.
+    pub fn snapshot(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        envelope: Envelope,
+        manifest: Bytes,
+        id: u64,
+    ) -> Result<SnapshotSender, Failed> {
+        assert_eq!(envelope.from, self.shared.identity.node, "a node sends in its own name only");
+        assert_eq!(envelope.to, to, "a snapshot whose message is for another node");
+        SnapshotSender::new(&self.shared, to, snapshot::Begin { group, id, envelope, manifest })
+    }
+
     /// The service for peers to connect to; to be served on the peer address.
     pub fn routes(&self) -> tonic::service::Routes {
         grpc::routes(&self.shared)
     }
 
-    /// The peers to which both lanes are up.
+    /// The peers, guests among them, to which both lanes are up.
     pub fn connections(&self) -> watch::Receiver<BTreeSet<NodeId>> {
         self.shared.connections()
     }

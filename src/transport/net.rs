@@ -1,7 +1,8 @@
 //! The network seam: how connections are made and accepted.
 //!
 //! Production passes [`TcpNet`]; the simulation passes turmoil's network. Host names are resolved at each connect, so
-//! a name that does not resolve yet, or moves, is only a failed attempt.
+//! a name that does not resolve yet, or moves, is only a failed attempt. Two kinds of failure mean more than that to
+//! `evidence`, so every network must report them as what they are: see [`Net::connect`].
 
 use std::future::Future;
 use std::io;
@@ -27,6 +28,11 @@ pub type NetFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 
 /// A network.
 pub trait Net: Send + Sync + 'static {
     /// Connects to `host:port`.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` exactly if a machine with this name answered, and nobody listens there; `NotFound` exactly if
+    /// the name stands for no address. Both tell that no process serves at this address now. Anything else tells
+    /// nothing.
     fn connect<'a>(&'a self, address: &'a str) -> NetFuture<'a, BoxStream>;
 
     /// Listens at `host:port`; port 0 picks a free one.
@@ -62,10 +68,21 @@ const BACKLOG: i32 = 1_024;
 impl Net for TcpNet {
     fn connect<'a>(&'a self, address: &'a str) -> NetFuture<'a, BoxStream> {
         Box::pin(async move {
-            // Resolves the name anew each time, and tries all addresses it stands for.
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as BoxStream)
+            let mut failure = None;
+            for address in resolve(address).await? {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => {
+                        stream.set_nodelay(true)?;
+                        return Ok(Box::new(stream) as BoxStream);
+                    }
+                    // Of several addresses all must refuse for the name to refuse.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        failure.get_or_insert(error);
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            Err(failure.unwrap_or_else(|| no_address(address)))
         })
     }
 
@@ -81,6 +98,23 @@ impl Net for TcpNet {
             Err(last.unwrap_or_else(|| io::Error::other("the name stands for no address")))
         })
     }
+}
+
+/// The addresses that a name stands for, looked up anew each time.
+async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+    match tokio::net::lookup_host(address).await {
+        Ok(found) => Ok(found.collect()),
+        // What has a number is the machine's own failure. All else is the resolver's answer; of a container that was
+        // killed it may as well say that it could not find out as that there is none.
+        Err(error) if error.raw_os_error().is_none() && error.kind() != io::ErrorKind::InvalidInput => {
+            Err(io::Error::new(io::ErrorKind::NotFound, error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn no_address(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{name} stands for no address"))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

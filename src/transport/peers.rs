@@ -1,33 +1,35 @@
-//! The connections that this node makes: for each peer and lane one task that dials, and dials again.
+//! The lanes that this node opens: for each peer and lane one task that dials, and dials again.
 //!
 //! An attempt fails for many passing reasons (the name does not resolve yet, nobody listens, the handshake is refused
 //! while a peer restarts under another configuration), so it is repeated for ever, after a pause that grows with each
 //! failure and is drawn at random from zero up to its limit (full jitter), on the node's own clock. A peer that
-//! connects to us ends the pause: it is plainly there. What went wrong is logged when it changes, not at each attempt.
+//! connects to us ends the pause: it is plainly there. A connection that held for a while and was closed by the peer is
+//! dialed again without a pause: whether anybody answers decides whether the peer is dead (`evidence`). What went wrong
+//! is logged when it changes, not at each attempt.
+//!
+//! **Where to dial**: at the address in the membership's record. If that fails, the next attempt goes to the address
+//! that the peer gave when it connected to us, if that is another one, and so on by turns: a node that moved is reached,
+//! and hears heartbeats, before its new address is in the record. Only a peer that passed the handshake gives one.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
-use http::uri::PathAndQuery;
-use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, watch};
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::Streaming;
 
 use crate::clock;
-use crate::types::NodeId;
+use crate::types::{Incarnation, NodeId};
 
+use super::dial::{self, Call, DIAL_TIMEOUT, KEEP_ALIVE, KEEP_ALIVE_BULK, Problem, Way};
+use super::evidence::{Ended, Inquest};
 use super::frame::{FrameCodec, Items};
-use super::grpc::is_superseded;
-use super::handshake::{self, Refusal};
+use super::handshake::{Reason, Refusal};
 use super::lane::{Lane, LaneKind, LaneLimits, Outgoing};
 use super::proto;
 use super::shared::{Shared, raised};
 use super::takeovers::Takeovers;
+use super::{Admission, Inbound, NotAdmitted, PeerInfo};
 
 /// The first pause is at most this.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -35,15 +37,11 @@ const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// A connection that lasted this long was a success: the pauses begin anew.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Connecting and the handshake together.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of a peer's replies may be under way.
-const WINDOW_BYTES: u32 = 2 << 20;
 
 /// One peer. Its tasks end with [`Peer::stop`].
 pub(super) struct Peer {
+    pub id: NodeId,
     pub address: String,
-    id: NodeId,
     control: Route,
     bulk: Route,
     condition: Mutex<Condition>,
@@ -61,32 +59,22 @@ struct Route {
 struct Condition {
     control_up: bool,
     bulk_up: bool,
+    /// The data directory that the membership's record names.
+    recorded: Option<Incarnation>,
+    /// The data directory that was admitted last, by either side's handshake.
+    met: Option<Incarnation>,
+    /// The address that it gave, if that is another than the record's.
+    given: Option<String>,
+    /// Where the control lane reached it last.
+    reached_at: Option<String>,
     /// What was logged last.
     problem: Option<String>,
     takeovers: Takeovers,
 }
 
-/// Why there is no connection.
-enum Problem {
-    /// The peer refused us.
-    Refused(Refusal),
-    /// It is not the peer we meant.
-    Stranger(Refusal),
-    /// The peer ended it for a newer one in our name.
-    Superseded,
-    /// Anything else.
-    Broken(String),
-}
-
-impl Problem {
-    fn of_status(status: &Status) -> Problem {
-        if is_superseded(status) { Problem::Superseded } else { Problem::Broken(describe_status(status)) }
-    }
-}
-
 impl Peer {
     /// Begins to dial.
-    pub fn start(shared: &Arc<Shared>, id: NodeId, address: String) -> Arc<Peer> {
+    pub fn start(shared: &Arc<Shared>, id: NodeId, info: PeerInfo) -> Arc<Peer> {
         let limits = &shared.limits;
         let control = LaneLimits {
             frame_bytes_max: limits.frame_bytes_max,
@@ -105,11 +93,11 @@ impl Peer {
             hurry: Notify::new(),
         };
         let peer = Arc::new(Peer {
-            address,
             id,
+            address: info.address,
             control: route(LaneKind::Control, control),
             bulk: route(LaneKind::Bulk, bulk),
-            condition: Mutex::default(),
+            condition: Mutex::new(Condition { recorded: info.incarnation, ..Condition::default() }),
             stop: watch::Sender::new(false),
         });
         for kind in [LaneKind::Control, LaneKind::Bulk] {
@@ -118,6 +106,9 @@ impl Peer {
                 peer: Arc::clone(&peer),
                 kind,
                 random: fastrand::Rng::with_seed(shared.clock.random()),
+                inquest: Inquest::default(),
+                failures: 0,
+                elsewhere: false,
             };
             tokio::spawn(dialer.run(peer.stop.subscribe()));
         }
@@ -138,6 +129,49 @@ impl Peer {
         self.stop.send_replace(true);
     }
 
+    /// Turns true when the peer is not one any more.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Whether the node with this data directory is the peer. See `roster` for the rule.
+    pub fn admit(&self, admission: &dyn Admission, incarnation: Incarnation) -> Result<(), Refusal> {
+        let recorded = self.condition().recorded;
+        match recorded {
+            // Not under the lock: it may write to the disk.
+            None => admission.admit(self.id, incarnation).map_err(|error| match error {
+                NotAdmitted::Other(text) => Refusal::new(Reason::Incarnation, text),
+                NotAdmitted::Failed(text) => Refusal::new(Reason::Unable, text),
+            })?,
+            Some(recorded) if recorded == incarnation => {}
+            Some(recorded) => return Err(not_recorded(self.id, recorded, incarnation)),
+        }
+        self.condition().met = Some(incarnation);
+        Ok(())
+    }
+
+    /// The data directory that the membership's record names.
+    pub fn recorded(&self) -> Option<Incarnation> {
+        self.condition().recorded
+    }
+
+    /// The membership's record names this data directory now. False if another one has been met.
+    pub fn record(&self, incarnation: Option<Incarnation>) -> bool {
+        let mut condition = self.condition();
+        condition.recorded = incarnation;
+        incarnation.is_none() || condition.met.is_none_or(|met| Some(met) == incarnation)
+    }
+
+    /// The peer says that this is its address.
+    pub fn set_given(&self, address: &str) {
+        self.condition().given = (address != self.address).then(|| address.to_owned());
+    }
+
+    /// Where it was reached last, or else should be.
+    pub fn reached_at(&self) -> String {
+        self.condition().reached_at.clone().unwrap_or_else(|| self.address.clone())
+    }
+
     fn route(&self, kind: LaneKind) -> &Route {
         match kind {
             LaneKind::Control => &self.control,
@@ -150,30 +184,40 @@ impl Peer {
     }
 }
 
+/// What a node is told that has another data directory than its record.
+pub(super) fn not_recorded(node: NodeId, recorded: Incarnation, incarnation: Incarnation) -> Refusal {
+    let text = format!(
+        "node {node} is a member with the data directory {:016x}, this one is {:016x}: its disk was replaced or wiped, \
+         and with it its votes; it cannot come back under this id",
+        recorded.0, incarnation.0
+    );
+    Refusal::new(Reason::Incarnation, text)
+}
+
 /// The task of one lane.
 struct Dialer {
     shared: Arc<Shared>,
     peer: Arc<Peer>,
     kind: LaneKind,
     random: fastrand::Rng,
+    /// Of the control lane only.
+    inquest: Inquest,
+    /// Attempts and short connections since the last one that held.
+    failures: u32,
+    /// Whether the address that the peer gave has its turn.
+    elsewhere: bool,
 }
 
 impl Dialer {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut failures = 0;
         loop {
-            let began = self.shared.clock.now();
-            let problem = tokio::select! {
+            tokio::select! {
                 biased;
                 () = raised(&mut stop) => return,
-                problem = self.session() => problem,
-            };
-            if self.shared.clock.now().since(began) >= SETTLED {
-                failures = 0;
+                () = self.attempt() => {}
             }
-            self.report(&problem);
-            let pause = self.pause(failures);
-            failures += 1;
+            let pause = self.pause();
+            self.failures += 1;
             tokio::select! {
                 biased;
                 () = raised(&mut stop) => return,
@@ -183,70 +227,103 @@ impl Dialer {
         }
     }
 
-    fn pause(&mut self, failures: u32) -> Duration {
-        let limit = BACKOFF_MIN.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
+    /// One attempt, and the connection if it comes up.
+    async fn attempt(&mut self) {
+        let address = self.address();
+        let began = self.shared.clock.now();
+        let ended = self.session(&address).await;
+        if self.shared.clock.now().since(began) >= SETTLED {
+            self.failures = 0;
+        }
+        self.report(&address, &ended.problem);
+        self.elsewhere = ended.reached.is_none() && !self.elsewhere;
+        if self.kind != LaneKind::Control {
+            return;
+        }
+        if let Some(incarnation) = self.inquest.on_end(&address, &ended) {
+            self.shared.counters.died.increment();
+            tracing::info!(
+                peer = self.peer.id.0,
+                address,
+                reason = ended.problem.text(),
+                "a peer's process died"
+            );
+            let died = Inbound::Died { peer: self.peer.id, incarnation };
+            // Nobody receives any more: then nobody needs to know.
+            let _ = self.shared.inbox.deliver(LaneKind::Control, died, 0).await;
+        }
+    }
+
+    fn address(&self) -> String {
+        let given = self.peer.condition().given.clone();
+        match (given, self.inquest.address()) {
+            (Some(given), _) if self.elsewhere => given,
+            (_, Some(suspected)) if !self.elsewhere => suspected.to_owned(),
+            _ => self.peer.address.clone(),
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        // The connection held: once, the answer is wanted at once.
+        if self.inquest.address().is_some() && self.failures == 0 {
+            return Duration::ZERO;
+        }
+        let limit = BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX);
         limit.mul_f64(self.random.f64())
     }
 
     /// One connection, from dialing to its end.
-    async fn session(&self) -> Problem {
+    async fn session(&self, address: &str) -> Ended {
         let lane = self.peer.lane(self.kind);
         let outgoing = lane.open();
         // Settles what waits on the lane however this ends, by a stop too.
-        let session = Session { dialer: self, number: outgoing.session() };
+        let session = Session { dialer: self, address, number: outgoing.session() };
+        let failed = |problem| Ended { problem, reached: None, by_peer: false };
         let deadline = self.shared.clock.now().plus(DIAL_TIMEOUT);
-        let dialed = clock::timeout_at(&*self.shared.clock, deadline, self.dial(outgoing)).await;
-        let (_channel, replies) = match dialed {
-            Some(Ok(connection)) => connection,
-            Some(Err(problem)) => return problem,
-            None => return Problem::Broken("no answer in time".to_owned()),
+        let dialed = clock::timeout_at(&*self.shared.clock, deadline, self.dial(address, outgoing)).await;
+        let mut call = match dialed {
+            Some(Ok(call)) => call,
+            Some(Err(problem)) => return failed(problem),
+            None => return failed(Problem::Broken("no answer in time".to_owned())),
         };
         session.up();
-        self.receive(session.number, replies).await
+        let (problem, by_peer) = self.receive(session.number, &mut call).await;
+        Ended { problem, reached: Some(call.incarnation), by_peer }
     }
 
     /// Connects and shakes hands.
-    async fn dial(&self, outgoing: Outgoing) -> Result<(Channel, Streaming<Bytes>), Problem> {
-        let broken = |error: &dyn std::error::Error| Problem::Broken(describe(error));
-        let stream = self.shared.net.connect(&self.peer.address).await.map_err(|error| broken(&error))?;
-        let channel = channel(self.kind, stream).await.map_err(|error| broken(&error))?;
-        let mut grpc = Grpc::new(channel.clone())
-            .max_decoding_message_size(self.shared.limits.frame_bytes_max)
-            .max_encoding_message_size(self.shared.limits.frame_bytes_max);
-        grpc.ready().await.map_err(|error| broken(&error))?;
-
-        let mut request = Request::new(outgoing);
-        handshake::introduce(&self.shared.identity, self.peer.id, request.metadata_mut());
-        let path = PathAndQuery::from_static(match self.kind {
-            LaneKind::Control => super::grpc::CONTROL_PATH,
-            LaneKind::Bulk => super::grpc::BULK_PATH,
-        });
-        let response = grpc.streaming(request, path, FrameCodec::<proto::Item>::new()).await;
-        let response = response.map_err(|status| match Refusal::from_status(&status) {
-            Some(refusal) => Problem::Refused(refusal),
-            None => Problem::of_status(&status),
-        })?;
-        let shared = &self.shared;
-        handshake::check_server(&shared.identity, &*shared.admission, self.peer.id, response.metadata())
-            .map_err(Problem::Stranger)?;
-        Ok((channel, response.into_inner()))
+    async fn dial(&self, address: &str, outgoing: Outgoing) -> Result<Call<Bytes>, Problem> {
+        let (path, keep_alive) = match self.kind {
+            LaneKind::Control => (super::grpc::CONTROL_PATH, KEEP_ALIVE),
+            LaneKind::Bulk => (super::grpc::BULK_PATH, KEEP_ALIVE_BULK),
+        };
+        let message_bytes_max = self.shared.limits.frame_bytes_max;
+        let way = Way { peer: &self.peer, address, path, keep_alive, message_bytes_max };
+        dial::call(&self.shared, way, outgoing, FrameCodec::<proto::Item>::new()).await
     }
 
-    /// Takes replies until the connection ends; why it did.
-    async fn receive(&self, session: u64, mut replies: Streaming<Bytes>) -> Problem {
+    /// Takes replies until the connection ends; why it did, and whether it was the peer that ended it.
+    async fn receive(&self, session: u64, call: &mut Call<Bytes>) -> (Problem, bool) {
         let lane = self.peer.lane(self.kind);
         loop {
+            let replies: &mut Streaming<Bytes> = &mut call.replies;
             let frame = match replies.message().await {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return Problem::Broken("closed by the peer".to_owned()),
-                Err(status) => return Problem::of_status(&status),
+                Ok(None) => return (Problem::Broken("closed by the peer".to_owned()), true),
+                Err(status) => {
+                    let problem = Problem::of_status(&status);
+                    // Taken over, or sent away: plainly somebody is there.
+                    let is_broken = matches!(problem, Problem::Broken(_));
+                    return (problem, is_broken && call.is_closed_by_peer(&status));
+                }
             };
             for reply in Items::<proto::ForwardReply>::new(frame) {
                 match reply {
                     Ok(reply) => lane.complete(session, reply),
                     Err(_) => {
                         self.shared.counters.rejected_frames.increment();
-                        return Problem::Broken("sent a reply frame that cannot be read".to_owned());
+                        let text = "sent a reply frame that cannot be read";
+                        return (Problem::Broken(text.to_owned()), false);
                     }
                 }
             }
@@ -254,14 +331,9 @@ impl Dialer {
     }
 
     /// Logs a problem if it is another one than before.
-    fn report(&self, problem: &Problem) {
+    fn report(&self, address: &str, problem: &Problem) {
         self.shared.counters.connect_failures.increment();
-        let (text, refusal) = match problem {
-            Problem::Refused(refusal) => (format!("refused by the peer: {refusal}"), Some(refusal)),
-            Problem::Stranger(refusal) => (format!("not the peer that was expected: {refusal}"), None),
-            Problem::Superseded => ("taken over by a newer connection in this node's name".to_owned(), None),
-            Problem::Broken(text) => (text.clone(), None),
-        };
+        let text = problem.text();
         let now = self.shared.clock.now();
         let mut status = self.peer.condition();
         let new = status.problem.as_ref() != Some(&text) && !status.takeovers.is_suspected(now);
@@ -270,7 +342,7 @@ impl Dialer {
         }
         let twin = matches!(problem, Problem::Superseded) && status.takeovers.on_takeover(now);
         drop(status);
-        let (peer, address, lane) = (self.peer.id.0, &*self.peer.address, self.kind.name());
+        let (peer, lane) = (self.peer.id.0, self.kind.name());
         if twin {
             tracing::warn!(
                 peer,
@@ -280,7 +352,7 @@ impl Dialer {
             );
         }
         match problem {
-            Problem::Broken(_) | Problem::Superseded if new => {
+            Problem::Absent(_) | Problem::Broken(_) | Problem::Superseded if new => {
                 tracing::info!(peer, address, lane, reason = text, "no connection to a peer, trying again");
             }
             Problem::Refused(_) | Problem::Stranger(_) if new => {
@@ -288,7 +360,7 @@ impl Dialer {
             }
             _ => tracing::debug!(peer, address, lane, reason = text, "no connection to a peer"),
         }
-        if let Some(refusal) = refusal {
+        if let Problem::Refused(refusal) = problem {
             self.shared.on_refused_by(self.peer.id, refusal);
         }
     }
@@ -297,6 +369,7 @@ impl Dialer {
 /// A connection in use. Dropping it takes it out of use.
 struct Session<'a> {
     dialer: &'a Dialer,
+    address: &'a str,
     number: u64,
 }
 
@@ -305,12 +378,15 @@ impl Session<'_> {
         let Dialer { shared, peer, kind, .. } = self.dialer;
         peer.lane(*kind).connect(self.number);
         shared.counters.connected.increment();
+        if *kind == LaneKind::Control {
+            peer.condition().reached_at = Some(self.address.to_owned());
+        }
         if self.mark(true) {
             let mut condition = peer.condition();
             let is_news = !condition.takeovers.is_suspected(shared.clock.now());
             condition.problem = None;
             drop(condition);
-            let (id, address) = (peer.id.0, &*peer.address);
+            let (id, address) = (peer.id.0, self.address);
             match is_news {
                 true => tracing::info!(peer = id, address, "connected to a peer"),
                 false => tracing::debug!(peer = id, address, "connected to a peer"),
@@ -340,50 +416,4 @@ impl Drop for Session<'_> {
             shared.on_connection(peer.id, false);
         }
     }
-}
-
-/// An HTTP/2 connection over this stream, and over no other.
-async fn channel(kind: LaneKind, stream: super::net::BoxStream) -> Result<Channel, tonic::transport::Error> {
-    // A silent connection is given up after interval + timeout. The bulk lane gets more time: its answer to a ping may
-    // stand behind megabytes on a slow link.
-    let (interval, timeout) = match kind {
-        LaneKind::Control => (Duration::from_secs(1), Duration::from_secs(3)),
-        LaneKind::Bulk => (Duration::from_secs(2), Duration::from_secs(6)),
-    };
-    let mut stream = Some(TokioIo::new(stream));
-    let connector = tower::service_fn(move |_: Uri| {
-        let stream = stream.take().ok_or_else(|| io::Error::other("the connection was used up"));
-        std::future::ready(stream)
-    });
-    // The name is for the request line only: the connection is there already.
-    Endpoint::from_static("http://quorate-peer")
-        .http2_keep_alive_interval(interval)
-        .keep_alive_timeout(timeout)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .connect_with_connector(connector)
-        .await
-}
-
-/// The error with its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn describe_status(status: &Status) -> String {
-    let text = match std::error::Error::source(status) {
-        Some(source) => describe(source),
-        None => String::new(),
-    };
-    format!("{:?}: {} {text}", status.code(), status.message()).trim_end().to_owned()
 }

@@ -27,10 +27,7 @@ pub enum Error {
         what: String,
     },
     /// The file is whole, but of a format that this binary does not know (exit code 3).
-    #[error(
-        "{}: log format {found}, this binary knows {known}: start the version of quorate that wrote it, or a newer one",
-        file.display()
-    )]
+    #[error("{}: log format {found}, this binary knows {known}: {}", file.display(), way_out(*found, *known))]
     Version {
         /// The file.
         file: PathBuf,
@@ -78,6 +75,16 @@ pub enum Error {
         /// The log's directory.
         dir: PathBuf,
     },
+}
+
+/// What to do with a log of another format.
+fn way_out(found: u32, known: u32) -> &'static str {
+    if found > known {
+        return "start the version of quorate that wrote it, or a newer one";
+    }
+    "start the version of quorate that wrote it. Formats are not converted: to go on with this version, begin a new \
+     cluster on empty data directories and copy the keys into it through the API; never delete the log alone, the \
+     node's votes are in it"
 }
 
 impl Error {

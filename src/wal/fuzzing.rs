@@ -14,8 +14,8 @@ use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 use super::fs::testing::{Fault, MemFs, Unsynced};
 use super::inspect::inspect;
 use super::record::HEADER_BYTES;
-use super::sector::{DATA_BYTES, FRAME_BYTES, SECTOR_BYTES, u32_at, u64_at};
-use super::{Error, GroupWrite, Options, Reader, Recovered, Wal, segment};
+use super::sector::{DATA_BYTES, FRAME_BYTES, NUMBER_MAX, SECTOR_BYTES, u32_at, u64_at};
+use super::{Error, GroupWrite, Install, Options, Reader, Recovered, Wal, segment};
 
 /// The length of each file in an input.
 pub(crate) const SEGMENT_BYTES: usize = 4096;
@@ -125,7 +125,7 @@ pub(crate) fn check(input: &[u8]) -> bool {
     true
 }
 
-/// Adds an entry to each group and finds it again.
+/// Adds an entry to each group, to every other one behind an install, and finds it again.
 fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entry>>) {
     let (mut wal, _, recovered) = opened;
     let mut batch = Vec::new();
@@ -133,10 +133,17 @@ fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entr
         let last_term = expected[id].last().map_or(group.purged.1, |entry| entry.term);
         let term = last_term.max(group.hard_state.term).next();
         let payload = Bytes::from_static(b"written on");
-        let entry = Entry::new(group.last.next(), term, EntryKind::Command, payload);
+        let mut last = group.last;
+        let install = last.0.is_multiple_of(2).then(|| {
+            last = last.next();
+            expected.remove(id);
+            let state = (group.state + 1).min(NUMBER_MAX - 1);
+            Install { to: (last, term), base: group.base.clone(), state }
+        });
+        let entry = Entry::new(last.next(), term, EntryKind::Command, payload);
         expected.entry(*id).or_default().push(entry.clone());
-        let hard_state = HardState { term, vote: Some(NodeId(3)), commit: group.last };
-        batch.push(GroupWrite { group: *id, hard_state: Some(hard_state), entries: vec![entry] });
+        let hard_state = Some(HardState { term, vote: Some(NodeId(3)), commit: last });
+        batch.push(GroupWrite { group: *id, hard_state, install, entries: vec![entry] });
     }
     wal.append(&batch).unwrap_or_else(|error| panic!("recovered, and cannot be written on: {error}"));
     drop(wal);
@@ -144,7 +151,11 @@ fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entr
     let opened = open(fs).unwrap_or_else(|error| panic!("written on, and not recovered: {error}"));
     assert_eq!(entries(&opened), expected);
     for write in batch {
-        assert_eq!(Some(opened.2.groups[&write.group].hard_state), write.hard_state);
+        let found = &opened.2.groups[&write.group];
+        assert_eq!(Some(found.hard_state), write.hard_state);
+        if let Some(install) = write.install {
+            assert_eq!((found.purged, &found.base, found.state), (install.to, &install.base, install.state));
+        }
     }
 }
 
@@ -222,7 +233,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
             vote: (vote > 0).then_some(NodeId(vote)),
             commit: Index(1),
         });
-        GroupWrite { group: GROUP, hard_state, entries }
+        GroupWrite { group: GROUP, hard_state, install: None, entries }
     };
     let entry = |index: u64, term: u64, len: usize| {
         let payload = Bytes::from(vec![index as u8; len]);
@@ -232,7 +243,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let noop = Entry::new(Index(1), Term(3), EntryKind::Noop, Bytes::new());
     wal.append(&[
         write(Some((3, 2)), vec![noop, entry(2, 3, 3), configuration, entry(4, 3, 600)]),
-        GroupWrite { group: OTHER, hard_state: None, entries: vec![entry(1, 2, 5)] },
+        GroupWrite { group: OTHER, hard_state: None, install: None, entries: vec![entry(1, 2, 5)] },
     ])
     .expect("room");
     let everything = image(&fs);
@@ -240,6 +251,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
     wal.purge(GROUP, (Index(2), Term(3)), &membership(3)).expect("room");
     wal.append(&[write(None, vec![entry(5, 4, 1200)])]).expect("room");
     let several = image(&fs);
+    let installed = installed(&fs);
     drop(wal);
     let fs = tear(&fs, &[write(Some((5, 3)), vec![entry(6, 5, 400), entry(7, 5, 700)])]);
     let torn = image(&fs);
@@ -247,7 +259,36 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
     wal.append(&[write(None, vec![entry(6, 5, 30)])]).expect("room");
     drop(wal);
     let cut = image(&fs);
-    vec![("fresh", fresh), ("everything", everything), ("several", several), ("torn", torn), ("cut", cut)]
+    vec![
+        ("fresh", fresh),
+        ("everything", everything),
+        ("several", several),
+        ("installed", installed),
+        ("torn", torn),
+        ("cut", cut),
+    ]
+}
+
+/// The same log after an install that keeps, a switch, and an install that resets, with the next segment's preamble
+/// behind it. The other group's entry holds all segments.
+fn installed(fs: &MemFs) -> Vec<u8> {
+    let fs = fs.fork();
+    fs.kill();
+    let mut wal = open(&fs).expect("well").0;
+    let mut append = |term: u64, to: (u64, u64), state: u64, len: usize| {
+        let install = Install { to: (Index(to.0), Term(to.1)), base: membership(2), state };
+        let payload = Bytes::from(vec![0xa5; len]);
+        let after = if to.0 == 4 { 6 } else { to.0 + 1 };
+        let entries = vec![Entry::new(Index(after), Term(term), EntryKind::Command, payload)];
+        let hard_state = Some(HardState { term: Term(term), vote: None, commit: Index(to.0) });
+        wal.append(&[GroupWrite { group: GROUP, hard_state, install: Some(install), entries }])
+            .expect("room");
+        wal.switch(GROUP, state + 1).expect("room");
+    };
+    append(5, (4, 4), 1, 20);
+    append(6, (9, 5), 4, 10);
+    append(7, (5_000, 7), 5, 1_500);
+    image(&fs)
 }
 
 /// The disk after a power failure while `batch` was written: all of it arrived but its third sector.

@@ -5,15 +5,30 @@
 //! ```text
 //! payload of a group record; the purge point stands in the record's header as index and term
 //!                      0  24  hard state
-//!                     24   8  index of the last entry, the purge point's if there is none
-//!                     32   8  its term
-//!                     40   4  number of configuration entries after the purge point
-//!                     44   4  n, then n bytes: the membership in force at the purge point
+//!                     24   8  number of the state file
+//!                     32   8  index of the last entry, the purge point's if there is none
+//!                     40   8  its term
+//!                     48   4  number of configuration entries after the purge point
+//!                     52   4  n, then n bytes: the membership in force at the purge point
 //!                             for each configuration entry, ascending: index (8), n (4), n bytes
+//! payload of a base record; the purge point likewise
+//!                      0   8  number of the state file
+//!                      8      the membership in force at the purge point
 //! ```
 //!
 //! The committed membership is the last of these at or below the commit index, the effective one the last of all:
 //! the list holds both, and those between them that a truncation would bring back.
+//!
+//! # The base
+//!
+//! Purge point, membership there and the number of the state file change together, by one record: so no crash can
+//! leave a log that begins where its state file does not end (H27). The newest base record is the one pointer to the
+//! state file. The log does not know what is in that file; it sees to it that the number never falls.
+//!
+//! A base record *keeps* what follows its point or *resets* the log: then nothing that stood before the record counts
+//! any more, above the point as well as below it, and the log begins after the point (H28). The writer, which
+//! knows the term of every entry, decides that and writes it down: recovery may have begun after the entry in question
+//! and could not decide it again.
 
 use bytes::Bytes;
 
@@ -21,12 +36,45 @@ use crate::raft::{Entry, EntryKind, HardState};
 use crate::types::{Index, Term};
 
 use super::hard_state::{self, HARD_STATE_BYTES};
+use super::record::Kind;
 use super::sector::{NUMBER_MAX, u32_at, u64_at};
+
+/// What a base record says: where the log begins, and the state file that holds what is before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The purge point: the log begins after it.
+    pub to: (Index, Term),
+    /// The membership in force there, encoded.
+    pub membership: Bytes,
+    /// The number of the state file.
+    pub state: u64,
+    /// Whether all that the log held is void, not only what is at or below the point.
+    pub resets: bool,
+}
+
+impl Base {
+    /// The length of the payload of a base record.
+    pub fn encoded_len(&self) -> usize {
+        8 + self.membership.len()
+    }
+
+    /// Encodes the payload of a base record.
+    pub fn encode(&self) -> Vec<u8> {
+        [&self.state.to_le_bytes(), &self.membership[..]].concat()
+    }
+
+    /// Decodes the payload of a base record to this point; `None` if it is not one.
+    pub fn decode(to: (Index, Term), resets: bool, payload: &[u8]) -> Option<Base> {
+        let state = u64_at(payload.get(..8)?, 0);
+        let membership = Bytes::copy_from_slice(&payload[8..]);
+        (state < NUMBER_MAX).then_some(Base { to, membership, state, resets })
+    }
+}
 
 /// The state of one group.
 ///
-/// `purged.0 <= last.0`. All three move as the log does: `purged` only forward, `last` back on truncation, never
-/// below `purged`.
+/// `purged.0 <= last.0`. All move as the log does: `purged` and `state` only forward, `last` back on truncation and
+/// reset, never below `purged`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The newest hard state.
@@ -35,6 +83,8 @@ pub struct Group {
     pub purged: (Index, Term),
     /// The membership in force at the purge point, encoded.
     pub base: Bytes,
+    /// The number of the state file.
+    pub state: u64,
     /// The configuration entries after it, encoded, ascending.
     pub configs: Vec<(Index, Bytes)>,
     /// The last entry; the purge point if there is none.
@@ -53,6 +103,7 @@ impl Group {
             hard_state: HardState::default(),
             purged: (Index(0), Term(0)),
             base,
+            state: 0,
             configs: Vec::new(),
             last: (Index(0), Term(0)),
             terms: Vec::new(),
@@ -108,25 +159,53 @@ impl Group {
         Ok(())
     }
 
-    /// Whether the log can be purged to this point.
-    pub fn check_purge(&self, to: (Index, Term)) -> Result<(), String> {
-        if to.0 <= self.purged.0 || to.0 > self.last.0 {
-            return Err(format!("purge to {} of a log of {} to {}", to.0, self.purged.0.next(), self.last.0));
+    /// Whether to begin after this point makes all void that the log has. It does not if the log has the entry
+    /// there: what follows that is a log of the same past.
+    pub fn resets(&self, to: (Index, Term)) -> bool {
+        self.term_at(to.0) != Some(to.1)
+    }
+
+    /// Whether this base can follow.
+    pub fn check_base(&self, base: &Base) -> Result<(), String> {
+        let (index, term) = base.to;
+        if base.state < self.state || base.state >= NUMBER_MAX {
+            return Err(format!("state file {} after {}", base.state, self.state));
         }
-        let term = self.term_at(to.0);
-        if term.is_some_and(|term| term != to.1) {
-            return Err(format!("purge to {} of term {}, there it is {term:?}", to.0, to.1));
+        if base.resets {
+            if index <= self.purged.0 || term < self.purged.1.max(Term(1)) || !self.resets(base.to) {
+                let (first, last) = (self.purged.0.next(), self.last.0);
+                return Err(format!("reset to {index} of term {term} of a log of {first} to {last}"));
+            }
+            if term > self.hard_state.term {
+                return Err(format!("reset to {index} of term {term} in term {}", self.hard_state.term));
+            }
+            return Ok(());
+        }
+        if index < self.purged.0 || index > self.last.0 {
+            return Err(format!("purge to {index} of a log of {} to {}", self.purged.0.next(), self.last.0));
+        }
+        let known = self.term_at(index);
+        if known.is_some_and(|known| known != term) {
+            return Err(format!("purge to {index} of term {term}, there it is {known:?}"));
         }
         Ok(())
     }
 
-    /// A new purge point, and the membership in force there.
-    pub fn on_purge(&mut self, to: (Index, Term), base: Bytes) -> Result<(), String> {
-        self.check_purge(to)?;
+    /// A new base.
+    pub fn on_base(&mut self, base: &Base) -> Result<(), String> {
+        self.check_base(base)?;
+        let (to, first) = (base.to, base.to.0.next());
         self.purged = to;
-        self.base = base;
+        self.base = base.membership.clone();
+        self.state = base.state;
+        if base.resets {
+            self.last = to;
+            self.configs.clear();
+            self.terms.clear();
+            self.held = first;
+            return Ok(());
+        }
         self.configs.retain(|(index, _)| *index > to.0);
-        let first = to.0.next();
         if to.0 == self.last.0 {
             self.terms.clear();
         } else if self.held <= to.0 {
@@ -140,11 +219,8 @@ impl Group {
         Ok(())
     }
 
-    /// Whether these writes can follow, without making them.
-    pub fn check(&self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), String> {
-        if let Some(next) = hard_state {
-            hard_state::may_follow(&self.hard_state, next)?;
-        }
+    /// Whether these entries can follow, without adding them.
+    pub fn check_entries(&self, entries: &[Entry]) -> Result<(), String> {
         let Some(first) = entries.first() else { return Ok(()) };
         if first.index <= self.purged.0 || first.index > self.last.0.next() {
             return Err(format!(
@@ -167,12 +243,13 @@ impl Group {
     /// The length of the payload of a group record.
     pub fn encoded_len(&self) -> usize {
         let configs: usize = self.configs.iter().map(|(_, config)| 12 + config.len()).sum();
-        HARD_STATE_BYTES + 24 + self.base.len() + configs
+        HARD_STATE_BYTES + 32 + self.base.len() + configs
     }
 
     /// Encodes the payload of a group record.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = hard_state::encode(&self.hard_state).to_vec();
+        bytes.extend_from_slice(&self.state.to_le_bytes());
         bytes.extend_from_slice(&self.last.0.0.to_le_bytes());
         bytes.extend_from_slice(&self.last.1.0.to_le_bytes());
         bytes.extend_from_slice(&len(self.configs.len()));
@@ -192,9 +269,10 @@ impl Group {
         let mut rest = Bytes::copy_from_slice(payload);
         let mut take = |n: usize| (n <= rest.len()).then(|| rest.split_to(n));
         let hard_state = hard_state::decode(&take(HARD_STATE_BYTES)?)?;
-        let fixed = take(16)?;
-        let last = (Index(u64_at(&fixed, 0)), Term(u64_at(&fixed, 8)));
-        if last.0.0.max(last.1.0) >= NUMBER_MAX {
+        let fixed = take(24)?;
+        let state = u64_at(&fixed, 0);
+        let last = (Index(u64_at(&fixed, 8)), Term(u64_at(&fixed, 16)));
+        if state.max(last.0.0).max(last.1.0) >= NUMBER_MAX {
             return None;
         }
         let count = u32_at(&take(4)?, 0);
@@ -212,12 +290,22 @@ impl Group {
         }
         let held = last.0.next();
         let ends_here = rest.is_empty() && purged.0 <= last.0;
-        ends_here.then_some(Group { hard_state, purged, base, configs, last, terms: Vec::new(), held })
+        ends_here.then_some(Group { hard_state, purged, base, state, configs, last, terms: Vec::new(), held })
     }
 }
 
 fn len(len: usize) -> [u8; 4] {
     u32::try_from(len).unwrap_or_else(|_| panic!("a length of {len}")).to_le_bytes()
+}
+
+/// The number of the state file that a record names, if it names one.
+pub fn state_of(kind: Kind, payload: &[u8]) -> Option<u64> {
+    let at = match kind {
+        Kind::Group => HARD_STATE_BYTES,
+        Kind::Base { .. } => 0,
+        Kind::HardState { .. } | Kind::Entry(_) => return None,
+    };
+    payload.get(at..at + 8).map(|number| u64_at(number, 0))
 }
 
 /// The configuration that an entry carries, if it carries one.

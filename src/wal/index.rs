@@ -44,6 +44,8 @@ struct GroupPoints {
     first: Index,
     last: Index,
     since: u64,
+    /// How often the log was reset. Monotone.
+    resets: u64,
 }
 
 /// The index.
@@ -77,6 +79,18 @@ impl Points {
         found.points.drain(..after.saturating_sub(1));
     }
 
+    /// A group whose log was reset: it begins after `to`, and nothing that was noted before is in it.
+    pub fn reset(&mut self, group: GroupId, to: Index) {
+        let found = self.groups.entry(group).or_default();
+        let resets = found.resets + 1;
+        *found = GroupPoints { first: to.next(), last: to, resets, ..GroupPoints::default() };
+    }
+
+    /// How often the log of the group was reset.
+    pub fn resets(&self, group: GroupId) -> u64 {
+        self.groups.get(&group).map_or(0, |found| found.resets)
+    }
+
     /// An entry, durable, of `bytes` on disk.
     pub fn note(&mut self, group: GroupId, point: Point, bytes: u64) {
         let found = self.groups.entry(group).or_default();
@@ -93,12 +107,17 @@ impl Points {
         found.last = point.index;
     }
 
+    /// Whether the entry at `index` is held.
+    pub fn holds(&self, group: GroupId, index: Index) -> bool {
+        self.groups.get(&group).is_some_and(|found| (found.first..=found.last).contains(&index))
+    }
+
     /// Where to read the entry at `index`; `None` if it is not held.
     pub fn find(&self, group: GroupId, index: Index) -> Option<Stretch> {
-        let found = self.groups.get(&group)?;
-        if index < found.first || index > found.last {
+        if !self.holds(group, index) {
             return None;
         }
+        let found = self.groups.get(&group)?;
         let after = found.points.partition_point(|point| point.index <= index);
         let point = *found.points.get(after.checked_sub(1)?)?;
         let limit = found.points.get(after).map_or(found.last.next(), |next| next.index);

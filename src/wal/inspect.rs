@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::fs::Fs;
+use super::group;
 use super::record::{Fault, Kind, Record, Records};
 use super::scan::{Batch, Sectors, Span};
 use super::sector::{SECTOR_BYTES, Sector, offset_of};
@@ -22,16 +23,19 @@ pub struct RecordInfo {
     pub length: u64,
     /// Whose it is.
     pub group: u32,
-    /// The entry's index; the purge point's of `group` and `purge`; the commit index of `hard-state`.
+    /// The entry's index; the purge point's of `group`, `base` and `reset`; the commit index of `hard-state`.
     pub index: u64,
     /// The term, likewise.
     pub term: u64,
-    /// `segment`, `group`, `hard-state`, `noop`, `command`, `membership`, `purge`. For what is not a record:
+    /// `segment`, `group`, `hard-state`, `noop`, `command`, `membership`, `base` (the log begins after its point from
+    /// here on), `reset` (likewise, and all that stands before is void). For what is not a record:
     /// `damaged` (neither what was written nor unwritten), `unwritten` (though more follows), `partial` (sectors or
     /// records of a batch that lacks others), `cut` (void: the next segment says that this one ends before).
     pub kind: &'static str,
     /// The batch it was written in; 0 where that cannot be read.
     pub batch: u64,
+    /// The number of the state file, of `group`, `base` and `reset`.
+    pub state: Option<u64>,
     /// What is wrong there. In the last batch `unwritten` and `partial` are what a crash leaves; elsewhere they are
     /// damage too.
     pub damage: Option<String>,
@@ -39,11 +43,12 @@ pub struct RecordInfo {
 
 impl std::fmt::Display for RecordInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let RecordInfo { segment, offset, length, group, index, term, kind, batch, damage } = self;
+        let RecordInfo { segment, offset, length, group, index, term, kind, batch, state, damage } = self;
         write!(
             f,
             "{segment:016x} {offset:>10} {length:>8}  {kind:<10} group {group} index {index} term {term} batch {batch}"
         )?;
+        state.map_or(Ok(()), |state| write!(f, " state {state}"))?;
         damage.as_ref().map_or(Ok(()), |damage| write!(f, "  {damage}"))
     }
 }
@@ -170,6 +175,7 @@ fn info(segment: u64, base: u64, record: &Record<'_>, end: u64) -> RecordInfo {
         term: record.header.term.0,
         kind: if offset < end { kind.name() } else { "cut" },
         batch: record.header.batch,
+        state: group::state_of(kind, record.payload),
         damage: None,
     }
 }
@@ -184,11 +190,12 @@ fn first_sector(header: &SegmentHeader) -> RecordInfo {
         term: 0,
         kind: "segment",
         batch: header.batch,
+        state: None,
         damage: None,
     }
 }
 
 fn not_a_record(segment: u64, at: Range<u64>, batch: u64, kind: &'static str, what: &str) -> RecordInfo {
     let (offset, length, damage) = (at.start, at.end - at.start, Some(what.to_owned()));
-    RecordInfo { segment, offset, length, group: 0, index: 0, term: 0, kind, batch, damage }
+    RecordInfo { segment, offset, length, group: 0, index: 0, term: 0, kind, batch, state: None, damage }
 }

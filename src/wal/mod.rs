@@ -12,7 +12,7 @@
 //! DIR/0000000000000007.wal      segments: a first sector, a preamble, batches, zeroes      -> segment
 //!   sectors of 512 bytes        each with a checksum, its batch, its place in the batch     -> sector
 //!     records                   header with its own checksum, chained; payload              -> record
-//!       group, hard state, entry, purge                                                    -> group, hard_state
+//!       group, hard state, entry, base                                                     -> group, hard_state
 //! ```
 //!
 //! # Invariants
@@ -23,9 +23,12 @@
 //! * A segment is zero-filled and synced before it is used, and complete up to the end of its preamble before it has
 //!   its name. The preamble repeats the state of every group, hard state first of all: freeing older segments can
 //!   never lose a vote.
-//! * A segment is freed when every entry in it is at or below its group's purge point, oldest first, one durable
-//!   removal after the other. A purge point moves only after its record is durable.
+//! * A segment is freed when every entry in it is void or at or below its group's purge point, oldest first, one
+//!   durable removal after the other (see `held`). A purge point moves only after its record is durable.
 //! * An entry at or below the last index makes what stood there and beyond void, logically; no byte is touched.
+//! * Where the log of a group begins, under which membership, and which state file holds what is before, is one
+//!   record, the base record (see `group`), with three uses: a purge keeps the state file's number, a switch changes
+//!   nothing but the number, an install ([`Install`]) changes all and may reset the log. The number never falls.
 //! * The checksum of an entry's payload is the one its leader made: stored, verified on append and on each read,
 //!   never made anew.
 //! * A full log ([`Error::Full`]) refuses entries before anything is written and is otherwise as good as before.
@@ -38,6 +41,13 @@
 //! check is wholly zero, the state it had before the batch. Everything before the first failing sector is kept as
 //! far as its records are whole, and hard states also from beyond it, by either of their two copies; of their commit
 //! indexes see `hard_state`. Everything else is *damage*, and damage is never shortened: [`Error::Damaged`].
+//!
+//! An install is one record in the chain, behind the hard state and before the entries that follow it in its batch. So
+//! a torn batch has it whole, with all before it, or not at all, and then no entry behind it either: entries that
+//! continue a snapshot never stand in the log that it should have replaced. A vote that outlives a lost install is as
+//! good as any; the commit index that came with it goes, as always, since it spoke of what is lost. An install that
+//! reached the disk counts, though nobody was told: its state file was durable before. It is made durable before the
+//! log is opened, and so before anybody removes the state file of before.
 //!
 //! The cut itself is a new segment whose first sector names the place where the one before it ends. What is behind
 //! that place is never read again; what is before it has to be whole from then on.
@@ -67,6 +77,7 @@ pub mod inspect;
 mod error;
 mod group;
 mod hard_state;
+mod held;
 mod index;
 mod reader;
 mod record;
@@ -85,4 +96,4 @@ mod tests;
 pub use error::Error;
 pub use reader::Reader;
 pub use recover::{Recovered, RecoveredGroup};
-pub use wal::{GroupWrite, Options, Wal};
+pub use wal::{GroupWrite, Install, Options, Wal};

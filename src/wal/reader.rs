@@ -3,6 +3,10 @@
 //! A reader looks up in the index where to begin and which file that is, lets go of the index, and reads: only
 //! bytes that are durable and that nobody ever writes again. A segment freed meanwhile stays readable through the
 //! open file. Sector, header and payload checksums are verified; an entry that fails one is damage, never skipped.
+//!
+//! After each stretch it looks again. If the log was purged beyond the place meanwhile, what was read, or the error
+//! that was met, is of no matter to anybody: it is dropped. If the log was reset (an install), entries before and
+//! after that are of different logs: all is dropped, and the read begins anew.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +32,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Looks something up in the index.
+    pub fn look<T>(&self, look: impl FnOnce(&Points) -> T) -> T {
+        look(&self.points.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Changes the index.
     pub fn with_points<T>(&self, change: impl FnOnce(&mut Points) -> T) -> T {
         change(&mut self.points.write().unwrap_or_else(PoisonError::into_inner))
@@ -56,7 +65,9 @@ pub struct Reader {
 
 impl Reader {
     /// The entries of `group` from `first` to `last`, or fewer: it stops after the entry with which `bytes_max`
-    /// (as [`Entry::bytes`] counts) is reached. Empty if `first` is not held: purged, or beyond the end.
+    /// (as [`Entry::bytes`] counts) is reached. Empty, and no error, if `first` is not held: purged, void, or beyond the
+    /// end, also if it becomes so while it is read. Never entries of before an install together with others, nor of
+    /// before one that was durable when this was called.
     ///
     /// An entry that the writer replaces at the same time is returned as it was or as it is; each is one that the
     /// log held durably.
@@ -68,42 +79,73 @@ impl Reader {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, Error> {
         self.shared.check()?;
-        let result = self.read_stretches(group, first, last, bytes_max);
+        let result = loop {
+            match self.read_stretches(group, first, last, bytes_max) {
+                Ok(None) => {}
+                Ok(Some(entries)) => break Ok(entries),
+                Err(error) => break Err(error),
+            }
+        };
         self.shared.poison_on_error(result)
     }
 
+    /// `None` if the log was reset meanwhile.
     fn read_stretches(
         &self,
         group: GroupId,
         first: Index,
         last: Index,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<Option<Vec<Entry>>, Error> {
+        let resets = self.shared.look(|points| points.resets(group));
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut next = first;
         while next <= last && (entries.is_empty() || bytes < bytes_max) {
-            let found = {
-                let points = self.shared.points.read().unwrap_or_else(PoisonError::into_inner);
-                points.find(group, next)
-            };
-            let Some(stretch) = found else { break };
-            let path = segment::path(&self.dir, stretch.point.segment);
-            let mut cursor = Cursor::new(&stretch, path);
-            let mut at = stretch.point.index;
-            while at < stretch.limit && at <= last && (entries.is_empty() || bytes < bytes_max) {
-                let Some(entry) = cursor.next_entry(group, at, next)? else {
-                    at = at.next();
-                    continue;
-                };
+            let Some(stretch) = self.shared.look(|points| points.find(group, next)) else { break };
+            let wanted = Wanted { group, first: next, last, bytes_max: bytes_max.saturating_sub(bytes) };
+            let read = self.read_stretch(&stretch, &wanted);
+            let (resets_now, holds) =
+                self.shared.look(|points| (points.resets(group), points.holds(group, next)));
+            if resets_now != resets {
+                return Ok(None);
+            }
+            if !holds {
+                break;
+            }
+            for entry in read? {
+                bytes += entry.bytes();
+                next = entry.index.next();
+                entries.push(entry);
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    /// The wanted entries of one stretch, one at least.
+    fn read_stretch(&self, stretch: &Stretch, wanted: &Wanted) -> Result<Vec<Entry>, Error> {
+        let path = segment::path(&self.dir, stretch.point.segment);
+        let mut cursor = Cursor::new(stretch, path);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut at = stretch.point.index;
+        while at < stretch.limit && at <= wanted.last && (entries.is_empty() || bytes < wanted.bytes_max) {
+            if let Some(entry) = cursor.next_entry(wanted.group, at, wanted.first)? {
                 bytes += entry.bytes();
                 entries.push(entry);
-                at = at.next();
-                next = at;
             }
+            at = at.next();
         }
         Ok(entries)
     }
+}
+
+/// What a reader is asked for, as far as it has not been read yet.
+struct Wanted {
+    group: GroupId,
+    first: Index,
+    last: Index,
+    bytes_max: usize,
 }
 
 /// Walks the records of one segment.

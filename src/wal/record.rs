@@ -1,15 +1,16 @@
 //! Records: what a batch's sectors carry.
 //!
 //! ```text
-//! a record             0   1  kind: 1 group, 2 hard state, 3 entry, 4 purge; 0 is padding up to the next sector
+//! a record             0   1  kind: 1 group, 2 hard state, 3 entry, 4 base; 0 is padding up to the next sector
 //!                      1   1  entry: the entry's kind (1 no-op, 2 command, 3 membership)
-//!                             hard state: which copy (1, 2); otherwise 0
+//!                             hard state: which copy (1, 2)
+//!                             base: 1 keeps what follows its point, 2 resets the log; otherwise 0
 //!                      2   2  0
 //!                      4   4  group
 //!                      8   4  payload length
 //!                     12   4  payload CRC-32; of an entry: the one its leader made
 //!                     16   8  batch number
-//!                     24   8  index: of the entry; of the purge point (group, purge); commit (hard state)
+//!                     24   8  index: of the entry; of the purge point (group, base); commit (hard state)
 //!                     32   8  term, likewise
 //!                     40   4  chain: the header CRC of the record before this one, across batches and segments
 //!                     44   4  header CRC-32 of bytes 0..44
@@ -19,9 +20,9 @@
 //! The length stands under the header's own CRC, so no damaged length ever leads a reader astray (H16). The chain
 //! ties each record to all before it: records of another log, or of another life of this one, do not fit in.
 //!
-//! Payloads: a *group* record is a group's whole state (see [`super::group`]), a *hard state* record one
-//! of two copies (see [`super::hard_state`]), an *entry* record the entry's payload as its leader made it, a *purge*
-//! record the membership in force at the purge point.
+//! Payloads: a *group* record is a group's whole state, a *base* record where its log begins from now on (both in
+//! [`super::group`]), a *hard state* record one of two copies (see [`super::hard_state`]), an *entry* record the
+//! entry's payload as its leader made it. A record is there with the whole of its payload or not at all.
 
 use crate::raft::EntryKind;
 use crate::types::{GroupId, Index, Term};
@@ -43,8 +44,11 @@ pub enum Kind {
     },
     /// An entry.
     Entry(EntryKind),
-    /// The log of the group begins after this point from now on.
-    Purge,
+    /// Where the log of the group begins from now on, and which state file it belongs to.
+    Base {
+        /// Whether all that the log held before is void, see [`super::group`].
+        resets: bool,
+    },
 }
 
 impl Kind {
@@ -56,7 +60,8 @@ impl Kind {
             Kind::Entry(EntryKind::Noop) => "noop",
             Kind::Entry(EntryKind::Command) => "command",
             Kind::Entry(EntryKind::Membership) => "membership",
-            Kind::Purge => "purge",
+            Kind::Base { resets: false } => "base",
+            Kind::Base { resets: true } => "reset",
         }
     }
 
@@ -65,7 +70,7 @@ impl Kind {
             Kind::Group => (1, 0),
             Kind::HardState { copy } => (2, copy),
             Kind::Entry(kind) => (3, kind.code()),
-            Kind::Purge => (4, 0),
+            Kind::Base { resets } => (4, 1 + u8::from(resets)),
         }
     }
 
@@ -74,7 +79,7 @@ impl Kind {
             (1, 0) => Some(Kind::Group),
             (2, 1 | 2) => Some(Kind::HardState { copy: sub }),
             (3, _) => EntryKind::from_code(sub).map(Kind::Entry),
-            (4, 0) => Some(Kind::Purge),
+            (4, 1 | 2) => Some(Kind::Base { resets: sub == 2 }),
             _ => None,
         }
     }

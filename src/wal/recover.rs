@@ -25,8 +25,9 @@ use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
 use super::fs::Fs;
-use super::group::{Group, config_of};
+use super::group::{Base, Group, config_of};
 use super::hard_state;
+use super::held::Segments;
 use super::index::{Point, Points};
 use super::record::{Fault, Header, Kind, Record, Records};
 use super::scan::{Batch, Span, Stop, Straggler, stragglers, walk};
@@ -46,12 +47,15 @@ pub struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredGroup {
     /// The newest hard state. Its commit index may lie beyond what is known to be applied, never beyond what a
-    /// quorum has committed.
+    /// quorum has committed. After a torn batch it may lie before the purge point, which is committed too.
     pub hard_state: HardState,
     /// The purge point: the log begins after it.
     pub purged: (Index, Term),
     /// The membership in force there.
     pub base: Membership,
+    /// The number of the state file that holds what is at or before the purge point. It belongs to this log, no other
+    /// one does.
+    pub state: u64,
     /// The configuration entries after it, ascending.
     pub memberships: Vec<(Index, Membership)>,
     /// The first index of each run of equal term after it, ascending.
@@ -62,15 +66,6 @@ pub struct RecoveredGroup {
     pub tail: Vec<Entry>,
 }
 
-/// A segment that is on disk.
-#[derive(Clone, Debug)]
-pub struct Held {
-    /// The file's length.
-    pub bytes: u64,
-    /// The largest index of each group's entries in it: when all are purged, it can be freed.
-    pub last: BTreeMap<GroupId, Index>,
-}
-
 /// The state of the log after all segments were read.
 pub struct Replay {
     /// The directory.
@@ -79,7 +74,7 @@ pub struct Replay {
     /// All groups.
     pub groups: BTreeMap<GroupId, Group>,
     /// All segments.
-    pub segments: BTreeMap<u64, Held>,
+    pub segments: Segments,
     /// Where entries stand.
     pub points: Points,
     /// The header CRC of the last record.
@@ -154,7 +149,7 @@ impl Replay {
             dir: dir.to_path_buf(),
             tail_bytes_max,
             groups: BTreeMap::new(),
-            segments: BTreeMap::new(),
+            segments: Segments::default(),
             points: Points::default(),
             chain: first.chain,
             batch: first.batch,
@@ -180,7 +175,7 @@ impl Replay {
             return Err(Error::damaged(&path, 0, "the segment's batch does not follow the one before it"));
         }
         self.batch = header.batch;
-        self.segments.insert(header.number, Held { bytes: header.bytes, last: BTreeMap::new() });
+        self.segments.add(header.number, header.bytes);
         self.points.add_file(header.number, file.clone());
         let end_sector = end.map_or(header.bytes, |end| end.min(header.bytes)).div_ceil(SECTOR_BYTES as u64);
         let span =
@@ -350,24 +345,33 @@ impl Replay {
                 group.on_entry(index, term, config_of(kind, &payload)).map_err(damaged)?;
                 let point = Point { index, segment: header.number, offset };
                 self.points.note(id, point, record.end - record.offset);
-                if let Some(held) = self.segments.get_mut(&header.number) {
-                    let last = held.last.entry(id).or_default();
-                    *last = index.max(*last);
-                }
+                self.segments.note(id, index);
                 let crc = record.header.payload_crc;
                 let entry = Entry { index, term, kind, payload, crc };
                 self.tails.entry(id).or_default().push(entry, self.tail_bytes_max);
                 Ok(())
             }
-            Kind::Purge if batch == header.batch => Err(damaged("a purge inside a preamble".to_owned())),
-            Kind::Purge => {
-                let base = Bytes::copy_from_slice(record.payload);
-                let group = self.known(id).map_err(damaged)?;
-                group.on_purge((index, term), base).map_err(damaged)?;
-                self.points.purge(id, index);
-                Ok(())
+            Kind::Base { .. } if batch == header.batch => {
+                Err(damaged("a base record inside a preamble".to_owned()))
+            }
+            Kind::Base { resets } => {
+                let base = Base::decode((index, term), resets, record.payload);
+                let base = base.ok_or_else(|| damaged("the base record cannot be decoded".to_owned()))?;
+                self.base(id, &base).map_err(damaged)
             }
         }
+    }
+
+    fn base(&mut self, id: GroupId, base: &Base) -> Result<(), String> {
+        self.known(id)?.on_base(base)?;
+        if base.resets {
+            self.points.reset(id, base.to.0);
+            self.segments.reset(id);
+            self.tails.remove(&id);
+        } else {
+            self.points.purge(id, base.to.0);
+        }
+        Ok(())
     }
 
     /// A group record: in the first segment, or for a new group, it is the state; later it must repeat it. After a
@@ -452,6 +456,7 @@ impl Replay {
                 hard_state: group.hard_state,
                 purged: group.purged,
                 base,
+                state: group.state,
                 memberships,
                 terms: group.terms.clone(),
                 last: group.last.0,

@@ -4,7 +4,7 @@
 //! a segment file, DIR/0000000000000007.wal (its number, 16 hexadecimal digits)
 //!
 //! sector 0             0   8  magic "QRTWAL\r\n"
-//!                      8   4  format version, 1
+//!                      8   4  format version, 2
 //!                     12   4  sector size, 512
 //!                     16   8  segment number, from 1
 //!                     24   8  length of the file in bytes
@@ -44,7 +44,7 @@ use super::fs::{File, Fs};
 use super::sector::{NUMBER_MAX, SECTOR_BYTES, offset_of, u32_at, u64_at};
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"QRTWAL\r\n";
 const CRC_AT: usize = SECTOR_BYTES - 4;
 const SPARE: &str = "spare";

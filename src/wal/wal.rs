@@ -1,4 +1,4 @@
-//! The writer: appends, purges, rolls.
+//! The writer: appends, purges, installs, rolls.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
-use bytes::Bytes;
-
 use crate::raft::{Entry, HardState, Membership};
 use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
 use super::fs::{SharedFs, make_dirs};
-use super::group::{Group, config_of};
+use super::group::{Base, Group, config_of};
 use super::hard_state::{self, HARD_STATE_BYTES};
+use super::held::Segments;
 use super::index::{Point, Points};
 use super::reader::{Reader, Shared};
 use super::record::{HEADER_BYTES, Header, Kind, payload_len};
-use super::recover::{Held, Recovered, Replay, replay};
+use super::recover::{Recovered, Replay, replay};
 use super::sector::{DATA_BYTES, Layout, SECTOR_BYTES, offset_of};
 use super::segment::{self, SegmentHeader, SharedFile, Spare};
 
@@ -29,22 +28,45 @@ pub struct Options {
     pub owner: Owner,
     /// The length of a segment; rounded up to whole sectors. A batch that needs more gets a longer one.
     pub segment_bytes: u64,
-    /// Entries are refused once the log would grow past this. Hard states and purges are not, and one segment of it
-    /// is kept for them.
+    /// Entries are refused once the log would grow past this. Hard states, purges and batches with an install are
+    /// not: one segment of it is kept for them, and an install makes room.
     pub bytes_max: u64,
     /// How much of each group's end recovery hands over in [`super::RecoveredGroup::tail`].
     pub tail_bytes_max: usize,
 }
 
-/// What one group wants written. The hard state stands before the entries.
+/// What one group wants written: the hard state, then the install, then the entries. One batch holds all of it, so no
+/// crash leaves a part of it that contradicts the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupWrite {
     /// Whose it is.
     pub group: GroupId,
     /// A new hard state.
     pub hard_state: Option<HardState>,
+    /// A snapshot that takes the place of the log, or of its beginning.
+    pub install: Option<Install>,
     /// Entries, contiguous. What the log holds at the first one's index and beyond is void from here on.
     pub entries: Vec<Entry>,
+}
+
+impl GroupWrite {
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.hard_state.is_none() && self.install.is_none() && self.entries.is_empty()
+    }
+}
+
+/// A snapshot, durable in a state file, from which the log goes on. If the log has the entry at its end, what follows
+/// that is kept and the rest is purged; otherwise all that the log holds of the group is void, and the log begins after
+/// it, wherever it ended before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// The last entry that the snapshot holds. Not before the purge point; of no later term than the hard state.
+    pub to: (Index, Term),
+    /// The membership in force there.
+    pub base: Membership,
+    /// The number of the state file, no smaller than the present one.
+    pub state: u64,
 }
 
 /// The log of a node. There is one writer; [`Reader`]s read beside it.
@@ -54,7 +76,7 @@ pub struct Wal {
     options: Options,
     shared: Arc<Shared>,
     groups: BTreeMap<GroupId, Group>,
-    segments: BTreeMap<u64, Held>,
+    segments: Segments,
     /// The newest segment: its number, its file, and the sector at which the next batch begins.
     number: u64,
     file: SharedFile,
@@ -64,18 +86,17 @@ pub struct Wal {
     chain: u32,
     spare: Option<Spare>,
     layout: Layout,
-    /// The entries of the batch being written: where each will stand, for the index.
+    /// What the batch being written changes in the index, in order.
     noted: Vec<Noted>,
     _lock: Box<dyn Send + Sync>,
 }
 
-/// An entry of the batch being written.
-struct Noted {
-    group: GroupId,
-    index: Index,
-    /// Where its record begins in the batch.
-    offset: u64,
-    bytes: u64,
+/// A record of the batch being written that changes where entries stand.
+enum Noted {
+    /// An entry of so many bytes, whose record begins at this offset of the batch.
+    Entry { group: GroupId, index: Index, offset: u64, bytes: u64 },
+    /// A base: the log begins after this index.
+    Base { group: GroupId, to: Index, resets: bool },
 }
 
 impl Wal {
@@ -112,6 +133,8 @@ impl Wal {
         if let Some(end) = cut {
             wal.begin_segment(end, 0)?;
         }
+        // A crash may have come between a purge or an install and what it frees.
+        wal.free()?;
         let reader = Reader { shared: wal.shared.clone(), dir: Arc::from(dir) };
         let new: BTreeMap<_, _> = bootstrap.iter().filter(|(id, _)| !wal.groups.contains_key(id)).collect();
         if new.is_empty() {
@@ -146,13 +169,14 @@ impl Wal {
     }
 
     /// Writes one batch and makes it durable with one fsync; does nothing if there is nothing to store. A group may
-    /// appear more than once, in order. When this returns, all of it is on disk.
+    /// appear more than once, in order. When this returns, all of it is on disk, and the segments that an install made
+    /// useless are freed.
     ///
     /// [`Error::Full`] leaves the log as it was. Any other error poisons it: what was written may or may not be on
     /// disk, and every later call fails.
     pub fn append(&mut self, batch: &[GroupWrite]) -> Result<(), Error> {
         self.shared.check()?;
-        if batch.iter().all(|write| write.hard_state.is_none() && write.entries.is_empty()) {
+        if batch.iter().all(GroupWrite::is_empty) {
             return Ok(());
         }
         let result = self.append_batch(batch);
@@ -167,15 +191,47 @@ impl Wal {
         if to.0 <= known.purged.0 {
             return Ok(());
         }
-        known.check_purge(to).unwrap_or_else(|what| panic!("group {group}: {what}"));
-        let result = self.purge_group(group, to, base.encode());
-        self.shared.poison_on_error(result)
+        let base = Base { to, membership: base.encode(), state: known.state, resets: false };
+        self.put_base(group, &base)
+    }
+
+    /// Records that the log of `group` belongs to the state file of this number from now on. It must hold the same
+    /// state as the one before did, and be durable. The number it has already changes nothing.
+    pub fn switch(&mut self, group: GroupId, state: u64) -> Result<(), Error> {
+        self.shared.check()?;
+        let known = self.groups.get(&group).unwrap_or_else(|| panic!("switch of unknown group {group}"));
+        if state == known.state {
+            return Ok(());
+        }
+        let base = Base { to: known.purged, membership: known.base.clone(), state, resets: false };
+        self.put_base(group, &base)
     }
 
     /// How many bytes the log takes on disk, the segment being prepared included.
+    ///
+    /// If every group is purged to just before its [`Wal::first_within`] of some size, the log then has at most that
+    /// size, or that of the newest segment if that is larger, and besides one segment that the purges themselves may
+    /// have begun and one that is being prepared. What a group may not let go of yet comes on top.
     pub fn bytes(&self) -> u64 {
-        let spare = self.spare.as_ref().map_or(0, Spare::zeroed);
-        self.segments.values().map(|held| held.bytes).sum::<u64>() + spare
+        self.segments.bytes() + self.spare.as_ref().map_or(0, Spare::zeroed)
+    }
+
+    /// Where the tail of the log of `group` begins, if it shall take at most `bytes` on disk: the first index, at or
+    /// after the first that is held, none of whose successors stands before the newest segments that sum to at most
+    /// `bytes`. One segment, the newest, counts whatever its size. One beyond the last entry if all entries stand
+    /// before those.
+    ///
+    /// A group that is purged to just before it needs no segment but those: the promise is about whole files, and
+    /// about those of all groups together, since they share them.
+    pub fn first_within(&self, group: GroupId, bytes: u64) -> Index {
+        let known = self.groups.get(&group).unwrap_or_else(|| panic!("tail of unknown group {group}"));
+        let before = self.segments.last_before(group, bytes).unwrap_or_default().max(known.purged.0);
+        assert!(
+            before <= known.last.0,
+            "group {group} holds entry {before} beyond its last {}",
+            known.last.0
+        );
+        before.next()
     }
 
     /// Whether a batch with `bytes` of entries (as [`Entry::bytes`] counts) would be taken now, not refused as
@@ -263,30 +319,45 @@ impl Wal {
                 hard_states.insert(write.group, hard_state);
             }
         }
-        let mut payloads = batch.iter().flat_map(|write| &write.entries).map(|entry| entry.payload.len());
+        let mut bases: Vec<Option<Base>> =
+            batch.iter().map(|write| write.install.as_ref().map(base_of)).collect();
+        let entries = batch.iter().flat_map(|write| &write.entries).map(|entry| entry.payload.len());
+        let mut payloads = bases.iter().flatten().map(Base::encoded_len).chain(entries);
         let sectors = measure(hard_states.len(), &mut payloads);
         let has_entries = batch.iter().any(|write| !write.entries.is_empty());
+        let installs = bases.iter().any(Option::is_some);
         if self.next_sector + sectors > self.sectors() {
-            if has_entries && !self.may_grow(sectors) {
+            // An install is what makes room in a full log: it is not refused for what comes with it.
+            if has_entries && !installs && !self.may_grow(sectors) {
                 return Err(Error::Full);
             }
             self.roll(sectors)?;
         }
         // Ahead of the disk: if the write fails, the log is poisoned and nobody asks any more.
-        for write in batch {
+        for (write, base) in batch.iter().zip(&mut bases) {
             let group = self.groups.get_mut(&write.group);
             let group = group.unwrap_or_else(|| panic!("append to unknown group {}", write.group));
-            advance(group, write).unwrap_or_else(|what| panic!("append to group {}: {what}", write.group));
+            advance(group, write, base.as_mut())
+                .unwrap_or_else(|what| panic!("append to group {}: {what}", write.group));
         }
-        self.lay_out(&hard_states, batch);
+        self.lay_out(&hard_states, batch, &bases);
         assert_eq!(self.layout.sectors(), sectors, "a batch was measured wrongly");
         self.write_batch()?;
-        self.note_entries();
+        self.publish();
+        if installs {
+            self.free()?;
+        }
         self.prepare()
     }
 
-    /// Lays out a batch: one copy of all hard states, the other copy, the entries. See [`super::hard_state`].
-    fn lay_out(&mut self, hard_states: &BTreeMap<GroupId, HardState>, batch: &[GroupWrite]) {
+    /// Lays out a batch: one copy of all hard states, the other copy, then each write's base and entries. See
+    /// [`super::hard_state`].
+    fn lay_out(
+        &mut self,
+        hard_states: &BTreeMap<GroupId, HardState>,
+        batch: &[GroupWrite],
+        bases: &[Option<Base>],
+    ) {
         self.layout.clear();
         self.noted.clear();
         for copy in [1, 2] {
@@ -298,7 +369,10 @@ impl Wal {
             }
             self.layout.fresh_sector();
         }
-        for write in batch {
+        for (write, base) in batch.iter().zip(bases) {
+            if let Some(base) = base {
+                self.put_base_record(write.group, base);
+            }
             for entry in &write.entries {
                 assert!(
                     entry.is_intact(),
@@ -309,9 +383,16 @@ impl Wal {
                 let offset =
                     self.put_record(Kind::Entry(entry.kind), write.group, place, &entry.payload, entry.crc);
                 let bytes = (HEADER_BYTES + entry.payload.len()) as u64;
-                self.noted.push(Noted { group: write.group, index: entry.index, offset, bytes });
+                self.noted.push(Noted::Entry { group: write.group, index: entry.index, offset, bytes });
             }
         }
+    }
+
+    fn put_base_record(&mut self, group: GroupId, base: &Base) {
+        let payload = base.encode();
+        let kind = Kind::Base { resets: base.resets };
+        self.put_record(kind, group, base.to, &payload, crc32fast::hash(&payload));
+        self.noted.push(Noted::Base { group, to: base.to.0, resets: base.resets });
     }
 
     fn put_record(
@@ -350,27 +431,41 @@ impl Wal {
         Ok(())
     }
 
-    /// Makes the entries of the batch that was just synced readable.
-    fn note_entries(&mut self) {
-        let base = offset_of(self.next_sector - self.layout.sectors());
-        let held = self.segments.get_mut(&self.number).expect("the newest segment is held");
-        for noted in &self.noted {
-            let last = held.last.entry(noted.group).or_default();
-            *last = noted.index.max(*last);
-        }
-        let (noted, segment) = (&self.noted, self.number);
+    /// Makes the batch that was just synced what readers see.
+    fn publish(&mut self) {
+        let start = offset_of(self.next_sector - self.layout.sectors());
+        let (noted, segments, segment) = (&self.noted, &mut self.segments, self.number);
         self.shared.with_points(|points: &mut Points| {
-            for Noted { group, index, offset, bytes } in noted {
-                points.note(*group, Point { index: *index, segment, offset: base + offset }, *bytes);
+            for noted in noted {
+                match *noted {
+                    Noted::Entry { group, index, offset, bytes } => {
+                        segments.note(group, index);
+                        points.note(group, Point { index, segment, offset: start + offset }, bytes);
+                    }
+                    Noted::Base { group, to, resets: false } => points.purge(group, to),
+                    Noted::Base { group, to, resets: true } => {
+                        segments.reset(group);
+                        points.reset(group, to);
+                    }
+                }
             }
         });
     }
 
-    fn purge_group(&mut self, id: GroupId, to: (Index, Term), base: Bytes) -> Result<(), Error> {
-        self.write_small(&[(Kind::Purge, id, to, base.clone())])?;
+    /// Writes a base record in a batch of its own, and frees what it lets go of.
+    fn put_base(&mut self, id: GroupId, base: &Base) -> Result<(), Error> {
+        self.groups[&id].check_base(base).unwrap_or_else(|what| panic!("group {id}: {what}"));
+        let result = self.write_base(id, base);
+        self.shared.poison_on_error(result)
+    }
+
+    fn write_base(&mut self, id: GroupId, base: &Base) -> Result<(), Error> {
+        self.begin_small(&mut [base.encoded_len()].into_iter())?;
+        self.put_base_record(id, base);
+        self.write_batch()?;
         let group = self.groups.get_mut(&id).expect("looked up before");
-        group.on_purge(to, base).unwrap_or_else(|what| panic!("group {id}: {what}"));
-        self.shared.with_points(|points| points.purge(id, to.0));
+        group.on_base(base).unwrap_or_else(|what| panic!("group {id}: {what}"));
+        self.publish();
         self.free()
     }
 
@@ -378,40 +473,40 @@ impl Wal {
         let groups: BTreeMap<GroupId, Group> =
             new.iter().map(|(id, base)| (**id, Group::new(base.encode()))).collect();
         let start = (Index(0), Term(0));
-        let records: Vec<_> =
-            groups.iter().map(|(id, group)| (Kind::Group, *id, start, Bytes::from(group.encode()))).collect();
-        self.write_small(&records)?;
+        self.begin_small(&mut groups.values().map(Group::encoded_len))?;
+        for (id, group) in &groups {
+            let payload = group.encode();
+            self.put_record(Kind::Group, *id, start, &payload, crc32fast::hash(&payload));
+        }
+        self.write_batch()?;
         self.shared.with_points(|points| groups.keys().for_each(|id| points.purge(*id, Index(0))));
         self.groups.extend(groups);
         Ok(())
     }
 
-    /// Writes a batch that is never refused for want of room: it is small, and a full log needs it.
-    fn write_small(&mut self, records: &[(Kind, GroupId, (Index, Term), Bytes)]) -> Result<(), Error> {
-        let sectors = measure(0, &mut records.iter().map(|(_, _, _, payload)| payload.len()));
+    /// Begins a batch of records with payloads of these lengths. It is never refused for want of room: it is small,
+    /// and a full log needs it.
+    fn begin_small(&mut self, payloads: &mut dyn Iterator<Item = usize>) -> Result<(), Error> {
+        let sectors = measure(0, payloads);
         if self.next_sector + sectors > self.sectors() {
             self.roll(sectors)?;
         }
         self.layout.clear();
         self.noted.clear();
-        for (kind, group, place, payload) in records {
-            self.put_record(*kind, *group, *place, payload, crc32fast::hash(payload));
-        }
-        self.write_batch()
+        Ok(())
     }
 
     /// The newest segment's length in sectors.
     fn sectors(&self) -> u64 {
-        self.segments[&self.number].bytes / SECTOR_BYTES as u64
+        self.segments.length(self.number) / SECTOR_BYTES as u64
     }
 
     /// Whether entries that need `sectors` may begin another segment.
     fn may_grow(&self, sectors: u64) -> bool {
-        let held: u64 = self.segments.values().map(|held| held.bytes).sum();
         let preamble: u64 =
             self.groups.values().map(|group| group.encoded_len() as u64 + HEADER_BYTES as u64).sum();
         let next = self.options.segment_bytes.max(offset_of(sectors + 2) + preamble + preamble / 16);
-        held + next + self.options.segment_bytes <= self.options.bytes_max
+        self.segments.bytes() + next + self.options.segment_bytes <= self.options.bytes_max
     }
 
     /// Goes on in a new segment with room for `sectors`.
@@ -433,7 +528,7 @@ impl Wal {
         let preamble = layout.seal(header.number, 1, header.batch);
         let file = spare.publish(&*self.fs, &self.dir, &header, preamble)?;
         self.shared.with_points(|points| points.add_file(header.number, file.clone()));
-        self.segments.insert(header.number, Held { bytes: header.bytes, last: BTreeMap::new() });
+        self.segments.add(header.number, header.bytes);
         self.number = header.number;
         self.file = file;
         self.next_sector = 1 + layout.sectors();
@@ -464,28 +559,32 @@ impl Wal {
     /// Frees the oldest segments as long as nothing in them is needed. One at a time, each removal durable before
     /// the next, so that after a crash the segments that are left follow one another without a gap.
     fn free(&mut self) -> Result<(), Error> {
-        while let Some((number, held)) = self.segments.first_key_value() {
-            let number = *number;
-            let is_purged = |(id, last): (&GroupId, &Index)| *last <= self.groups[id].purged.0;
-            if number == self.number || !held.last.iter().all(is_purged) {
-                return Ok(());
-            }
+        while let Some(number) = self.segments.freed(|id| self.groups[&id].purged.0) {
             let path = segment::path(&self.dir, number);
             self.fs.remove(&path).map_err(Error::io(&path, "removing"))?;
             self.fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))?;
-            self.segments.remove(&number);
+            self.segments.remove(number);
             self.shared.with_points(|points| points.remove_file(number));
         }
         Ok(())
     }
 }
 
+/// The base that an install asks for. Whether it resets the log is found out when its turn comes.
+fn base_of(install: &Install) -> Base {
+    Base { to: install.to, membership: install.base.encode(), state: install.state, resets: false }
+}
+
 /// Moves a group by a write.
-fn advance(group: &mut Group, write: &GroupWrite) -> Result<(), String> {
-    group.check(write.hard_state.as_ref(), &write.entries)?;
+fn advance(group: &mut Group, write: &GroupWrite, base: Option<&mut Base>) -> Result<(), String> {
     if let Some(hard_state) = write.hard_state {
         group.on_hard_state(hard_state)?;
     }
+    if let Some(base) = base {
+        base.resets = group.resets(base.to);
+        group.on_base(base)?;
+    }
+    group.check_entries(&write.entries)?;
     for entry in &write.entries {
         group.on_entry(entry.index, entry.term, config_of(entry.kind, &entry.payload))?;
     }
@@ -497,6 +596,21 @@ impl Wal {
     /// The newest segment.
     pub fn newest(&self) -> u64 {
         self.number
+    }
+
+    /// Writes a base record as it is said, whatever the rules say.
+    pub fn forge_base(
+        &mut self,
+        group: GroupId,
+        to: (Index, Term),
+        base: &Membership,
+        state: u64,
+        resets: bool,
+    ) {
+        let base = Base { to, membership: base.encode(), state, resets };
+        self.begin_small(&mut [base.encoded_len()].into_iter()).expect("the disk is well");
+        self.put_base_record(group, &base);
+        self.write_batch().expect("the disk is well");
     }
 
     /// The bytes of a hard state record as the next batch would carry it.

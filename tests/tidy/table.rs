@@ -101,6 +101,7 @@ const TABLE: &[Row] = &[
             "raft::ReadRequest",
             "raft::Round",
             "raft::SessionId",
+            "raft::Snapshot",
             "raft::message",
             "raft::entry",
             "proto",

@@ -65,8 +65,8 @@ impl Held {
 }
 
 impl Disks for Held {
-    fn voters(&self) -> Vec<NodeId> {
-        self.0.keys().copied().collect()
+    fn majorities_at(&self, _index: Index) -> Vec<Vec<NodeId>> {
+        vec![self.0.keys().copied().collect()]
     }
 
     fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {

@@ -1,13 +1,17 @@
-//! What a node has on disk: a log and a hard state, written in the order of the writes, and the state machine's checkpoint.
+//! What a node has on disk: a log and a hard state, written in the order of the writes, the state machine's checkpoint, and
+//! snapshots that were received and are not in force.
 //!
 //! A write is on disk once its fsync has ended. What was handed out and not synced when the power fails is kept as far as
-//! chance has it: some writes in order, and of the next one its hard state and some of its entries, in order too. More is
+//! chance has it: some writes in order, and of the next one its hard state, its snapshot and some of its entries, in order
+//! too. A snapshot takes the place of log and checkpoint in one stroke. More is
 //! not modelled here (sectors, files, names are the cluster simulator's matter), and less would hide bugs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate::raft::{Entry, EntryKind, Fetch, HardState, Membership, Restored, Write};
 use quorate::types::{Index, Term};
+
+use super::transfer::State;
 
 /// A simulated log: what was written, what is on disk, and what a crash leaves.
 #[derive(Clone, Debug)]
@@ -19,7 +23,9 @@ pub struct Disk {
     /// All entries after `purged`.
     entries: VecDeque<Entry>,
     /// The state machine's checkpoint. Monotone, never below `purged`.
-    folded: Index,
+    folded: State,
+    /// Snapshots that are here in full, and that nothing names; by index.
+    staged: BTreeMap<Index, State>,
 }
 
 impl Disk {
@@ -30,7 +36,8 @@ impl Disk {
             purged: (Index(0), Term(0)),
             base: membership,
             entries: VecDeque::new(),
-            folded: Index(0),
+            folded: State::default(),
+            staged: BTreeMap::new(),
         }
     }
 
@@ -45,7 +52,7 @@ impl Disk {
     }
 
     /// The checkpoint.
-    pub fn folded(&self) -> Index {
+    pub fn folded(&self) -> State {
         self.folded
     }
 
@@ -60,18 +67,51 @@ impl Disk {
         self.entries.get(usize::try_from(offset).ok()?)
     }
 
+    /// The term of an entry that is here or was purged last, and the configuration in force there.
+    pub fn at(&self, index: Index) -> (Term, Membership) {
+        let before = self.entries.iter().take_while(|entry| entry.index <= index);
+        let configuration = before.clone().filter(|entry| entry.kind == EntryKind::Membership).last();
+        let configuration = configuration.map_or_else(
+            || self.base.clone(),
+            |entry| Membership::decode(&entry.payload).expect("it was encoded by a leader"),
+        );
+        (before.last().map_or(self.purged.1, |entry| entry.term), configuration)
+    }
+
+    /// A snapshot has come, and is durable.
+    pub fn stage(&mut self, state: State) {
+        self.staged.insert(state.index, state);
+    }
+
+    /// A node starts: what the log does not name is deleted.
+    pub fn forget_staged(&mut self) {
+        self.staged.clear();
+    }
+
     /// Whether it holds this entry, or the state of the machine after it.
     pub fn holds(&self, index: Index, term: Term) -> bool {
         index <= self.purged.0 || self.get(index).is_some_and(|entry| entry.term == term)
     }
 
-    /// Stores a write, of its entries only the first `kept`. Returns from where on it replaced what was there, if it did.
+    /// Stores a write, of its snapshot and its entries only the first `kept`. Returns from where on it replaced what was there, if it did.
     pub fn write(&mut self, write: &Write, kept: usize) -> Option<Index> {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
         }
+        let mut kept = kept;
+        let mut replaced = None;
+        if let Some(install) = write.install.as_ref().filter(|_| kept > 0) {
+            kept -= 1;
+            let state =
+                self.staged.remove(&install.index).expect("a snapshot is here before its core is told");
+            replaced = (self.last().0 > install.index).then_some(install.index.next());
+            self.purged = (install.index, install.term);
+            self.base = install.membership.clone();
+            self.entries.clear();
+            self.folded = state;
+        }
         let entries = &write.entries[..kept.min(write.entries.len())];
-        let first = entries.first()?.index;
+        let Some(first) = entries.first().map(|entry| entry.index) else { return replaced };
         let last = self.last().0;
         assert!(
             first <= last.next() && first > self.purged.0,
@@ -79,7 +119,7 @@ impl Disk {
         );
         self.entries.truncate(usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset"));
         self.entries.extend(entries.iter().cloned());
-        (first <= last).then_some(first)
+        replaced.or((first <= last).then_some(first))
     }
 
     /// Reads entries back.
@@ -94,15 +134,16 @@ impl Disk {
         wanted.take_while(within).cloned().collect()
     }
 
-    /// The state machine is stored as it is after `applied`.
-    pub fn fold(&mut self, applied: Index) {
-        assert!(applied >= self.folded && applied <= self.last().0, "checkpoint at {applied}: {self:?}");
-        self.folded = applied;
+    /// The state machine is stored as it is.
+    pub fn fold(&mut self, state: State) {
+        let State { index, .. } = state;
+        assert!(index >= self.folded.index && index <= self.last().0, "checkpoint at {index}: {self:?}");
+        self.folded = state;
     }
 
     /// Forgets the entries up to `to`.
     pub fn purge_to(&mut self, to: Index) {
-        assert!(to <= self.folded, "purge to {to} beyond the checkpoint {}", self.folded);
+        assert!(to <= self.folded.index, "purge to {to} beyond the checkpoint {}", self.folded.index);
         while self.purged.0 < to {
             let entry = self.entries.pop_front().expect("what is folded is in the log or purged");
             self.purged = (entry.index, entry.term);
@@ -134,7 +175,7 @@ impl Disk {
             terms,
             last: self.last().0,
             tail: self.entries.iter().skip(skipped).cloned().collect(),
-            applied: self.folded,
+            applied: self.folded.index,
         }
     }
 }

@@ -6,10 +6,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quorate::raft::{Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
+use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
 use quorate::types::{Index, Monotonic, NodeId};
 
-use super::node::Shown;
+use super::node::{Shown, Work};
 use super::queue::Event;
 use super::weather::{chance, up_to};
 use super::world::{AllDisks, World};
@@ -24,6 +24,7 @@ enum Note {
     Told(usize, WriteSeq),
     Applied(usize, Index),
     Crashed(usize),
+    Died(usize, NodeId),
 }
 
 impl World {
@@ -38,7 +39,8 @@ impl World {
         target.config.seed = seed;
         target.config.boot = boot;
         target.clock = super::clock::Clock::new(now, Monotonic(origin), target.rate);
-        target.applied = target.disk.folded();
+        target.disk.forget_staged();
+        target.state = target.disk.folded();
         target.applied_at = now;
         (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
         target.shown = None;
@@ -133,6 +135,8 @@ impl World {
         let Some(raft) = target.raft.as_mut() else { return };
         let promised = raft.has_ready();
         let ready = if promised { raft.ready() } else { Ready::default() };
+        // Before anything leaves that could let another one lead.
+        target.lease = raft.lease(target.clock.at(self.now));
         let is_looked_at = self.rng.u8(..32) == 0;
         if is_looked_at {
             raft.check_invariants();
@@ -149,7 +153,7 @@ impl World {
 
     /// The judges look at a core and at what it has just made.
     fn look(&mut self, node: usize, ready: &Ready) {
-        let disks = AllDisks { nodes: &self.nodes, voters: self.voters };
+        let disks = AllDisks { nodes: &self.nodes, configurations: &self.configurations };
         let target = &self.nodes[node];
         let Some(raft) = &target.raft else { return };
         let (id, commit) = (target.id, raft.commit());
@@ -157,9 +161,19 @@ impl World {
             .invariants
             .observe(&Seen { raft, node: id, ready })
             .and_then(|()| self.invariants.attest(raft, id, &disks));
-        self.judge(judged);
-        if commit > self.committed {
+        let written = ready.writes.iter().flat_map(|write| &write.entries);
+        let is_leader = raft.role() == RoleName::Leader;
+        for entry in written.filter(|entry| is_leader && entry.kind == EntryKind::Membership) {
+            self.reconfigured.push(id);
+            self.configurations.appended(entry.index, raft.membership_at(entry.index));
+        }
+        let is_news = commit > self.committed;
+        if is_news {
+            self.configurations.committed(raft, self.committed, commit);
             self.committed = commit;
+        }
+        self.judge(judged);
+        if is_news {
             self.audit();
         }
     }
@@ -186,12 +200,11 @@ impl World {
             let at = self.now + up_to(&mut self.rng, self.weather.work_max);
             self.queue.push(at, Event::Fetched { node, boot, fetch });
         }
-        if let Some(last) = ready.apply.last() {
-            let takes = up_to(&mut self.rng, self.weather.work_max);
-            let target = &mut self.nodes[node];
-            target.applied_at = target.applied_at.max(self.now) + takes;
-            self.queue.push(target.applied_at, Event::Applied { node, boot, last: last.index });
-            target.applying.push_back(ready.apply);
+        if let Some(last) = ready.apply.last().map(|entry| entry.index) {
+            self.give(node, last, Work::Apply(ready.apply));
+        }
+        for wanted in ready.snapshots {
+            self.want_snapshot(node, wanted);
         }
         for (read, outcome) in ready.reads {
             self.absorb(&(read, outcome));
@@ -204,6 +217,15 @@ impl World {
             });
             self.judge(answered.map(|_| ()));
         }
+    }
+
+    /// Gives something to the state machine, behind what it was given before.
+    fn give(&mut self, node: usize, last: Index, work: Work) {
+        let takes = up_to(&mut self.rng, self.weather.work_max);
+        let target = &mut self.nodes[node];
+        target.applied_at = target.applied_at.max(self.now) + takes;
+        target.applying.push_back(work);
+        self.queue.push(target.applied_at, Event::Applied { node, boot: target.boot, last });
     }
 
     fn note_change(&mut self, id: NodeId, change: &quorate::raft::RoleChange) {
@@ -253,6 +275,10 @@ impl World {
             self.store(node, &write, usize::MAX);
             self.absorb(&Note::Synced(node, write.seq, write.entries.len()));
             self.nodes[node].synced = write.seq;
+            if write.install.is_some() {
+                let state = self.nodes[node].disk.folded();
+                self.nodes[node].installs.push_back((write.seq, state));
+            }
             for envelope in write.messages {
                 self.send(envelope);
             }
@@ -298,6 +324,17 @@ impl World {
         self.steps += 1;
         self.absorb(&Note::Told(node, seq));
         self.input(node, |raft, _| raft.persisted(seq));
+        while let Some((_, state)) = self.nodes[node].installs.pop_front_if(|&mut (of, _)| of <= seq) {
+            self.give(node, state.index, Work::Install(state));
+        }
+    }
+
+    /// A node has evidence that the process of `peer` has ended.
+    pub fn died(&mut self, id: NodeId, peer: NodeId) {
+        self.steps += 1;
+        let node = super::world::position(id);
+        self.absorb(&Note::Died(node, peer));
+        self.input(node, |raft, now| raft.died(now, peer));
     }
 
     pub(super) fn on_fetched(&mut self, node: usize, fetch: Fetch) {
@@ -315,33 +352,36 @@ impl World {
     pub(super) fn on_applied(&mut self, node: usize, last: Index) {
         self.steps += 1;
         self.absorb(&Note::Applied(node, last));
-        let id = self.nodes[node].id;
-        let batch = self.nodes[node].applying.pop_front().expect("a batch was handed out");
-        for entry in &batch {
-            let expected = self.nodes[node].applied.next();
-            if entry.index != expected {
-                self.judge(Err(format!(
-                    "proposals: {id} applies entry {} in place of {expected}",
-                    entry.index
-                )));
-            }
-            self.nodes[node].applied = entry.index;
-            let mut hasher = DefaultHasher::new();
-            entry.hash(&mut hasher);
-            self.absorb(&hasher.finish());
-            let applied = self.oracle.applied(id, entry);
-            if applied == Ok(1) {
-                self.count("acknowledged proposals");
-                let (number, index) = (super::operations::number_of(entry), entry.index);
-                self.trace.event(0, || What::Ended {
-                    request: number,
-                    outcome: Fate::Done,
-                    answer: format!("applied at {index}"),
-                });
-            }
-            self.judge(applied.map(|_| ()));
+        match self.nodes[node].applying.pop_front().expect("something was handed out") {
+            Work::Apply(batch) => batch.iter().for_each(|entry| self.apply(node, entry)),
+            Work::Install(state) => self.on_installed(node, state),
         }
         self.input(node, |raft, _| raft.applied(last));
+    }
+
+    /// A state machine takes an entry.
+    fn apply(&mut self, node: usize, entry: &Entry) {
+        let target = &mut self.nodes[node];
+        let (id, expected) = (target.id, target.state.index.next());
+        let mut hasher = DefaultHasher::new();
+        entry.hash(&mut hasher);
+        self.absorb(&hasher.finish());
+        let target = &mut self.nodes[node];
+        target.state = target.state.after(entry);
+        if entry.index != expected {
+            self.judge(Err(format!("proposals: {id} applies entry {} in place of {expected}", entry.index)));
+        }
+        let applied = self.oracle.applied(id, entry);
+        if applied == Ok(1) {
+            self.count("acknowledged proposals");
+            let (number, index) = (super::operations::number_of(entry), entry.index);
+            self.trace.event(0, || What::Ended {
+                request: number,
+                outcome: Fate::Done,
+                answer: format!("applied at {index}"),
+            });
+        }
+        self.judge(applied.map(|_| ()));
     }
 
     /// Sees to it that the core's earliest deadline is judged.

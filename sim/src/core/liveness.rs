@@ -11,12 +11,13 @@
 
 use std::time::Duration;
 
-use quorate::raft::RoleName;
+use quorate::raft::{Raft, Role, RoleName};
 use quorate::types::{NodeId, Term};
 
 use super::clock::Instant;
 use super::world::{World, position};
 use crate::Violation;
+use crate::invariants::{is_quorum, majorities_of};
 
 /// So many election timeouts may pass until a leader is there and all agree.
 const CONVERGENCE_TIMEOUTS_MAX: u64 = 60;
@@ -41,12 +42,12 @@ pub(super) struct Peace {
 impl World {
     /// How long convergence may take from now on.
     pub(super) fn convergence_max(&self) -> Instant {
-        let ends = self.nodes.iter().map(|node| node.disk.last().0.0);
+        let members = || self.nodes.iter().filter(|node| self.group().members.contains_key(&node.id));
+        let ends = members().map(|node| node.disk.last().0.0);
         let (last, first) = (ends.clone().max().unwrap_or(0), ends.min().unwrap_or(0));
-        let unwritten =
-            self.nodes.iter().filter_map(|node| node.raft()).map(|raft| raft.last_index().0).max();
+        let unwritten = members().filter_map(|node| node.raft()).map(|raft| raft.last_index().0).max();
         let lag = last.max(unwritten.unwrap_or(0)) - first;
-        let applying = self.nodes.iter().map(|node| last - node.applied.0.min(last)).max().unwrap_or(0);
+        let applying = members().map(|node| last - node.state.index.0.min(last)).max().unwrap_or(0);
         self.election * CONVERGENCE_TIMEOUTS_MAX + self.heartbeat * CATCH_UP_HEARTBEATS_MAX * (lag + applying)
     }
 
@@ -64,16 +65,19 @@ impl World {
     pub(super) fn service_leader(&self) -> Option<NodeId> {
         let leader = self.ids().filter(|&id| {
             let node = self.node(id);
-            node.is_running() && node.raft().is_some_and(|raft| raft.role() == RoleName::Leader)
+            node.is_healthy() && node.raft().is_some_and(|raft| raft.role() == RoleName::Leader)
         });
         let leader = leader.max_by_key(|&id| self.node(id).raft().map(|raft| raft.term()))?;
-        let linked = self.followers_of(leader).filter(|id| id.0 <= self.voters).count() as u64;
-        (linked * 2 > self.voters).then_some(leader)
+        let majorities = majorities_of(self.node(leader).raft()?.membership());
+        let linked: Vec<NodeId> = self.followers_of(leader).collect();
+        is_quorum(&majorities, |id| linked.contains(&id)).then_some(leader)
     }
 
-    /// The nodes that run and are linked with `leader`, itself among them.
+    /// The members of `leader`'s group that are healthy and linked with it, itself among them.
     pub(super) fn followers_of(&self, leader: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.ids().filter(move |&id| self.node(id).is_running() && self.are_linked(leader, id))
+        let raft = self.node(leader).raft();
+        let members = raft.into_iter().flat_map(|raft| raft.membership().members.keys().copied());
+        members.filter(move |&id| self.node(id).is_healthy() && self.are_linked(leader, id))
     }
 
     /// Who leads, if the group agrees in all and has nothing left to do; else what is lacking.
@@ -84,6 +88,7 @@ impl World {
         if end != Some(term) {
             return Err(format!("leader {leader} has no entry of its term"));
         }
+        self.is_settled(leader, raft)?;
         for id in self.followers_of(leader) {
             let node = self.node(id);
             let Some(raft) = node.raft() else { continue };
@@ -107,6 +112,22 @@ impl World {
             return Err(format!("{waiting} reads wait"));
         }
         Ok(leader)
+    }
+
+    /// Whether nothing is left to do about who is in the group and who leads it.
+    fn is_settled(&self, leader: NodeId, raft: &Raft) -> Result<(), String> {
+        let membership = raft.membership();
+        if let Some(to) = raft.transferring() {
+            return Err(format!("{leader} hands over to {to}"));
+        }
+        if membership.is_joint() || !membership.is_voter(leader) {
+            return Err(format!("leader {leader} has configuration {membership:?}"));
+        }
+        let joining = membership.members.values().find(|member| member.role == Role::Joining);
+        match joining.filter(|member| self.followers_of(leader).any(|id| id == member.id)) {
+            Some(member) => Err(format!("{} is not promoted", member.id)),
+            None => Ok(()),
+        }
     }
 
     /// Ends all faults and lets the group come to rest: all must agree without any new proposal, hold the same log on
@@ -150,7 +171,9 @@ impl World {
 
     /// All disks hold the same log, and the whole log that was acknowledged.
     fn compare_disks(&self) -> Result<(), Violation> {
-        let (end, first) = (self.nodes[0].disk.last(), &self.nodes[0].disk);
+        let mut members = self.group().members.keys().map(|&id| &self.nodes[position(id)]);
+        let Some(one) = members.next() else { return Err("liveness: nobody is left".to_owned()) };
+        let (end, first) = (one.disk.last(), &one.disk);
         if end.0 < self.oracle.acknowledged_to() {
             return Err(format!(
                 "liveness: logs end at {}, acknowledged {}",
@@ -158,14 +181,17 @@ impl World {
                 self.oracle.acknowledged_to()
             ));
         }
-        for node in &self.nodes[1..] {
+        for node in members {
             let from = first.purged().max(node.disk.purged()).next();
             let differs = (from.0..=end.0.0).find(|&at| {
                 let index = quorate::types::Index(at);
                 first.get(index) != node.disk.get(index)
             });
             if node.disk.last() != end || differs.is_some() {
-                return Err(format!("log matching: the disks of 1 and {} differ at {differs:?}", node.id));
+                return Err(format!(
+                    "log matching: the disks of {} and {} differ at {differs:?}",
+                    one.id, node.id
+                ));
             }
         }
         Ok(())
@@ -187,6 +213,10 @@ impl World {
                 "liveness: entry {proposed} was proposed at {leader} and nothing acknowledged beyond {before}; it is {role:?}"
             );
             return self.judge(Err(text));
+        }
+        let has_leases = self.node(leader).raft().is_some_and(|raft| raft.membership().lease_ms > 0);
+        if has_leases && !self.run_until(patience, |world| world.node(leader).lease.is_some()) {
+            return self.judge(Err(format!("liveness: leader {leader} gets no lease")));
         }
         let readers: Vec<NodeId> = self.followers_of(leader).collect();
         for id in readers {

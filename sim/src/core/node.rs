@@ -1,13 +1,14 @@
 //! A node: a core, its disk, its clock, its state machine, and what a driver keeps between them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use quorate::raft::{Config, Entry, Envelope, Membership, Raft, Write, WriteSeq};
+use quorate::raft::{Config, Entry, Envelope, Lease, Membership, Raft, Write, WriteSeq};
 use quorate::types::{Index, NodeId};
 
 use super::clock::{Clock, Instant};
 use super::disk::Disk;
 use super::queue::Event;
+use super::transfer::State;
 
 /// One node: its core while it runs, its disk for ever.
 #[derive(Debug)]
@@ -33,12 +34,18 @@ pub struct Node {
     /// The last write on disk, and the last of which the core was told or is about to be.
     pub(super) synced: WriteSeq,
     pub(super) told: WriteSeq,
-    /// Handed out to be applied, oldest first.
-    pub(super) applying: VecDeque<Vec<Entry>>,
-    /// When the last of them will be applied: batches are applied in order.
+    /// Snapshots that are on disk in place of the log, and of which the core was not told yet.
+    pub(super) installs: VecDeque<(WriteSeq, State)>,
+    /// What the state machine is to take, oldest first.
+    pub(super) applying: VecDeque<Work>,
+    /// When it will have taken the last of them: one after the other.
     pub(super) applied_at: Instant,
-    /// The state machine: the last entry it took.
-    pub(super) applied: Index,
+    /// The state machine.
+    pub(super) state: State,
+    /// The log after these positions is kept for snapshots on their way, by their numbers.
+    pub(super) pins: BTreeMap<u64, Index>,
+    /// The lease that its driver has published.
+    pub(super) lease: Option<Lease>,
     /// It gets no processor: what comes waits.
     pub(super) is_paused: bool,
     pub(super) mail: Vec<(u64, Envelope)>,
@@ -49,6 +56,15 @@ pub struct Node {
     pub(super) is_collected_later: bool,
     /// The state that the trace has shown last.
     pub(super) shown: Option<Shown>,
+}
+
+/// What a state machine takes.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Entries.
+    Apply(Vec<Entry>),
+    /// A snapshot, in place of all that it has.
+    Install(State),
 }
 
 /// What a trace shows of a node.
@@ -80,9 +96,12 @@ impl Node {
             is_stalled: false,
             synced: WriteSeq(0),
             told: WriteSeq(0),
+            installs: VecDeque::new(),
             applying: VecDeque::new(),
             applied_at: 0,
-            applied: Index(0),
+            state: State::default(),
+            pins: BTreeMap::new(),
+            lease: None,
             is_paused: false,
             mail: Vec::new(),
             deferred: Vec::new(),
@@ -109,7 +128,15 @@ impl Node {
 
     /// The last entry that its state machine took.
     pub fn applied(&self) -> Index {
-        self.applied
+        self.state.index
+    }
+
+    /// Its state machine is stored as it is. While a snapshot is on its disk that it did not take yet, there is nothing to
+    /// store: it would be older.
+    pub(super) fn fold(&mut self) {
+        if self.raft.is_some() && self.state.index >= self.disk.folded().index {
+            self.disk.fold(self.state);
+        }
     }
 
     /// Whether it is up and gets a processor.
@@ -127,6 +154,11 @@ impl Node {
         self.is_hung
     }
 
+    /// Whether nothing is wrong with it, its links apart.
+    pub fn is_healthy(&self) -> bool {
+        self.is_running() && !self.is_hung
+    }
+
     /// Forgets what is not on disk.
     pub(super) fn lose_memory(&mut self) {
         self.raft = None;
@@ -134,7 +166,10 @@ impl Node {
         self.syncing = None;
         self.is_hung = false;
         self.is_stalled = false;
+        self.installs.clear();
         self.applying.clear();
+        self.pins.clear();
+        self.lease = None;
         self.is_paused = false;
         self.mail.clear();
         self.deferred.clear();

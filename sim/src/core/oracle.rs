@@ -1,16 +1,18 @@
 //! What callers of the cores may rely on.
 //!
 //! - An applied entry is one that was proposed, at the position and in the term that the proposer was told, once, and all
-//!   nodes apply the same sequence, whose terms never fall.
+//!   nodes apply the same sequence, whose terms never fall. A snapshot is what that sequence makes up to its index.
 //! - A proposal is *acknowledged* when the node that took it has applied it: from then on it is never lost.
+//! - A read under a lease finds at least whatever was committed anywhere when it began.
 //! - A read gets an index that is at least whatever was committed anywhere when it was asked, and is answered once, where
 //!   it was asked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use quorate::raft::{Entry, EntryKind, Proposed, ReadId, ReadOutcome};
 use quorate::types::{Index, NodeId, Term};
 
+use super::transfer::State;
 use crate::Violation;
 
 /// Judges proposals and reads of a run.
@@ -19,10 +21,10 @@ pub struct Oracle {
     /// Position and term of every proposal that was taken, by its number.
     proposals: BTreeMap<u64, (Index, Term)>,
     last_number: u64,
-    /// Positions and terms of the configurations that were published.
-    published: BTreeSet<(Index, Term)>,
     /// Term, kind and checksum of every applied entry, from entry 1 on.
     applied: Vec<(Term, EntryKind, u32)>,
+    /// The state machine after each of them.
+    states: Vec<State>,
     /// Per node: the proposals it took since its start and did not answer yet, oldest first.
     pending: BTreeMap<NodeId, VecDeque<(Index, Term)>>,
     /// The last acknowledged position.
@@ -59,11 +61,6 @@ impl Oracle {
         }
     }
 
-    /// A node took a change of the configuration.
-    pub(super) fn published(&mut self, at: Proposed) {
-        self.published.insert((at.first, at.term));
-    }
-
     /// A node's state machine takes an entry. Returns how many of its proposals this acknowledges.
     pub(super) fn applied(&mut self, node: NodeId, entry: &Entry) -> Result<u64, Violation> {
         let &Entry { index, term, kind, crc, .. } = entry;
@@ -85,9 +82,24 @@ impl Oracle {
             None => {
                 self.first_applied(entry)?;
                 self.applied.push((term, kind, crc));
+                let before = self.states.last().copied().unwrap_or_default();
+                self.states.push(before.after(entry));
             }
         }
         Ok(self.acknowledge(node, index, term))
+    }
+
+    /// A node's state machine is replaced by a snapshot: it must be what the entries would have made of it. Of proposals
+    /// that the node took and that it covers nothing can be said any more.
+    pub(super) fn installed(&mut self, node: NodeId, state: State) -> Result<(), Violation> {
+        if let Some(pending) = self.pending.get_mut(&node) {
+            while pending.pop_front_if(|&mut (at, _)| at <= state.index).is_some() {}
+        }
+        let position = usize::try_from(state.index.0 - 1).expect("entries begin at 1");
+        match self.states.get(position) {
+            Some(&known) if known == state => Ok(()),
+            known => Err(format!("proposals: {node} installs {state:?}, the log makes {known:?}")),
+        }
     }
 
     /// An entry is applied for the first time.
@@ -97,8 +109,8 @@ impl Oracle {
             return Err(format!("proposals: the term falls to {term} at entry {index}"));
         }
         let at = match kind {
-            EntryKind::Noop => Some((index, term)),
-            EntryKind::Membership => self.published.get(&(index, term)).copied(),
+            // Leaders make these by themselves; configurations are judged by an invariant of their own.
+            EntryKind::Noop | EntryKind::Membership => Some((index, term)),
             EntryKind::Command => {
                 let number = entry.payload.first_chunk().map(|number| u64::from_le_bytes(*number));
                 number.and_then(|number| self.proposals.get(&number).copied())
@@ -153,6 +165,21 @@ impl Oracle {
             "reads: read {} at {node} is answered at {index}, but {} was committed when it was asked",
             id.0, asked.floor
         ))
+    }
+
+    /// A read under a lease found what `node` had applied at `index`; `committed` is the largest commit index there ever
+    /// was when it began.
+    pub(super) fn read_by_lease(
+        &mut self,
+        node: NodeId,
+        committed: Index,
+        index: Index,
+    ) -> Result<(), Violation> {
+        let floor = committed.max(self.acknowledged_to);
+        if index >= floor {
+            return Ok(());
+        }
+        Err(format!("lease reads: {node} reads at {index}, but {floor} was committed when it began"))
     }
 
     /// A node lost its memory: what it was asked is never answered.

@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use quorate::raft::{Envelope, Fetch, WriteSeq};
+use quorate::raft::{Envelope, Fetch, SnapshotFor, WriteSeq};
 use quorate::types::Index;
 
 use super::clock::Instant;
+use super::transfer::Transfer;
 
 /// Something that will happen. `node` is a position, one less than the node's id; what names a boot is void in another.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// A message arrives.
     Deliver {
         /// Its number in the trace.
@@ -50,14 +51,41 @@ pub enum Event {
         /// Which.
         fetch: Fetch,
     },
-    /// The state machine has taken the oldest batch it was given.
+    /// The state machine has taken the oldest batch, or snapshot, that it was given.
     Applied {
         /// The node.
         node: usize,
         /// Its boot.
         boot: u64,
-        /// The batch's last entry.
+        /// Its last entry.
         last: Index,
+    },
+    /// The driver opens a snapshot that its core wants to be sent.
+    Open {
+        /// The node.
+        node: usize,
+        /// Its boot.
+        boot: u64,
+        /// For whom.
+        wanted: SnapshotFor,
+    },
+    /// A chunk of a snapshot arrives.
+    Chunk {
+        /// The snapshot.
+        transfer: Box<Transfer>,
+    },
+    /// The driver hears how the transfer of a snapshot ended.
+    Reported {
+        /// The sender.
+        node: usize,
+        /// Its boot.
+        boot: u64,
+        /// The transfer.
+        number: u64,
+        /// For whom it was.
+        wanted: SnapshotFor,
+        /// All of it arrived.
+        ok: bool,
     },
     /// The driver collects what the core has made.
     Collect {
@@ -70,7 +98,7 @@ pub enum Event {
 
 /// Events by their instants; of one instant, in the order in which they were scheduled.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(super) struct Queue {
     heap: BinaryHeap<Due>,
     scheduled: u64,
 }
@@ -84,18 +112,18 @@ struct Due {
 
 impl Queue {
     /// Lets `event` happen at `at`.
-    pub fn push(&mut self, at: Instant, event: Event) {
+    pub(super) fn push(&mut self, at: Instant, event: Event) {
         self.scheduled += 1;
         self.heap.push(Due { at, order: self.scheduled, event });
     }
 
     /// When the next event is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.heap.peek().map(|due| due.at)
     }
 
     /// The next event with its instant.
-    pub fn pop(&mut self) -> Option<(Instant, Event)> {
+    pub(super) fn pop(&mut self) -> Option<(Instant, Event)> {
         self.heap.pop().map(|due| (due.at, due.event))
     }
 }

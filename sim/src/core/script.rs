@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use quorate::raft::{Envelope, ProposeError, Proposed, ReadId, RoleName};
+use quorate::raft::{Change, Envelope, ProposeError, Proposed, ReadId, Role, RoleName, TransferError};
 use quorate::types::{Index, NodeId, Term};
 
 use super::clock::{Instant, span};
@@ -25,6 +25,7 @@ use super::node::Node;
 use super::operations;
 use super::oracle::Oracle;
 use super::queue::Event;
+use super::transfer::State;
 use super::weather::up_to;
 use super::world::{Verdict, World, position};
 use crate::Violation;
@@ -76,6 +77,11 @@ impl World {
         operations::read(self, id)
     }
 
+    /// Reads at a node under the lease that it has published. Whether that held; if so, the answer is judged.
+    pub fn lease_read(&mut self, id: NodeId) -> bool {
+        operations::lease_read(self, id)
+    }
+
     /// Lets a node that is up campaign.
     pub fn campaign(&mut self, id: NodeId) {
         operations::campaign(self, id);
@@ -84,6 +90,22 @@ impl World {
     /// Publishes a node's record there, as another version of its binary.
     pub fn publish(&mut self, id: NodeId) -> Result<Proposed, ProposeError> {
         operations::publish(self, id)
+    }
+
+    /// Asks a node to change the configuration.
+    pub fn change(&mut self, id: NodeId, change: Change, force: bool) -> Result<Proposed, ProposeError> {
+        operations::change(self, id, change, force)
+    }
+
+    /// Adds a member at a leader, and starts it. `None` if the leader refuses.
+    pub fn add(&mut self, leader: NodeId, role: Role) -> Option<NodeId> {
+        let mut rng = self.rng.fork();
+        operations::add(self, &mut rng, leader, None, role)
+    }
+
+    /// Asks a node to hand its leadership over.
+    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        operations::transfer(self, id, to)
     }
 
     /// Cuts all links between the nodes of one side and those of the other, in both directions.
@@ -204,6 +226,17 @@ impl World {
     /// A node's state machine is stored as it is; with `purging`, the log that no member needs any more is forgotten.
     pub fn checkpoint(&mut self, id: NodeId, purging: bool) {
         operations::checkpoint(self, id, purging);
+    }
+
+    /// A node's state machine is stored as it is, and its log forgotten but for so many entries before that, whatever
+    /// members have.
+    pub fn compact(&mut self, id: NodeId, kept: u64) {
+        operations::compact(self, id, kept);
+    }
+
+    /// A snapshot with this state is on a node's disk, whoever sent it; what its core makes of it decides the message.
+    pub fn stage(&mut self, id: NodeId, state: State) {
+        self.nodes[position(id)].disk.stage(state);
     }
 
     /// Has every message that is about to leave looked at.

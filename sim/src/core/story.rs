@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! storm   faults strike as the swarm has drawn them; callers propose and read all the while
-//! calm    no new fault. Often a minority stays afflicted: cut off, deaf, mute, half connected, down, frozen
+//! calm    no new fault. Often a minority stays afflicted: cut off, deaf, mute, half connected, down, frozen, disk hung
 //!   rest    no proposals: the others must agree in all
 //!   load    callers again; the afflicted come back; the leader whom a majority hears must stay
 //! ...
@@ -24,7 +24,7 @@ use super::clock::Instant;
 use super::faults;
 use super::liveness::{Peace, SETTLED_TIMEOUTS};
 use super::net::CutId;
-use super::operations;
+use super::operations::{self, Operation};
 use super::swarm::Swarm;
 use super::weather::{Weather, chance, up_to};
 use super::world::World;
@@ -60,6 +60,14 @@ pub(super) enum Deed {
     Campaign(NodeId),
     /// A node is read from that was frozen when the caller came.
     Read(NodeId),
+    /// The first node has evidence that the process of the second has ended.
+    Died(NodeId, NodeId),
+    /// A leader is cut off from all others, which it may still hear.
+    Isolate(NodeId),
+    /// It does not hear them either.
+    Deafen(NodeId),
+    /// A node is read from under its lease, if it has one.
+    LeaseRead(NodeId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,19 +201,21 @@ impl<'a> Story<'a> {
 
     /// Looks at changes of role: they are when faults hurt most, and in a calm they must not be.
     fn note_changes(&mut self) {
-        if self.world.changes.is_empty() {
+        if self.world.changes.is_empty() && self.world.reconfigured.is_empty() {
             return;
         }
         let changes = std::mem::take(&mut self.world.changes);
+        let reconfigured = std::mem::take(&mut self.world.reconfigured);
         if let Some(peace) = self.peace {
             self.world.check_peace(peace);
         }
         if self.phase != Phase::Storm {
             return;
         }
-        for (id, change) in changes {
-            let is_notable = matches!(change.role, RoleName::Leader | RoleName::Candidate);
-            if is_notable && chance(&mut self.rng, self.swarm.ambush) {
+        let is_notable = |role| matches!(role, RoleName::Leader | RoleName::Candidate);
+        let changed = changes.into_iter().filter(|(_, change)| is_notable(change.role)).map(|(id, _)| id);
+        for id in changed.chain(reconfigured) {
+            if chance(&mut self.rng, self.swarm.ambush) {
                 let delay = up_to(&mut self.rng, self.swarm.ambush_delay_max);
                 self.later(delay, Deed::Ambush(self.swarm.ambush_fault, id));
             }
@@ -234,6 +244,18 @@ impl<'a> Story<'a> {
             Deed::Read(id) => {
                 if self.world.node(id).is_running() {
                     self.world.read(id);
+                }
+            }
+            Deed::Died(id, peer) => {
+                if self.world.node(id).is_running() {
+                    self.world.died(id, peer);
+                }
+            }
+            Deed::Isolate(id) => faults::isolate(self, id),
+            Deed::Deafen(id) => faults::deafen(self, id),
+            Deed::LeaseRead(id) => {
+                if self.world.node(id).is_running() {
+                    self.world.lease_read(id);
                 }
             }
             Deed::Campaign(id) => {
@@ -268,6 +290,19 @@ impl<'a> Story<'a> {
         self.world.recover(id);
     }
 
+    /// A process has ended: some of the others notice.
+    pub(super) fn spread_evidence(&mut self, id: NodeId) {
+        let (delay_max, chance) = (self.world.heartbeat * 2, self.rng.u8(..4));
+        let others: Vec<NodeId> = self.world.ids().filter(|&other| other != id).collect();
+        for other in others {
+            if self.rng.u8(..3) < chance {
+                self.world.fired("evidence");
+                let delay = up_to(&mut self.rng, delay_max);
+                self.later(delay, Deed::Died(other, id));
+            }
+        }
+    }
+
     fn any_node(&mut self) -> NodeId {
         NodeId(1 + self.rng.u64(..self.world.nodes.len() as u64))
     }
@@ -285,11 +320,14 @@ impl<'a> Story<'a> {
         let bursts = if self.rng.u8(..10) == 0 { 4 } else { 1 };
         for _ in 0..bursts {
             let id = self.any_node();
-            let total: u32 = operations::ALL.iter().map(|operation| operation.weight).sum();
+            let churn = self.swarm.churn;
+            let weight =
+                |operation: &Operation| operation.weight * if operation.is_change { churn } else { 1 };
+            let total: u32 = operations::ALL.iter().map(weight).sum();
             let mut drawn = self.rng.u32(..total);
             let operation = operations::ALL.iter().find(|operation| {
-                let is_it = drawn < operation.weight;
-                drawn = drawn.saturating_sub(operation.weight);
+                let is_it = drawn < weight(operation);
+                drawn = drawn.saturating_sub(weight(operation));
                 is_it
             });
             let operation = operation.expect("the weights add up");
@@ -377,17 +415,13 @@ impl<'a> Story<'a> {
 
     /// Ends all faults but those of a minority, which are drawn anew. Returns who is afflicted.
     fn afflict(&mut self) -> Vec<NodeId> {
-        let minority = (self.world.voters - 1) / 2;
-        let count = if self.rng.bool() { self.rng.u64(..=minority) } else { 0 };
-        let mut ids: Vec<NodeId> = (1..=self.world.voters).map(NodeId).collect();
-        self.rng.shuffle(&mut ids);
-        ids.truncate(usize::try_from(count).expect("few nodes"));
+        let mut ids = self.draw_loners();
         // The leader is as good a loner as any, and a better one than most.
         if let Some(leader) = self.world.leader()
             && !ids.is_empty()
             && !ids.contains(&leader)
-            && leader.0 <= self.world.voters
             && self.rng.bool()
+            && self.world.can_do_without(&[&[leader], &ids[1..]].concat())
         {
             ids[0] = leader;
         }
@@ -398,10 +432,34 @@ impl<'a> Story<'a> {
                 self.recover(id);
             }
         }
+        // Not both: a leader without links to most that hears a quorum only with a node whose disk hangs is not replaced.
+        let are_disks = self.rng.u8(..4) == 0;
         for &id in &ids {
-            self.afflict_one(id);
+            if are_disks {
+                self.hang_one(id);
+            } else {
+                self.afflict_one(id);
+            }
         }
         ids
+    }
+
+    /// Voters that the group can do without; often none.
+    fn draw_loners(&mut self) -> Vec<NodeId> {
+        let mut loners = Vec::new();
+        if self.rng.bool() {
+            return loners;
+        }
+        let mut ids: Vec<NodeId> = self.world.group().voters().collect();
+        self.rng.shuffle(&mut ids);
+        let count = self.rng.usize(..=(ids.len() - 1) / 2);
+        for id in ids {
+            loners.push(id);
+            if loners.len() > count || !self.world.can_do_without(&loners) {
+                loners.pop();
+            }
+        }
+        loners
     }
 
     fn afflict_one(&mut self, id: NodeId) {
@@ -427,6 +485,15 @@ impl<'a> Story<'a> {
         self.world.cut(links);
     }
 
+    /// A node's disk hangs, and for a leader it matters at once: nobody can see that a disk hangs which is not written to.
+    fn hang_one(&mut self, id: NodeId) {
+        let Some(raft) = self.world.node(id).raft() else { return };
+        let leads = raft.role() == RoleName::Leader;
+        if self.world.node(id).is_running() && (!leads || self.world.propose(id, 1).is_ok()) {
+            self.world.hang(id);
+        }
+    }
+
     /// The afflicted come back one by one, some not yet; one node asks for votes again and again.
     fn plan_returns(&mut self, loners: &[NodeId]) {
         let election = self.world.election;
@@ -434,6 +501,11 @@ impl<'a> Story<'a> {
         for _ in 0..self.rng.usize(..3) {
             let delay = up_to(&mut self.rng, election * 6);
             self.later(delay, Deed::Campaign(troublemaker));
+            let delay = up_to(&mut self.rng, election * 6);
+            // The one node that believes this convinces nobody.
+            if let Some(leader) = self.world.leader() {
+                self.later(delay, Deed::Died(troublemaker, leader));
+            }
         }
         for &id in loners {
             if self.rng.u8(..5) > 0 {

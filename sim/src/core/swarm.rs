@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use quorate::raft::CLOCK_DRIFT_MAX_PPM;
 
 use super::clock::{Instant, span};
 use super::faults;
@@ -30,6 +31,8 @@ pub(super) struct Swarm {
     pub(super) length: Instant,
     /// The mean time between two operations.
     pub(super) pace: Instant,
+    /// How much more often than usual the group is changed, or not at all.
+    pub(super) churn: u32,
     /// The mean length of a storm.
     pub(super) storm: Instant,
     /// How likely a calm follows a storm.
@@ -56,10 +59,31 @@ pub(super) fn setup(seed: u64, voters: Option<u64>) -> Setup {
     config.cache_bytes_max = [0, 200, 100_000][rng.usize(..3)];
     config.apply_inflight_bytes_max = bytes(&mut rng);
     config.reads_waiting_max = [2, 8, 1_000][rng.usize(..3)];
-    if rng.bool() {
-        setup.rates = (0..10).map(|_| rng.u64(880_000..=1_120_000)).collect();
+    let are_clocks_off = rng.bool();
+    let drift: Vec<u64> = (0..10).map(|_| rng.u64(880_000..=1_120_000)).collect();
+    let stall = election * [1, 3, 3][rng.usize(..3)];
+    (config.disk_stall_timeout, config.evidence_delay_max) = (stall, election / [2, 10, 20][rng.usize(..3)]);
+    if rng.u8(..3) > 0 {
+        let lease = election / [1, 1, 2][rng.usize(..3)];
+        setup.lease_ms = u32::try_from(lease.as_millis()).expect("a short lease");
+        setup.rates = (0..10).map(|_| rate_for_leases(&mut rng)).collect();
+    } else if are_clocks_off {
+        setup.rates = drift;
     }
+    setup.compaction = [0.0, 0.3, 1.0][rng.usize(..3)];
     setup
+}
+
+/// A rate of a clock that leases can rely on: at most [`CLOCK_DRIFT_MAX_PPM`] apart from any other, and often just so.
+fn rate_for_leases(rng: &mut Rng) -> u64 {
+    // The slowest counts 1 - drift while the fastest counts 1; both are as far from true time.
+    let drift = u64::from(CLOCK_DRIFT_MAX_PPM);
+    let off = drift * 1_000_000 / (2_000_000 - drift);
+    match rng.u8(..3) {
+        0 => 1_000_000 - off + 1,
+        1 => 1_000_000 + off - 1,
+        _ => rng.u64(1_000_000 - off + 1..1_000_000 + off),
+    }
 }
 
 impl Swarm {
@@ -90,6 +114,7 @@ impl Swarm {
             aim: rng.f64(),
             length: around(&mut rng, election),
             pace: around(&mut rng, heartbeat / 2),
+            churn: [0, 1, 1, 4, 12][rng.usize(..5)],
             storm: around(&mut rng, election * 6),
             calms: [0.25, 0.5, 1.0][rng.usize(..3)],
             worst,
@@ -109,6 +134,7 @@ impl Swarm {
             &mut weather.repeated_completion,
             &mut weather.late_tick,
             &mut weather.failed_fetch,
+            &mut weather.broken_transfer,
             &mut weather.lazy,
         ] {
             *probability *= if rng.u8(..3) == 0 { 0.0 } else { rng.f64() };
@@ -140,5 +166,7 @@ fn worst(rng: &mut Rng, election: Instant, heartbeat: Instant) -> Weather {
         failed_fetch: some(rng, 0.7),
         work_max: [heartbeat / 100, heartbeat / 4, election / 2][rng.usize(..3)],
         lazy: some(rng, 0.8),
+        transfer_max: [heartbeat / 10, heartbeat, election][rng.usize(..3)],
+        broken_transfer: some(rng, 0.4),
     }
 }

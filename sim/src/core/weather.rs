@@ -43,6 +43,10 @@ pub struct Weather {
     pub late_tick_max: Instant,
     /// Entries cannot be read back.
     pub failed_fetch: f64,
+    /// The most time that a chunk of a snapshot takes.
+    pub transfer_max: Instant,
+    /// The transfer of a snapshot breaks off, at each of its chunks.
+    pub broken_transfer: f64,
     /// The most time that applying a batch, or reading entries back, takes.
     pub work_max: Instant,
     /// The driver does not collect at once what the core has made, but up to `work_max` later, and more with it.
@@ -70,6 +74,8 @@ impl Weather {
             late_tick: 0.0,
             late_tick_max: 0,
             failed_fetch: 0.0,
+            transfer_max: heartbeat / 10,
+            broken_transfer: 0.0,
             work_max: heartbeat / 100,
             lazy: 0.0,
         }

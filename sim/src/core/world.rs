@@ -18,10 +18,12 @@ use quorate::raft::{Config, Envelope, Membership, Role, RoleChange};
 use quorate::types::{Incarnation, Index, NodeId, Term};
 
 use super::clock::{Instant, span};
+use super::group::Configurations;
 use super::net::Net;
 use super::node::Node;
 use super::oracle::Oracle;
 use super::queue::{Event, Queue};
+use super::transfer::Transfer;
 use super::weather::{Weather, chance, up_to};
 use crate::invariants::{Disks, Invariants};
 use crate::run::Counters;
@@ -40,8 +42,12 @@ pub struct Setup {
     pub learners: u64,
     /// Times and limits, the same for all nodes; ids, seeds and boots are filled in.
     pub config: Config,
+    /// The lease of the group's configuration, 0 for none.
+    pub lease_ms: u32,
     /// The rate of each node's clock in parts of a million; a million for those that are not named.
     pub rates: Vec<u64>,
+    /// How likely a log is compacted, without regard to what members have, when it is an operation's turn to do so.
+    pub compaction: f64,
 }
 
 impl Setup {
@@ -51,6 +57,8 @@ impl Setup {
             id: NodeId(1),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_millis(1_000),
+            disk_stall_timeout: Duration::from_millis(3_000),
+            evidence_delay_max: Duration::from_millis(50),
             append_batch_bytes_max: 1 << 20,
             append_inflight_max: 8,
             append_inflight_bytes_max: 8 << 20,
@@ -62,7 +70,7 @@ impl Setup {
             incarnation: Incarnation(1),
             boot: 1,
         };
-        Setup { seed, voters, learners: 0, config, rates: Vec::new() }
+        Setup { seed, voters, learners: 0, config, lease_ms: 0, rates: Vec::new(), compaction: 0.0 }
     }
 }
 
@@ -87,7 +95,8 @@ pub struct World {
     pub(super) now: Instant,
     pub(super) queue: Queue,
     pub(super) nodes: Vec<Node>,
-    pub(super) voters: u64,
+    /// The configurations that are committed.
+    pub(super) configurations: Configurations,
     pub(super) net: Net,
     /// How everything behaves just now.
     pub weather: Weather,
@@ -104,6 +113,8 @@ pub struct World {
     pub(super) violation: Option<Violation>,
     /// Changes of role since somebody last looked.
     pub(super) changes: Vec<(NodeId, RoleChange)>,
+    /// Leaders that appended a configuration since somebody last looked.
+    pub(super) reconfigured: Vec<NodeId>,
     /// The largest commit index there ever was.
     pub(super) committed: Index,
     /// The largest term that any message ever bore.
@@ -113,6 +124,10 @@ pub struct World {
     pub(super) leaders: Leaders,
     pub(super) censor: Option<Censor>,
     pub(super) held: Vec<Envelope>,
+    /// How likely a log is compacted when it is an operation's turn to do so.
+    pub(super) compaction: f64,
+    /// Some transfers of snapshots, which may come again.
+    pub(super) kept_transfers: Vec<Transfer>,
     pub(super) messages: u64,
     pub(super) steps: u64,
 }
@@ -139,23 +154,26 @@ impl World {
 
     /// A world made to measure, that writes its trace to a file if it is to.
     pub fn with(setup: Setup, trace: Option<&Path>) -> io::Result<World> {
-        let Setup { seed, voters, learners, config, rates } = setup;
+        let Setup { seed, voters, learners, config, lease_ms, rates, compaction } = setup;
         assert!((1..=7).contains(&voters) && learners <= 3, "{voters} voters and {learners} learners");
         let trace_of_run = Trace::new(|| Duration::from_nanos(NOW.get()), trace)?;
         let heartbeat = span(config.heartbeat_interval);
-        let membership = membership(voters, learners);
-        let nodes = (1..=voters + learners).map(|id| {
-            let mut config = config.clone();
-            config.id = NodeId(id);
-            config.incarnation = Incarnation(id);
-            let position = usize::try_from(id - 1).expect("few nodes");
-            Node::new(config, membership.clone(), rates.get(position).copied().unwrap_or(1_000_000))
-        });
+        let mut membership = membership(voters, learners);
+        membership.lease_ms = lease_ms;
+        let nodes: Vec<Node> = (1..=voters + learners)
+            .map(|id| {
+                let mut config = config.clone();
+                config.id = NodeId(id);
+                config.incarnation = Incarnation(id);
+                let position = usize::try_from(id - 1).expect("few nodes");
+                Node::new(config, membership.clone(), rates.get(position).copied().unwrap_or(1_000_000))
+            })
+            .collect();
         let mut world = World {
             now: 0,
             queue: Queue::default(),
-            nodes: nodes.collect(),
-            voters,
+            nodes,
+            configurations: Configurations::new(membership),
             net: Net::default(),
             weather: Weather::calm(heartbeat),
             heartbeat,
@@ -169,12 +187,15 @@ impl World {
             faults: BTreeMap::new(),
             violation: None,
             changes: Vec::new(),
+            reconfigured: Vec::new(),
             committed: Index(0),
             term_sent: Term(0),
             sent_until: 0,
             leaders: Leaders::default(),
             censor: None,
             held: Vec::new(),
+            compaction,
+            kept_transfers: Vec::new(),
             messages: 0,
             steps: 0,
         };
@@ -204,11 +225,16 @@ impl World {
         if let Event::Deliver { number, envelope } = event {
             return self.deliver(number, *envelope);
         }
+        if let Event::Chunk { transfer } = event {
+            return self.on_chunk(*transfer);
+        }
         let (Event::Tick { node, boot }
         | Event::Synced { node, boot }
         | Event::Tell { node, boot, .. }
         | Event::Fetched { node, boot, .. }
         | Event::Applied { node, boot, .. }
+        | Event::Open { node, boot, .. }
+        | Event::Reported { node, boot, .. }
         | Event::Collect { node, boot }) = event
         else {
             return;
@@ -230,14 +256,16 @@ impl World {
                 self.nodes[node].is_collected_later = false;
                 self.collect(node);
             }
-            Event::Deliver { .. } => {}
+            Event::Open { wanted, .. } => self.on_open(node, wanted),
+            Event::Reported { number, wanted, ok, .. } => self.on_reported(node, number, wanted, ok),
+            Event::Deliver { .. } | Event::Chunk { .. } => {}
         }
     }
 
     /// A message leaves.
     pub(super) fn send(&mut self, envelope: Envelope) {
         self.term_sent = self.term_sent.max(envelope.term);
-        let disks = AllDisks { nodes: &self.nodes, voters: self.voters };
+        let disks = AllDisks { nodes: &self.nodes, configurations: &self.configurations };
         let judged = self.invariants.sent(&envelope, Some(&disks));
         self.judge(judged);
         self.messages += 1;
@@ -295,7 +323,7 @@ impl World {
         self.take_in(to, number, envelope);
     }
 
-    fn lose(&mut self, number: u64, envelope: &Envelope, why: &'static str) {
+    pub(super) fn lose(&mut self, number: u64, envelope: &Envelope, why: &'static str) {
         self.count("messages lost");
         let from = envelope.from.0;
         self.trace.event(from, || What::Lost { message: number, why });
@@ -327,7 +355,8 @@ impl World {
 
     /// Looks at what is on the disks.
     pub(super) fn audit(&mut self) {
-        let judged = self.invariants.audit(&AllDisks { nodes: &self.nodes, voters: self.voters });
+        let disks = AllDisks { nodes: &self.nodes, configurations: &self.configurations };
+        let judged = self.invariants.audit(&disks);
         self.judge(judged);
     }
 
@@ -344,12 +373,12 @@ pub(super) fn position(id: NodeId) -> usize {
 /// The disks of all nodes, for the invariants.
 pub(super) struct AllDisks<'a> {
     pub(super) nodes: &'a [Node],
-    pub(super) voters: u64,
+    pub(super) configurations: &'a Configurations,
 }
 
 impl Disks for AllDisks<'_> {
-    fn voters(&self) -> Vec<NodeId> {
-        (1..=self.voters).map(NodeId).collect()
+    fn majorities_at(&self, index: Index) -> Vec<Vec<NodeId>> {
+        self.configurations.majorities_at(index)
     }
 
     fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {

@@ -4,7 +4,7 @@ use quorate::raft::Raft;
 use quorate::types::{Index, NodeId};
 
 use super::ledger::Ledger;
-use super::{Disks, Invariant, Seen};
+use super::{Disks, Invariant, Seen, is_quorum};
 use crate::Violation;
 
 /// The committed log, and up to where the disks were compared with it.
@@ -38,15 +38,15 @@ impl Invariant for Committed {
         if self.audited == self.ledger.top() {
             return Ok(());
         }
-        let voters = disks.voters();
         for index in self.audited.next().0..=self.ledger.top().0 {
             let index = Index(index);
             let Some(term) = self.ledger.get(index).and_then(|line| line.term) else { continue };
-            let holders = voters.iter().filter(|&&voter| disks.holds(voter, index, term)).count();
-            if holders * 2 <= voters.len() {
+            let majorities = disks.majorities_at(index);
+            if !is_quorum(&majorities, |voter| disks.holds(voter, index, term)) {
+                let mut holders: Vec<NodeId> = majorities.concat();
+                holders.retain(|&voter| disks.holds(voter, index, term));
                 return Err(format!(
-                    "entry {index} of term {term} is committed, but on {holders} of {} disks",
-                    voters.len()
+                    "entry {index} of term {term} is committed, but only on the disks of {holders:?} of {majorities:?}"
                 ));
             }
         }
@@ -69,8 +69,8 @@ mod tests {
     struct Held(u64);
 
     impl Disks for Held {
-        fn voters(&self) -> Vec<NodeId> {
-            [1, 2, 3].map(NodeId).to_vec()
+        fn majorities_at(&self, _index: Index) -> Vec<Vec<NodeId>> {
+            vec![[1, 2, 3].map(NodeId).to_vec()]
         }
 
         fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {

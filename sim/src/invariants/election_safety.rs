@@ -1,4 +1,4 @@
-//! Election safety: at most one leader in a term (Raft paper, Figure 3).
+//! Election safety: at most one leader in a term (Raft paper, Figure 3), and nobody takes another node for it.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,11 @@ impl Invariant for ElectionSafety {
     fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         let elected = seen.ready.changes.iter().filter(|change| change.role == RoleName::Leader);
         let terms: Vec<Term> = elected.map(|change| change.term).collect();
-        terms.into_iter().try_for_each(|term| self.leads(seen.node, term))
+        terms.into_iter().try_for_each(|term| self.leads(seen.node, term))?;
+        match seen.raft.leader() {
+            Some(leader) => self.leads(leader, seen.raft.term()),
+            None => Ok(()),
+        }
     }
 }
 

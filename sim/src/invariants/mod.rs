@@ -8,16 +8,18 @@
 //! its end as at its beginning.
 
 mod committed;
+mod configurations;
 mod election_safety;
 mod leader_completeness;
 mod ledger;
 mod log_matching;
 mod monotone;
 mod promises;
+mod snapshots;
 mod state_machine_safety;
 mod watermarks;
 
-use quorate::raft::{Envelope, Raft, Ready};
+use quorate::raft::{Envelope, Membership, Raft, Ready};
 use quorate::types::{Index, NodeId, Term};
 
 use crate::Violation;
@@ -34,8 +36,8 @@ pub struct Seen<'a> {
 
 /// What is on the disks, as a power cut at this instant would leave them at the least.
 pub trait Disks {
-    /// Every voter of the group, up or down.
-    fn voters(&self) -> Vec<NodeId>;
+    /// Whose disks must hold a committed entry at this position: a majority of each of these.
+    fn majorities_at(&self, index: Index) -> Vec<Vec<NodeId>>;
     /// Whether a node's disk holds this entry, or the state of the machine after it.
     fn holds(&self, node: NodeId, index: Index, term: Term) -> bool;
     /// Whether a node's log on disk reaches to this position; asked only where [`Disks::ballot`] tells something.
@@ -46,6 +48,17 @@ pub trait Disks {
     fn ballot(&self, _node: NodeId) -> Option<(Term, Option<NodeId>)> {
         None
     }
+}
+
+/// Of whom a configuration needs majorities. That the core counts right is judged by this, not by its own arithmetic.
+pub fn majorities_of(membership: &Membership) -> Vec<Vec<NodeId>> {
+    let outgoing = membership.outgoing.iter().map(|outgoing| outgoing.iter().copied().collect());
+    std::iter::once(membership.voters().collect()).chain(outgoing).collect()
+}
+
+/// Whether those for whom `has` holds are a majority of each.
+pub fn is_quorum(majorities: &[Vec<NodeId>], has: impl Fn(NodeId) -> bool) -> bool {
+    majorities.iter().all(|voters| voters.iter().filter(|&&voter| has(voter)).count() * 2 > voters.len())
 }
 
 /// What must hold.
@@ -97,9 +110,11 @@ impl Invariants {
             Box::new(leader_completeness::LeaderCompleteness::default()),
             Box::new(state_machine_safety::StateMachineSafety::default()),
             Box::new(committed::Committed::default()),
+            Box::new(configurations::Configurations::default()),
             Box::new(watermarks::Watermarks),
             Box::new(monotone::Monotone::default()),
             Box::new(promises::Promises),
+            Box::new(snapshots::Snapshots::default()),
         ])
     }
 

@@ -55,8 +55,8 @@ mod tests {
     struct Stored;
 
     impl Disks for Stored {
-        fn voters(&self) -> Vec<NodeId> {
-            [1, 2, 3].map(NodeId).to_vec()
+        fn majorities_at(&self, _index: Index) -> Vec<Vec<NodeId>> {
+            vec![[1, 2, 3].map(NodeId).to_vec()]
         }
 
         fn holds(&self, _node: NodeId, index: Index, term: Term) -> bool {

@@ -1,4 +1,5 @@
-//! State machine safety: all nodes apply the same entries, each once, in order (Raft paper, Figure 3).
+//! State machine safety: all nodes apply the same entries, each once, in order (Raft paper, Figure 3). A snapshot stands
+//! for the entries up to its index.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,11 @@ impl Invariant for StateMachineSafety {
     }
 
     fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
-        seen.ready.apply.iter().try_for_each(|entry| self.hand(seen.node, entry))
+        seen.ready.apply.iter().try_for_each(|entry| self.hand(seen.node, entry))?;
+        for install in seen.ready.writes.iter().filter_map(|write| write.install.as_ref()) {
+            self.handed.insert(seen.node, install.index);
+        }
+        Ok(())
     }
 
     fn booted(&mut self, node: NodeId) {

@@ -1,7 +1,8 @@
-//! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end. No entry is of a
-//! term that its holder has not come to: a node that forgot the term could vote and accept in it as if it were new.
+//! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end. While a snapshot
+//! is being installed, and only then, applied is below purged, which is the snapshot's index. No entry is of a term that its holder has not come to: a node that forgot the term could vote and accept in it as if it were new.
 //!
-//! What a core believes to be on its disk is there: where the disk can be looked at, it is.
+//! What a core believes to be on its disk is there, and what a leader believes to be on all voters' disks is there too: where
+//! the disks can be looked at, they are.
 
 use quorate::raft::Raft;
 use quorate::types::{Index, NodeId, Term};
@@ -23,6 +24,7 @@ struct Marks {
     last: Index,
     last_term: Term,
     term: Term,
+    installing: Option<Index>,
 }
 
 impl Marks {
@@ -35,11 +37,14 @@ impl Marks {
             last: raft.last_index(),
             last_term: raft.term_at(raft.last_index()).unwrap_or_default(),
             term: raft.term(),
+            installing: raft.installing(),
         }
     }
 
     fn are_in_order(self) -> bool {
-        self.purged <= self.applied
+        let is_installing = self.applied < self.purged;
+        self.installing == is_installing.then_some(self.purged)
+            && self.purged <= self.commit
             && self.applied <= self.commit.min(self.persisted)
             && self.commit.max(self.persisted) <= self.last
             && self.last_term <= self.term
@@ -77,7 +82,8 @@ mod tests {
             let [purged, applied, commit, persisted, last] =
                 [purged, applied, commit, persisted, last].map(Index);
             let (last_term, term) = (Term(2), Term(2));
-            Marks { purged, applied, commit, persisted, last, last_term, term }.are_in_order()
+            let installing = None;
+            Marks { purged, applied, commit, persisted, last, last_term, term, installing }.are_in_order()
         };
         assert!(marks(1, 2, 3, 4, 5));
         assert!(marks(1, 2, 4, 3, 5), "a quorum may do without this disk");
@@ -89,9 +95,28 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_may_be_ahead_of_what_is_applied() {
+        let marks = |purged, applied, persisted, installing: Option<u64>| {
+            let [purged, applied, persisted] = [purged, applied, persisted].map(Index);
+            let (commit, last, last_term, term) = (Index(5), Index(6), Term(2), Term(2));
+            let installing = installing.map(Index);
+            Marks { purged, applied, commit, persisted, last, last_term, term, installing }.are_in_order()
+        };
+        assert!(marks(5, 2, 2, Some(5)), "it is not on disk yet");
+        assert!(marks(5, 2, 6, Some(5)), "it is, and the state machine has not taken it");
+        assert!(marks(5, 5, 6, None), "it has");
+        assert!(!marks(5, 2, 6, None), "nobody says so");
+        assert!(!marks(5, 2, 6, Some(4)), "another one");
+        assert!(!marks(5, 5, 6, Some(5)), "it is over");
+        assert!(!marks(6, 2, 6, Some(6)), "it is not committed");
+    }
+
+    #[test]
     fn an_entry_of_a_term_that_is_not_known_is_found() {
         let [purged, applied, commit, persisted, last] = [Index(1); 5];
-        let marks = |last_term, term| Marks { purged, applied, commit, persisted, last, last_term, term };
+        let installing = None;
+        let marks =
+            |last_term, term| Marks { purged, applied, commit, persisted, last, last_term, term, installing };
         assert!(marks(Term(2), Term(2)).are_in_order());
         assert!(!marks(Term(3), Term(2)).are_in_order());
     }

@@ -30,8 +30,9 @@
 //! # What this does not do
 //!
 //! Liveness: a state in which nothing ever happens again breaks no property here. The bounds are small, and the disk is
-//! an honest one: damage and misbehaving hardware are the cluster simulator's. Membership changes have their place in
-//! [`group::Event`].
+//! an honest one: damage and misbehaving hardware are the cluster simulator's. No log is purged, so nobody needs a snapshot,
+//! the group does not change and nobody hands over: each such step multiplies the states by the orders of two more
+//! commits, and the core simulator draws them instead. They have their place in [`group::Event`].
 
 pub mod group;
 pub mod node;

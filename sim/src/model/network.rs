@@ -105,8 +105,10 @@ pub fn is_spent(envelope: &Envelope, to: &Node) -> bool {
         Message::ReadIndexReply { .. } => term < durable,
         Message::PreVote { .. }
         | Message::Vote { .. }
+        | Message::TimeoutNow
         | Message::Append(_)
         | Message::Heartbeat { .. }
+        | Message::Snapshot(_)
         | Message::ReadIndex { .. } => false,
     }
 }
@@ -125,7 +127,11 @@ pub fn is_pre_vote(envelope: &Envelope) -> bool {
 fn is_request(message: &Message) -> bool {
     matches!(
         message,
-        Message::PreVote { .. } | Message::Vote { .. } | Message::Append(_) | Message::Heartbeat { .. }
+        Message::PreVote { .. }
+            | Message::Vote { .. }
+            | Message::Append(_)
+            | Message::Snapshot(_)
+            | Message::Heartbeat { .. }
     )
 }
 
@@ -154,8 +160,10 @@ pub fn describe(envelope: &Envelope) -> String {
             )
         }
         Message::AppendReply(reply) => format!("AppendReply {:?}", reply.result),
+        Message::Snapshot(snapshot) => format!("Snapshot at {} of term {}", snapshot.index, snapshot.term),
         Message::Heartbeat { commit, round, .. } => format!("Heartbeat, commit {commit}, round {}", round.0),
         Message::HeartbeatReply { round, .. } => format!("HeartbeatReply, round {}", round.0),
+        Message::TimeoutNow => "TimeoutNow".to_owned(),
         Message::ReadIndex { .. } => "ReadIndex".to_owned(),
         Message::ReadIndexReply { index, .. } => format!("ReadIndexReply {index:?}"),
     };

@@ -343,7 +343,9 @@ impl Step {
     fn collect(&mut self) -> bool {
         let before = self.sent.len();
         while self.node.raft.has_ready() {
-            let Ready { messages, writes, fetches, apply, reads, changes: _ } = self.node.raft.ready();
+            let Ready { messages, writes, fetches, apply, snapshots, reads, changes: _ } =
+                self.node.raft.ready();
+            assert_eq!(snapshots, [], "nothing is ever purged");
             self.sent.extend(messages.into_iter().map(Packet::new));
             self.node.underway.extend(writes);
             for fetch in fetches {
@@ -366,6 +368,9 @@ fn config(id: NodeId) -> Config {
         id,
         heartbeat_interval: HEARTBEAT,
         election_timeout: ELECTION,
+        // No write takes this long: disks do not hang here.
+        disk_stall_timeout: ELECTION * 10_000,
+        evidence_delay_max: HEARTBEAT,
         append_batch_bytes_max: 1 << 20,
         append_inflight_max: 2,
         append_inflight_bytes_max: 1 << 20,

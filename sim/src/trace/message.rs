@@ -3,7 +3,9 @@
 //! Short and complete: every field of every variant is there, none twice. What the envelope says (from, to, term) stands
 //! in [`What::Sent`] beside them.
 
-use quorate::raft::{Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest};
+use quorate::raft::{
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Snapshot,
+};
 
 use super::event::What;
 
@@ -31,6 +33,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::HeartbeatReply { .. } => "HeartbeatReply",
         Message::ReadIndex { .. } => "ReadIndex",
         Message::ReadIndexReply { .. } => "ReadIndexReply",
+        Message::Snapshot(_) => "Snapshot",
+        Message::TimeoutNow => "TimeoutNow",
     }
 }
 
@@ -50,12 +54,19 @@ pub fn fields(message: &Message) -> String {
         Message::VoteReply { granted } => verdict(*granted).to_owned(),
         Message::Append(append) => append_fields(append),
         Message::AppendReply(reply) => append_reply_fields(reply),
+        Message::Snapshot(Snapshot { session, inflight, round, index, term, membership }) => format!(
+            "at {index}@{term} ({} B of membership), round {}, session {}, inflight {inflight}",
+            membership.len(),
+            round.0,
+            session.0
+        ),
         Message::Heartbeat { session, commit, round, stored_by_all } => {
             let (session, round) = (session.0, round.0);
             format!("commit {commit}, round {round}, session {session}, stored by all {stored_by_all}")
         }
         Message::HeartbeatReply { session, round } => format!("round {}, session {}", round.0, session.0),
         Message::ReadIndex { request } => format!("request {}", read_request(request)),
+        Message::TimeoutNow => String::new(),
         Message::ReadIndexReply { request, index } => {
             let index = index.map_or("not the leader".to_owned(), |index| format!("read at {index}"));
             format!("{index}, request {}", read_request(request))
@@ -180,7 +191,19 @@ mod tests {
                 Message::Heartbeat { session, commit: Index(4), round, stored_by_all: Index(1) },
                 "Heartbeat: commit 4, round 9, session 5, stored by all 1",
             ),
+            (
+                Message::Snapshot(Snapshot {
+                    session,
+                    inflight: 6,
+                    round,
+                    index: Index(7),
+                    term: Term(2),
+                    membership: Bytes::from_static(b"xyz"),
+                }),
+                "Snapshot: at 7@2 (3 B of membership), round 9, session 5, inflight 6",
+            ),
             (Message::HeartbeatReply { session, round }, "HeartbeatReply: round 9, session 5"),
+            (Message::TimeoutNow, "TimeoutNow: "),
             (Message::ReadIndex { request }, "ReadIndex: request 3 of boot 12, incarnation abc"),
             (
                 Message::ReadIndexReply { request, index: Some(Index(8)) },

@@ -34,9 +34,17 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         grpc: format!("n{id}:9000"),
         labels: BTreeMap::from([("rack".to_owned(), "r1".to_owned()), ("zone".to_owned(), String::new())]),
         version: "0.1.0".to_owned(),
+        supports: 1,
     };
-    let members = [member(1, Role::Voter), member(2, Role::Leaving), member(4, Role::Learner)];
+    let members = [
+        member(1, Role::Voter),
+        member(2, Role::Leaving),
+        member(4, Role::Learner),
+        member(5, Role::Joining),
+    ];
     let joint = Membership {
+        version: 2,
+        lease_ms: 500,
         members: members.into_iter().map(|member| (member.id, member)).collect(),
         outgoing: Some(BTreeSet::from([NodeId(1), NodeId(2)])),
         retired: BTreeSet::from([NodeId(3)]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::raft::{
-    Config, Envelope, FetchFor, MemberRecord, Membership, Raft, ReadId, Restored, Role, Write,
+    Change, Config, Envelope, FetchFor, MemberRecord, Membership, Raft, ReadId, Restored, Role, Write,
 };
 use crate::transport::fuzzing::{frame_of, mend_frame_between, receive};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Owner, Term};
@@ -54,6 +54,8 @@ fn config(id: u64) -> Config {
         id: NodeId(id),
         heartbeat_interval: Duration::from_millis(50),
         election_timeout: Duration::from_millis(250),
+        disk_stall_timeout: Duration::from_millis(750),
+        evidence_delay_max: Duration::from_millis(50),
         append_batch_bytes_max: 1_000,
         append_inflight_max: 4,
         append_inflight_bytes_max: 8_000,
@@ -148,7 +150,9 @@ impl Member {
     /// What the core gives to the disk, the log must take.
     fn write(&mut self) {
         for write in std::mem::take(&mut self.waiting) {
-            let batch = [GroupWrite { group: GROUP, hard_state: write.hard_state, entries: write.entries }];
+            assert_eq!(write.install, None, "no snapshot came by a lane");
+            let (hard_state, entries) = (write.hard_state, write.entries);
+            let batch = [GroupWrite { group: GROUP, hard_state, install: None, entries }];
             match self.wal.append(&batch) {
                 Ok(()) => {}
                 // The node would stop here.
@@ -291,9 +295,10 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         grpc: "n3:9000".to_owned(),
         labels: BTreeMap::new(),
         version: "0.1.0".to_owned(),
+        supports: 1,
     };
     let leader = &mut cluster.members[1];
-    leader.raft.publish(leader.now, record).expect("it leads and has committed");
+    leader.raft.change(leader.now, Change::Update(record), false).expect("it leads and has committed");
     leader.collect();
     cluster.settle();
     let follower = cluster.script.clone();

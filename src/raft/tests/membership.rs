@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::raft::{DecodeError, Membership, Role};
+use crate::raft::{DecodeError, MemberRecord, Membership, Role};
 use crate::types::{Incarnation, NodeId};
 
 /// A joint configuration that uses every field.
@@ -16,19 +16,25 @@ fn example() -> Membership {
     first.labels =
         BTreeMap::from([("rack".to_owned(), "r1".to_owned()), ("zone".to_owned(), "z".to_owned())]);
     first.version = "0.1".to_owned();
+    first.supports = 3;
     membership.members.get_mut(&NodeId(2)).unwrap().role = Role::Learner;
     membership.members.get_mut(&NodeId(3)).unwrap().role = Role::Leaving;
+    let joining =
+        MemberRecord { id: NodeId(4), role: Role::Joining, ..membership.members[&NodeId(2)].clone() };
+    membership.members.insert(NodeId(4), joining);
+    (membership.version, membership.lease_ms) = (2, 500);
     membership.outgoing = Some(BTreeSet::from([NodeId(1), NodeId(3)]));
     membership.retired = BTreeSet::from([NodeId(9)]);
     membership
 }
 
-const GOLDEN: &str = "01\
-    03000000\
+const GOLDEN: &str = "02 02000000 f4010000\
+    04000000\
     0100000000000000 01 01 8877665544332211 03000000 613a37 03000000 613a38 03000000 613a39 \
-    02000000 04000000 7261636b 02000000 7231 04000000 7a6f6e65 01000000 7a 03000000 302e31\
-    0200000000000000 02 00 03000000 623a37 00000000 00000000 00000000 00000000\
-    0300000000000000 03 00 03000000 633a37 00000000 00000000 00000000 00000000\
+    02000000 04000000 7261636b 02000000 7231 04000000 7a6f6e65 01000000 7a 03000000 302e31 03000000\
+    0200000000000000 02 00 03000000 623a37 00000000 00000000 00000000 00000000 00000000\
+    0300000000000000 03 00 03000000 633a37 00000000 00000000 00000000 00000000 00000000\
+    0400000000000000 04 00 03000000 623a37 00000000 00000000 00000000 00000000 00000000\
     01 02000000 0100000000000000 0300000000000000\
     01000000 0900000000000000";
 
@@ -72,14 +78,15 @@ fn every_changed_byte_is_refused_or_is_another_configuration() {
 #[test]
 fn newer_layouts_are_refused_loudly() {
     let mut bytes = golden();
-    bytes[0] = 2;
-    assert_eq!(Membership::decode(&bytes), Err(DecodeError::Version(2)));
+    bytes[0] = 3;
+    assert_eq!(Membership::decode(&bytes), Err(DecodeError::Version(3)));
 }
 
 #[test]
 fn what_is_no_configuration() {
     type Break = (&'static str, fn(&mut Membership));
-    let breaks: [Break; 8] = [
+    let breaks: [Break; 9] = [
+        ("no cluster version", |it| it.version = 0),
         ("no voter", |it| it.members.retain(|_, member| member.role != Role::Voter)),
         ("another id", |it| it.members.get_mut(&NodeId(1)).unwrap().id = NodeId(7)),
         ("ids begin at 1", |it| {
@@ -93,7 +100,7 @@ fn what_is_no_configuration() {
             it.members.remove(&NodeId(3));
             it.outgoing = Some(BTreeSet::new());
         }),
-        ("no record", |it| it.outgoing = Some([1, 3, 4].map(NodeId).into())),
+        ("no record", |it| it.outgoing = Some([1, 3, 5].map(NodeId).into())),
         ("too many voters", |it| {
             *it = Membership::bootstrap((1..=32).map(|id| (NodeId(id), String::new())));
         }),

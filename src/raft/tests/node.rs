@@ -1,6 +1,6 @@
 //! A core with a disk: what a driver does, without threads, files or time of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::raft::{
@@ -14,6 +14,8 @@ pub(super) fn config(id: u64) -> Config {
         id: NodeId(id),
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(1000),
+        disk_stall_timeout: Duration::from_millis(3_000),
+        evidence_delay_max: Duration::from_millis(50),
         append_batch_bytes_max: 1 << 20,
         append_inflight_max: 8,
         append_inflight_bytes_max: 8 << 20,
@@ -49,6 +51,8 @@ pub(super) struct Disk {
     pub(super) entries: VecDeque<Entry>,
     /// The state machine's checkpoint.
     pub(super) folded: Index,
+    /// Snapshots that are here in full and not installed.
+    pub(super) staged: BTreeSet<Index>,
 }
 
 impl Disk {
@@ -59,6 +63,7 @@ impl Disk {
             base: membership,
             entries: VecDeque::new(),
             folded: Index(0),
+            staged: BTreeSet::new(),
         }
     }
 
@@ -74,6 +79,13 @@ impl Disk {
     pub(super) fn write(&mut self, write: &Write) {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
+        }
+        if let Some(install) = &write.install {
+            assert!(self.staged.remove(&install.index), "snapshot {} never came", install.index);
+            self.purged = (install.index, install.term);
+            self.base = install.membership.clone();
+            self.entries.clear();
+            self.folded = install.index;
         }
         if let Some(first) = write.entries.first() {
             assert!(first.index <= self.last().next(), "a write leaves a gap");
@@ -145,6 +157,8 @@ pub(super) struct Node {
     pub(super) writing: VecDeque<Write>,
     /// On disk; the core was not told yet.
     pub(super) completed: Vec<WriteSeq>,
+    /// Snapshots that are on disk in place of the log, and that the state machine has not taken yet.
+    pub(super) installs: Vec<Index>,
     /// The state machine: the last entry it took, since the last start.
     pub(super) applied: Index,
 }
@@ -159,6 +173,7 @@ impl Node {
             raft: Some(raft),
             writing: VecDeque::new(),
             completed: Vec::new(),
+            installs: Vec::new(),
             applied: Index(0),
         }
     }
@@ -174,6 +189,7 @@ impl Node {
         for write in self.writing.drain(..count) {
             self.disk.write(&write);
             self.completed.push(write.seq);
+            self.installs.extend(write.install.map(|install| install.index));
             messages.extend(write.messages);
         }
         messages
@@ -190,11 +206,22 @@ impl Node {
         self.raft().applied(applied);
     }
 
+    /// The state machine takes the snapshots that are on disk. Returns the last one.
+    pub(super) fn install(&mut self) -> Option<Index> {
+        let index = self.installs.drain(..).next_back()?;
+        assert!(index > self.applied, "snapshot {index} takes the place of {}", self.applied);
+        self.applied = index;
+        self.raft().applied(index);
+        Some(index)
+    }
+
     /// The power fails: what was being written is lost, but for the first `kept` writes.
     pub(super) fn crash(&mut self, kept: usize) {
         self.persist(kept);
         self.writing.clear();
         self.completed.clear();
+        self.installs.clear();
+        self.disk.staged.clear();
         self.raft = None;
         self.applied = Index(0);
     }

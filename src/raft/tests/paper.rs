@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use super::script::Script;
 use super::trace::kind;
+use crate::raft::raft::RoleState;
 use crate::raft::{Append, AppendResult, Entry, EntryKind, Message, RoleName, Round, SessionId};
-use crate::types::{Index, NodeId, Term};
+use crate::types::{Index, Monotonic, NodeId, Term};
 
 fn entry(index: u64, term: u64) -> Entry {
     Entry::new(Index(index), Term(term), EntryKind::Command, Bytes::from("x"))
@@ -490,4 +491,26 @@ fn a_leader_commits_before_its_own_disk_and_applies_after() {
     assert_eq!((raft.persisted_index(), raft.commit(), raft.applied_index()), (Index(1), Index(2), Index(1)));
     script.then("persist 1");
     assert_eq!(script.raft(1).applied_index(), Index(2));
+}
+
+/// Thesis, section 6.4.1: "Once the leader's heartbeats were acknowledged by a majority of the cluster, the leader would
+/// extend its lease to start + election timeout / clock drift bound": from the time when they left (covers H39).
+#[test]
+fn a_lease_begins_when_the_round_was_sent() {
+    let mut script =
+        Script::play("cluster nodes=3 lease=1000\ntick time=1000\ndrop\nelect 1\ntick time=100 1");
+    script.then("tick time=300 2\ndeliver type=Heartbeat\ndeliver type=HeartbeatReply");
+    assert!(script.then("lease 1").contains("1 has 565ms more"), "875 ms less the 310 since it left");
+}
+
+/// Thesis, section 6.4.1: "a leader that expects to transfer leadership should expire its lease", and here for the rest of
+/// its term, since the request to campaign may arrive whenever it likes (covers H36).
+#[test]
+fn a_leader_that_hands_over_has_no_lease_any_more() {
+    let mut script = Script::play("cluster nodes=3 lease=1000\ntick time=1000\ndrop\nelect 1\nrun time=200");
+    assert!(!script.then("lease 1").contains("no lease"));
+    let mut raft = script.raft(1).clone();
+    let RoleState::Leader(leader) = &mut raft.role else { panic!("it leads") };
+    leader.has_handed_over = true;
+    assert_eq!(raft.lease(Monotonic(0)), None);
 }

@@ -4,8 +4,13 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `cluster nodes=N [learners=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [reads=N] [tail=N]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term |
+//! | `cluster nodes=N [learners=N] [spare=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [reads=N] [tail=N] [lease=MS]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term; `spare`: nodes that know of no group yet |
 //! | `campaign N`, `propose N a b ...`, `publish N version=V [of=N]`, `read N` | calls that input on node N |
+//! | `died N peer=P` | node N has evidence that the process of P has ended |
+//! | `lease N`, `set-lease N ms=MS` | shows the lease that N holds / N puts another one into the configuration |
+//! | `change N add=N|any [role=learner] [incarnation=I] [supports=V]`, `promote=N`, `remove=N`, `version=V`, `lease=MS`, `[force=yes]` | asks node N to change the configuration |
+//! | `transfer N [to=N]` | asks node N to hand over |
+//! | `members N` | shows the configuration in force at node N |
 //! | `tick time=MS [N ...]` | lets time pass in steps of 10 ms; only the nodes named look at the clock (all without names) |
 //! | `deliver`, `drop`, `copy` `[from=N] [to=N] [type=T] [count=N] [order=reverse]` | delivers, loses, or delivers and keeps what is on the way now |
 //! | `stabilize` | delivers until nothing is on the way |
@@ -15,7 +20,14 @@
 //! | `slow N` / `persist N [count=N]` / `complete N seq=S` / `fast N` | the disk waits for `persist`; with `silent=yes` it tells nobody, until `complete` |
 //! | `hold N` / `release N` | what the node wants done is collected only at its release |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
-//! | `purge N to=I`, `network`, `status`, `log N`, `progress N`, `counters N` | |
+//! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
+//! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
+//! | `sent N to=M ok=yes/no` | N's driver says how the transfer ended |
+//! | `ship N to=M` | the three before in one |
+//! | `busy N` / `idle N` | the state machine lets installed snapshots wait |
+//! | `purge N to=I`, `network`, `status`, `versions`, `log N`, `progress N`, `counters N` | |
+
+pub(super) mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -27,7 +39,10 @@ use bytes::Bytes;
 use super::node::{Node, config, membership};
 use super::trace::{describe_entry, describe_envelope, describe_write};
 use crate::raft::raft::RoleState;
-use crate::raft::{Entry, EntryKind, Envelope, Message, Raft, ReadId, ReadOutcome, WriteSeq};
+use crate::raft::{
+    Change, Entry, EntryKind, Envelope, Membership, Message, Raft, ReadId, ReadOutcome, SessionId,
+    SnapshotFor, WriteSeq,
+};
 use crate::types::{Index, Monotonic, NodeId, Term};
 
 /// The arguments of one command; every one must be consumed.
@@ -63,6 +78,15 @@ impl<'a> Args<'a> {
         self.number(key).map(|number| usize::try_from(number).unwrap())
     }
 
+    /// Whether the field says `yes`; so does not the field that is not there.
+    fn yes(&mut self, key: &str) -> bool {
+        match self.fields.remove(key) {
+            Some("yes") => true,
+            None | Some("no") => false,
+            Some(other) => panic!("{key}={other} is neither yes nor no"),
+        }
+    }
+
     fn finish(self) {
         assert!(self.words.is_empty(), "superfluous words {:?}", self.words);
         assert!(self.fields.is_empty(), "unknown fields {:?}", self.fields);
@@ -82,6 +106,12 @@ pub(super) struct Script {
     slow: BTreeSet<NodeId>,
     /// Nodes from which nothing is collected.
     held: BTreeSet<NodeId>,
+    /// Nodes whose state machine takes no snapshot.
+    busy: BTreeSet<NodeId>,
+    /// For whom each node was asked for a snapshot last.
+    asked: BTreeMap<(NodeId, NodeId), SessionId>,
+    /// Snapshots on their way, with what the receiver will step.
+    transfers: Vec<Envelope>,
     now: Monotonic,
     reads: u64,
     /// How much of the log a restart finds in memory.
@@ -124,6 +154,9 @@ impl Script {
     /// Delivers a made-up message.
     pub(super) fn inject(&mut self, from: u64, to: u64, term: u64, message: Message) {
         let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
+        if let Message::Snapshot(snapshot) = &message {
+            self.node(to).disk.staged.insert(snapshot.index);
+        }
         self.arrive(Envelope { from, to, term, message });
     }
 
@@ -140,6 +173,29 @@ impl Script {
             "campaign" => self.on_node(&mut args, |raft, now| raft.campaign(now)),
             "propose" => self.propose(&mut args),
             "publish" => self.publish(&mut args),
+            "died" => {
+                let peer = NodeId(args.number("peer").expect("peer="));
+                self.on_node(&mut args, |raft, now| raft.died(now, peer));
+            }
+            "lease" => {
+                let (id, now) = (args.node(), self.now);
+                let lease = self.node(id).raft().lease(now);
+                let text =
+                    lease.map(|lease| format!("{:?} more, at {}", lease.until.since(now), lease.index));
+                self.say(format!("{id} has {}", text.unwrap_or_else(|| "no lease".to_owned())));
+            }
+            "set-lease" => {
+                let ms = u32::try_from(args.number("ms").expect("ms=")).unwrap();
+                self.on_node(&mut args, |raft, _| {
+                    let mut membership = raft.membership().clone();
+                    membership.lease_ms = ms;
+                    raft.log.append_membership(raft.term, membership);
+                    raft.refresh_quorum();
+                });
+            }
+            "change" => self.change(&mut args),
+            "transfer" => self.transfer(&mut args),
+            "members" => self.members(&mut args),
             "read" => self.read(&mut args),
             "tick" => self.tick(&mut args),
             "deliver" | "drop" | "copy" => self.deliver(command, &mut args),
@@ -170,6 +226,7 @@ impl Script {
                 self.held.remove(&id);
                 self.process(id);
             }
+            "busy" | "idle" | "open" | "receive" | "sent" | "ship" => self.snapshot(command, &mut args),
             "persist" => self.persist(&mut args),
             "complete" => {
                 let id = args.node();
@@ -199,6 +256,7 @@ impl Script {
                 lines.iter().for_each(|line| self.say(line));
             }
             "status" => self.status(),
+            "versions" => self.versions(),
             "log" => self.log(&mut args),
             "progress" => self.progress(&mut args),
             "counters" => {
@@ -214,6 +272,77 @@ impl Script {
         }
     }
 
+    /// The commands about snapshots.
+    fn snapshot(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        let to = args.number("to").map(NodeId);
+        match command {
+            "busy" => {
+                self.busy.insert(id);
+            }
+            "idle" => {
+                self.busy.remove(&id);
+                self.process(id);
+            }
+            "open" => {
+                let at = args.number("at").map(Index);
+                self.open(id, to.expect("to="), at);
+            }
+            "receive" => {
+                let (from, again) = (args.number("from").map(NodeId), args.yes("again"));
+                self.receive(id, from, again);
+            }
+            "sent" => {
+                let ok = args.yes("ok");
+                self.sent(id, to.expect("to="), ok);
+            }
+            _ => {
+                let to = to.expect("to=");
+                if self.open(id, to, None) {
+                    self.receive(to, Some(id), false);
+                    self.sent(id, to, true);
+                }
+            }
+        }
+    }
+
+    /// Opens a snapshot and puts it on its way. False if it is not wanted.
+    fn open(&mut self, id: NodeId, to: NodeId, at: Option<Index>) -> bool {
+        let session = self.asked[&(id, to)];
+        let node = self.node(id);
+        let index = at.unwrap_or(node.applied);
+        let raft = node.raft();
+        let (term, membership) = match raft.term_at(index) {
+            Some(term) => (term, raft.membership_at(index).encode()),
+            None => (Term(1), Bytes::new()),
+        };
+        let Some(envelope) = raft.snapshot_begun(to, session, index, term, membership) else {
+            self.say(format!("{id} has no use for a snapshot at {index} for {to}"));
+            return false;
+        };
+        self.say(format!("{id} sends {to} a snapshot at {index}@{term}"));
+        self.transfers.push(envelope);
+        self.process(id);
+        true
+    }
+
+    /// The first snapshot on its way to a node is on its disk.
+    fn receive(&mut self, id: NodeId, from: Option<NodeId>, again: bool) {
+        let is_it = |envelope: &Envelope| envelope.to == id && from.is_none_or(|from| from == envelope.from);
+        let at = self.transfers.iter().position(is_it).expect("a snapshot is on its way");
+        let envelope = if again { self.transfers[at].clone() } else { self.transfers.remove(at) };
+        let Message::Snapshot(snapshot) = &envelope.message else { panic!("a snapshot: {envelope:?}") };
+        self.node(id).disk.staged.insert(snapshot.index);
+        self.arrive(envelope);
+    }
+
+    /// A transfer has ended.
+    fn sent(&mut self, id: NodeId, to: NodeId, ok: bool) {
+        let session = self.asked[&(id, to)];
+        self.node(id).raft().snapshot_sent(to, session, ok);
+        self.process(id);
+    }
+
     fn node(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no node {id}"))
     }
@@ -223,6 +352,8 @@ impl Script {
         let voters = args.number("nodes").expect("nodes=");
         let learners = args.number("learners").unwrap_or(0);
         self.tail = args.size("tail").unwrap_or(self.tail);
+        let mut membership = membership(voters, learners);
+        membership.lease_ms = u32::try_from(args.number("lease").unwrap_or(0)).unwrap();
         let mut template = config(1);
         for (key, limit) in [
             ("inflight", &mut template.append_inflight_max),
@@ -233,7 +364,8 @@ impl Script {
         ] {
             *limit = args.size(key).unwrap_or(*limit);
         }
-        for id in 1..=voters + learners {
+        let spare = args.number("spare").unwrap_or(0);
+        for id in 1..=voters + learners + spare {
             let own = config(id);
             let config = crate::raft::Config {
                 id: own.id,
@@ -241,7 +373,9 @@ impl Script {
                 incarnation: own.incarnation,
                 ..template.clone()
             };
-            let mut node = Node::new(config, membership(voters, learners), self.now);
+            let is_spare = id > voters + learners;
+            let first = if is_spare { Membership::default() } else { membership.clone() };
+            let mut node = Node::new(config, first, self.now);
             if let Some(terms) = args.fields.remove(format!("log{id}").as_str()) {
                 for (at, term) in terms.split(',').enumerate() {
                     let (index, term) = (Index(at as u64 + 1), Term(number(term)));
@@ -287,7 +421,7 @@ impl Script {
         let mut record = raft.membership().members.values().next().expect("a member").clone();
         record.id = of;
         record.version = version;
-        let result = raft.publish(now, record);
+        let result = raft.change(now, Change::Update(record), false);
         self.say_proposed(id, &result);
         self.process(id);
     }
@@ -438,7 +572,7 @@ impl Script {
     fn persist(&mut self, args: &mut Args<'_>) {
         let id = args.node();
         let count = args.size("count").unwrap_or_else(|| self.nodes[&id].writing.len());
-        let is_silent = args.fields.remove("silent").is_some_and(|value| value == "yes");
+        let is_silent = args.yes("silent");
         self.persist_writes(id, count, is_silent);
         self.process(id);
     }
@@ -466,7 +600,11 @@ impl Script {
     /// Does what a node wants done, until it wants nothing more.
     fn process(&mut self, id: NodeId) {
         loop {
-            let is_held = self.held.contains(&id);
+            let (is_held, is_busy) = (self.held.contains(&id), self.busy.contains(&id));
+            let node = self.node(id);
+            if !is_busy && let Some(index) = node.install() {
+                self.say(format!("  {id} is at snapshot {index}"));
+            }
             let node = self.node(id);
             if is_held || !node.raft.as_ref().is_some_and(Raft::has_ready) {
                 return;
@@ -495,6 +633,10 @@ impl Script {
                 let entries = node.disk.fetch(&fetch);
                 node.raft().fetched(fetch, entries);
             }
+            for SnapshotFor { to, session } in ready.snapshots {
+                self.say(format!("  {id} wants a snapshot for {to}"));
+                self.asked.insert((id, to), session);
+            }
             for (read, outcome) in ready.reads {
                 match outcome {
                     ReadOutcome::At(index) => self.say(format!("  {id} read {} at {index}", read.0)),
@@ -517,11 +659,12 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
+                raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
                 raft.applied_index(),
                 raft.commit(),
                 raft.persisted_index(),
@@ -532,11 +675,25 @@ impl Script {
         lines.iter().for_each(|line| self.say(line));
     }
 
+    fn versions(&mut self) {
+        let mut lines = Vec::new();
+        for (id, node) in &self.nodes {
+            let Some(raft) = &node.raft else { continue };
+            let versions = raft.membership().members.values().map(|member| format!("{:?}", member.version));
+            lines.push(format!("{id}: {}", versions.collect::<Vec<_>>().join(" ")));
+        }
+        lines.iter().for_each(|line| self.say(line));
+    }
+
     fn log(&mut self, args: &mut Args<'_>) {
         let ids: Vec<NodeId> =
             if args.words.is_empty() { self.nodes.keys().copied().collect() } else { vec![args.node()] };
         for id in ids {
-            let entries: Vec<String> = self.nodes[&id].disk.entries.iter().map(describe_entry).collect();
+            let disk = &self.nodes[&id].disk;
+            let (purged, term) = disk.purged;
+            let purged = (purged.0 > 0).then(|| format!("({purged}@{term})"));
+            let entries: Vec<String> =
+                purged.into_iter().chain(disk.entries.iter().map(describe_entry)).collect();
             self.say(format!("{id}: {}", entries.join(" ")));
         }
     }

@@ -1,9 +1,12 @@
 //! Messages, entries and writes in the words of the scripts.
 
-use crate::raft::{Append, AppendResult, Entry, EntryKind, Envelope, Message, Write};
+use super::script::members;
+use crate::raft::{
+    Append, AppendResult, Entry, EntryKind, Envelope, Install, Membership, Message, Snapshot, Write,
+};
 
 /// The names of the messages.
-pub(super) const KINDS: [&str; 10] = [
+pub(super) const KINDS: [&str; 12] = [
     "PreVote",
     "PreVoteReply",
     "Vote",
@@ -14,6 +17,8 @@ pub(super) const KINDS: [&str; 10] = [
     "HeartbeatReply",
     "ReadIndex",
     "ReadIndexReply",
+    "Snapshot",
+    "TimeoutNow",
 ];
 
 pub(super) fn kind(message: &Message) -> &'static str {
@@ -28,6 +33,8 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::HeartbeatReply { .. } => KINDS[7],
         Message::ReadIndex { .. } => KINDS[8],
         Message::ReadIndexReply { .. } => KINDS[9],
+        Message::Snapshot(_) => KINDS[10],
+        Message::TimeoutNow => KINDS[11],
     }
 }
 
@@ -36,7 +43,8 @@ pub(super) fn describe_entry(entry: &Entry) -> String {
     let payload = match entry.kind {
         EntryKind::Noop => "noop".to_owned(),
         EntryKind::Command => String::from_utf8_lossy(&entry.payload).into_owned(),
-        EntryKind::Membership => "membership".to_owned(),
+        EntryKind::Membership => Membership::decode(&entry.payload)
+            .map_or_else(|error| error.to_string(), |membership| members::describe(&membership)),
     };
     format!("{}@{}:{payload}", entry.index, entry.term)
 }
@@ -68,8 +76,12 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
                 format!("#{} rejected {prev_index}, hint {hint_index}@{hint_term}", reply.inflight)
             }
         },
+        Message::Snapshot(Snapshot { inflight, index, term, round, .. }) => {
+            format!("#{inflight} at {index}@{term} round {}", round.0)
+        }
         Message::Heartbeat { commit, round, .. } => format!("commit {commit} round {}", round.0),
         Message::HeartbeatReply { round, .. } => format!("round {}", round.0),
+        Message::TimeoutNow => String::new(),
         Message::ReadIndex { request } => format!("boot {} request {}", request.boot, request.counter),
         Message::ReadIndexReply { request, index } => match index {
             Some(index) => format!("boot {} request {} at {index}", request.boot, request.counter),
@@ -77,6 +89,8 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
         },
     };
     format!("{}->{} t{} {} {body}", envelope.from, envelope.to, envelope.term, kind(&envelope.message))
+        .trim_end()
+        .to_owned()
 }
 
 fn yes(granted: bool) -> &'static str {
@@ -88,6 +102,9 @@ pub(super) fn describe_write(write: &Write) -> String {
     if let Some(hard_state) = &write.hard_state {
         let vote = hard_state.vote.map_or_else(|| "-".to_owned(), |id| id.to_string());
         parts.push(format!("term {} vote {vote}", hard_state.term));
+    }
+    if let Some(Install { index, term, .. }) = &write.install {
+        parts.push(format!("snapshot {index}@{term}"));
     }
     if !write.entries.is_empty() {
         parts.push(describe_entries(&write.entries));

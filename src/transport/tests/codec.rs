@@ -7,13 +7,14 @@ use prost::Message as _;
 
 use crate::raft::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
+    Snapshot,
 };
-use crate::transport::codec::{Reject, decode, encode, is_control};
-use crate::transport::proto;
+use crate::transport::codec::{Reject, decode, encode, is_control, is_on_lane};
 use crate::transport::proto::envelope::Message as Proto;
+use crate::transport::{fuzzing, proto};
 use crate::types::{Incarnation, Index, NodeId, Term};
 
-const GOLDEN: &str = include_str!("golden/wire_v1.txt");
+const GOLDEN: &str = include_str!("golden/wire_v2.txt");
 
 /// One of each, with a name for the golden file.
 fn samples() -> Vec<(&'static str, Envelope)> {
@@ -38,6 +39,8 @@ fn samples() -> Vec<(&'static str, Envelope)> {
     let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result });
     let rejected = AppendResult::Rejected { prev_index: Index(10), hint_index: Index(8), hint_term: Term(2) };
     let (last_index, last_term) = (Index(200), Term(4));
+    let membership = Bytes::from_static(b"members");
+    let snapshot = Snapshot { session, inflight: 6, round, index: Index(200), term: Term(4), membership };
     let messages = vec![
         ("pre_vote", Message::PreVote { next_term: Term(6), last_index, last_term }),
         ("pre_vote_reply", Message::PreVoteReply { next_term: Term(6), granted: true }),
@@ -52,6 +55,8 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("read_index", Message::ReadIndex { request }),
         ("read_index_reply", Message::ReadIndexReply { request, index: Some(Index(0)) }),
         ("read_index_refused", Message::ReadIndexReply { request, index: None }),
+        ("snapshot", Message::Snapshot(snapshot)),
+        ("timeout_now", Message::TimeoutNow),
     ];
     let envelope = |message| Envelope { from: NodeId(1), to: NodeId(2), term: Term(5), message };
     messages.into_iter().map(|(name, message)| (name, envelope(message))).collect()
@@ -82,7 +87,7 @@ fn the_wire_format_does_not_change_by_accident() {
         text.push('\n');
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/tests/golden/wire_v1.txt");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/transport/tests/golden/wire_v2.txt");
         std::fs::write(path, &text).expect("the source tree is writable");
         return;
     }
@@ -115,6 +120,30 @@ fn only_appends_are_bulk() {
     for (name, envelope) in samples() {
         assert_eq!(is_control(&envelope.message), !matches!(name, "append" | "append_probe"), "{name}");
     }
+}
+
+/// Else a node would give up its log for a state that it does not have.
+#[test]
+fn a_snapshot_is_on_no_lane() {
+    for (name, envelope) in samples() {
+        assert_eq!(is_on_lane(&envelope.message), name != "snapshot", "{name}");
+        let received = fuzzing::receive(&fuzzing::frame_of([envelope]), NodeId(1), NodeId(2));
+        assert_eq!(received.rejected, usize::from(name == "snapshot"), "{name}");
+    }
+}
+
+#[test]
+fn snapshots_that_break_a_rule_are_rejected() {
+    let with = |change: fn(&mut proto::Snapshot)| {
+        let mut envelope = encode(samples().pop().expect("the last sample").1);
+        let Some(Proto::Snapshot(snapshot)) = &mut envelope.message else { panic!("it is a snapshot") };
+        change(snapshot);
+        back(envelope)
+    };
+    assert!(with(|_| ()).is_ok());
+    assert_eq!(with(|snapshot| snapshot.index = 0), Err(Reject::Field("index")));
+    assert_eq!(with(|snapshot| snapshot.term = 0), Err(Reject::Field("term")));
+    assert_eq!(with(|snapshot| snapshot.term = 6), Err(Reject::Field("term")), "later than its leader");
 }
 
 /// The sample append, changed.

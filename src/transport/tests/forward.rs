@@ -54,10 +54,10 @@ async fn replies_find_their_requests_in_any_order() {
 async fn a_peer_without_connection_is_not_sent() {
     let a = Node::start(1).await;
     let request = Bytes::from_static(b"r");
+    a.dial_only(&[]);
     let unknown = a.transport.forward(NodeId(2), GROUP, request.clone()).await;
     assert_eq!(unknown, Err(ForwardError::NotSent));
-    let peers = [(NodeId(2), "127.0.0.1:1".to_owned())];
-    a.transport.set_peers(peers.into());
+    a.transport.set_peers(members([(NodeId(2), "127.0.0.1:1".to_owned())]));
     let unconnected = a.transport.forward(NodeId(2), GROUP, request).await;
     assert_eq!(unconnected, Err(ForwardError::NotSent));
 }

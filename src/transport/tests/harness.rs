@@ -1,6 +1,6 @@
 //! Nodes that are nothing but a transport behind the real serve loop, each on an address of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config;
 use crate::raft::{Append, Entry, EntryKind, Envelope, Message, Round, SessionId};
 use crate::server::serve::{ServeOptions, Traffic, serve};
-use crate::transport::net::TcpNet;
-use crate::transport::{Admission, Identity, Inbound, Inbox, Limits, NotAdmitted, Transport};
+use crate::transport::net::{SharedNet, TcpNet};
+use crate::transport::{
+    Admission, Identity, Inbound, Inbox, Limits, Members, NotAdmitted, PeerInfo, Transport,
+};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Term};
 
 /// Far longer than anything here takes; only a broken test meets it.
@@ -59,8 +61,15 @@ pub fn usual(node: u64) -> Identity {
     identity(7, node, 1_000 + node)
 }
 
+/// Members at these addresses, without a data directory in their records.
+pub fn members(peers: impl IntoIterator<Item = (NodeId, String)>) -> Members {
+    let info = |address| PeerInfo { address, incarnation: None };
+    let peers = peers.into_iter().map(|(id, address)| (id, info(address))).collect();
+    Members { peers, removed: BTreeSet::new() }
+}
+
 /// The members that every node knows of, at an address where nobody listens.
-fn members() -> BTreeMap<NodeId, String> {
+fn nowhere() -> BTreeMap<NodeId, String> {
     (1..=8).map(|id| (NodeId(id), "127.0.0.1:1".to_owned())).collect()
 }
 
@@ -83,23 +92,34 @@ impl Node {
         limits: Limits,
         address: &str,
     ) -> Node {
+        Node::start_in(TcpNet::shared(), clock(), identity, admission, limits, address).await
+    }
+
+    pub async fn start_in(
+        net: SharedNet,
+        clock: SharedClock,
+        identity: Identity,
+        admission: Arc<dyn Admission>,
+        limits: Limits,
+        address: &str,
+    ) -> Node {
         let listener = TcpNet::shared().bind(address).await.expect("a free port");
         let address = listener.local_address().expect("a bound address");
-        let (transport, inbox) = Transport::start(TcpNet::shared(), clock(), identity, admission, limits);
+        let (transport, inbox) = Transport::start(net, clock, identity, &address, admission, limits);
         let options = ServeOptions {
             connections_max: 64,
             date_header: true,
             // Longer than any test waits: what ends, ends by itself.
             drain: DEADLINE * 10,
             traffic: Traffic::Peers,
-            clock: clock(),
+            clock: SystemClock::shared(),
         };
         let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
         let shutdown = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        transport.set_peers(members());
+        transport.set_peers(members(nowhere()));
         let service = transport.routes().into_axum_router();
         let server = tokio::spawn(serve(listener, service, options, shutdown));
         Node { id: identity.node, transport, inbox, address, stop, server }
@@ -107,15 +127,15 @@ impl Node {
 
     /// Tells this node about the others.
     pub fn dial(&self, others: &[&Node]) {
-        let mut peers = members();
+        let mut peers = nowhere();
         peers.extend(others.iter().map(|other| (other.id, other.address.clone())));
-        self.transport.set_peers(peers);
+        self.transport.set_peers(members(peers));
     }
 
     /// Tells this node that these are all the others.
     pub fn dial_only(&self, others: &[&Node]) {
         let peers = others.iter().map(|other| (other.id, other.address.clone()));
-        self.transport.set_peers(peers.collect());
+        self.transport.set_peers(members(peers));
     }
 
     pub async fn connected_to(&self, others: &[NodeId]) {
@@ -143,6 +163,14 @@ impl Node {
             }
             other => panic!("expected a message, got {other:?}"),
         }
+    }
+
+    /// Ends without a word to anybody, as a process does that is killed: first the listener, then the connections.
+    pub async fn kill(self) -> String {
+        self.server.abort();
+        let _ = self.server.await;
+        self.transport.close();
+        self.address
     }
 
     /// Stops and gives the address back, to start another node there.

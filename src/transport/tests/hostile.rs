@@ -74,7 +74,7 @@ impl Attacker {
         let channel = endpoint.connect_with_connector(connector).await.expect("an HTTP/2 server");
         let (frames, receiver) = mpsc::channel(8);
         let mut request = Request::new(ReceiverStream::new(receiver));
-        handshake::introduce(&usual(2), node.id, request.metadata_mut());
+        handshake::introduce(&usual(2), "127.0.0.1:1", node.id, request.metadata_mut());
         let mut grpc = Grpc::new(channel.clone()).max_encoding_message_size(usize::MAX);
         grpc.ready().await.expect("connected");
         let response = grpc.streaming(request, PathAndQuery::from_static(path), Raw).await;

@@ -1,11 +1,10 @@
 //! Delivery, order, reconnection, and that bulk traffic does not hold up control messages.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::transport::Limits;
+use crate::transport::{Inbound, Limits};
 use crate::types::NodeId;
 
 use super::harness::*;
@@ -78,7 +77,7 @@ async fn nothing_is_queued_for_a_peer_that_is_not_there() {
     let a = Node::start(1).await;
     a.transport.send(GROUP, heartbeat(1, 2, 0));
     assert_eq!(a.counter("transport_dropped_unconnected"), 1, "an unknown peer");
-    a.transport.set_peers(BTreeMap::from([(NodeId(2), "does-not-resolve.invalid:1".to_owned())]));
+    a.transport.set_peers(members([(NodeId(2), "does-not-resolve.invalid:1".to_owned())]));
     a.transport.send(GROUP, heartbeat(1, 2, 1));
     a.transport.send(GROUP, append(1, 2, 2, &[]));
     assert_eq!(a.counter("transport_dropped_unconnected"), 3, "a peer without connection");
@@ -95,6 +94,7 @@ async fn a_restarted_peer_is_connected_again_in_both_directions() {
     b.connected_to(&[NodeId(1)]).await;
     a.transport.send(GROUP, heartbeat(1, 2, 5));
     assert_eq!(number(&b.recv_message().await), 5);
+    assert!(matches!(a.recv().await, Inbound::Died { .. }), "it was dead meanwhile");
     b.transport.send(GROUP, append(2, 1, 6, &[Bytes::from_static(b"x")]));
     assert_eq!(number(&a.recv_message().await), 6);
 }

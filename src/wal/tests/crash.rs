@@ -92,6 +92,43 @@ fn every_subset_of_a_batch_of_hard_states_and_entries_that_replace_others() {
     every_subset(&batch, 8);
 }
 
+/// The install is there with its hard state or not at all, and nothing that follows it without it. Its record spans
+/// sectors. Covers H27.
+#[test]
+fn every_subset_of_a_batch_with_an_install_beyond_the_end() {
+    let entries = vec![command(31, 6, 300), zeroes(32, 6, 900), config(33, 6, 2)];
+    every_subset(&[installing(GROUP, Some(hard_state(6, 0, 30)), install((30, 5), 14, 3), entries)], 7);
+}
+
+/// Entries around it of the same group and of another, before it and after it. Covers H28.
+#[test]
+fn every_subset_of_a_batch_with_an_install_that_resets_and_one_that_keeps() {
+    let batch = [
+        write(GROUP, Some(hard_state(6, 0, 4)), vec![command(4, 6, 500), command(5, 6, 400)]),
+        write(OTHER, Some(hard_state(4, 1, 1)), vec![command(2, 4, 100)]),
+        installing(GROUP, None, install((3, 2), 9, 1), vec![command(4, 6, 600)]),
+        installing(OTHER, None, install((1, 3), 8, 2), vec![command(3, 4, 60)]),
+    ];
+    every_subset(&batch, 8);
+}
+
+/// The commit index of the hard state spoke of the snapshot: without it, it would bless what the snapshot voids.
+#[test]
+fn a_hard_state_that_outlives_its_install_says_nothing_of_the_log() {
+    let (fs, model) = prepared();
+    let batch = [installing(GROUP, Some(hard_state(9, 3, 4)), install((4, 8), 14, 1), vec![])];
+    let (_, sectors) = unsynced(&fs, &batch);
+    for lost in &sectors[2..] {
+        let fs = fs.fork();
+        fs.crash(&mut |it| !matches!(it, Unsynced::Sector(_, sector) if sector == *lost));
+        let (.., found) = reopen(&fs);
+        let mut expected = model.clone();
+        expected.groups.get_mut(&GROUP).unwrap().hard_state = hard_state(9, 3, 2);
+        assert_eq!(found, expected, "without sector {lost}");
+        go_on(&fs, found);
+    }
+}
+
 #[test]
 fn a_hard_state_survives_by_either_copy() {
     for keep in [0, 1] {
@@ -174,9 +211,11 @@ fn a_file_cut_short_is_damage() {
 enum Step {
     Append(Vec<GroupWrite>),
     Purge(GroupId, u64),
+    Switch(GroupId, u64),
 }
 
-/// Appends, truncations, hard states, rolls, purges that free segments, a batch longer than a segment.
+/// Appends, truncations, hard states, rolls, purges that free segments, a batch longer than a segment, installs of each
+/// kind, switches.
 fn history() -> Vec<Step> {
     let mut steps =
         vec![Step::Append(vec![write(GROUP, Some(hard_state(1, 1, 0)), vec![command(1, 1, 40)])])];
@@ -195,7 +234,39 @@ fn history() -> Vec<Step> {
         steps.push(Step::Append(vec![write(GROUP, Some(hard_state(term, 3, 9)), vec![])]));
     }
     steps.push(Step::Append(vec![write(GROUP, None, vec![command(10, 12, 30)])]));
+    let to = |index, term, state| install((index, term), 11, state);
+    let state = |term, commit| Some(hard_state(term, 2, commit));
+    steps.push(Step::Append(vec![installing(
+        GROUP,
+        state(13, 30),
+        to(30, 12, 1),
+        vec![command(31, 13, 900)],
+    )]));
+    steps.push(Step::Switch(GROUP, 2));
+    for index in 32..=36 {
+        steps.push(Step::Append(vec![write(GROUP, None, vec![command(index, 13, 800)])]));
+    }
+    steps.push(Step::Append(vec![
+        write(OTHER, None, vec![command(2, 2, 300)]),
+        installing(GROUP, state(14, 33), to(33, 13, 3), vec![config(37, 14, 4)]),
+    ]));
+    steps.push(Step::Append(vec![installing(GROUP, state(15, 35), to(35, 14, 4), vec![])]));
+    steps.push(Step::Append(vec![write(GROUP, None, vec![command(36, 15, 900), command(37, 15, 900)])]));
+    steps.push(Step::Purge(GROUP, 36));
+    steps.push(Step::Switch(OTHER, 1));
+    steps.push(Step::Append(vec![installing(OTHER, None, to(2, 2, 2), vec![command(3, 2, 2500)])]));
     steps
+}
+
+/// What a step makes of a log.
+fn after(model: &Model, step: &Step) -> Model {
+    let mut after = model.clone();
+    match step {
+        Step::Append(batch) => after.apply(batch),
+        Step::Purge(group, to) => drop(after.purge(*group, *to)),
+        Step::Switch(group, state) => after.groups.get_mut(group).unwrap().state = *state,
+    }
+    after
 }
 
 /// Runs the history until something fails. Returns what was acknowledged, and the step that was not.
@@ -212,18 +283,14 @@ fn run(fs: &MemFs, options: Options) -> (Model, Option<Step>, Option<Error>) {
                 let (to, base) = model.clone().purge(*group, *to);
                 wal.purge(*group, to, &base)
             }
+            Step::Switch(group, state) => wal.switch(*group, *state),
         };
         if let Err(error) = result {
             let later = wal.append(&[write(GROUP, Some(hard_state(99, 1, 0)), vec![])]);
             assert!(matches!(later, Err(Error::Poisoned)), "after {error}: {later:?}");
             return (model, Some(step), Some(error));
         }
-        match &step {
-            Step::Append(batch) => model.apply(batch),
-            Step::Purge(group, to) => {
-                model.purge(*group, *to);
-            }
-        }
+        model = after(&model, &step);
     }
     (model, None, None)
 }
@@ -233,11 +300,7 @@ fn check_found(model: &Model, step: &Option<Step>, found: &Model, context: &str)
     let fine = match step {
         None => found == model,
         Some(Step::Append(batch)) => model.may_become(batch, found),
-        Some(Step::Purge(group, to)) => {
-            let mut after = model.clone();
-            after.purge(*group, *to);
-            found == model || *found == after
-        }
+        Some(step) => found == model || *found == after(model, step),
     };
     assert!(fine, "{context}: {step:?} was under way, acknowledged was {model:#?}, found was {found:#?}");
 }

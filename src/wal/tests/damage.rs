@@ -36,7 +36,7 @@ pub fn several_segments() -> (MemFs, Model) {
         model.apply(batch);
     };
     append(&mut wal, &[write(GROUP, Some(hard_state(4, 1, 2)), vec![command(4, 4, 50)])]);
-    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 1100)])]);
+    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 600)])]);
     drop(wal);
     fs.crash(&mut |_| false);
     assert_eq!(fs.files().iter().filter(|(path, _)| path.extension().is_some()).count(), 3);
@@ -203,13 +203,36 @@ fn a_segment_of_another_log_is_damage() {
 fn a_later_format_is_named_and_not_called_damage() {
     let (fs, _) = several_segments();
     let mut bytes = fs.bytes(&segment(2));
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..508]);
     bytes[508..512].copy_from_slice(&crc.to_le_bytes());
     fs.set_bytes(&segment(2), bytes);
     let error = open(&fs).map(|_| ()).unwrap_err();
-    assert!(matches!(error, Error::Version { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("start the version of quorate that wrote it"), "{error}");
+    assert!(matches!(error, Error::Version { found: 3, known: 2, .. }), "{error}");
+    assert!(
+        error.to_string().ends_with("start the version of quorate that wrote it, or a newer one"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_first_format_is_refused_with_a_way_out_and_left_as_it_is() {
+    let (fs, _) = several_segments();
+    for number in [1, 2, 3] {
+        let mut bytes = fs.bytes(&segment(number));
+        bytes[8] = 1;
+        let crc = crc32fast::hash(&bytes[..508]);
+        bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+        fs.set_bytes(&segment(number), bytes);
+    }
+    let before = image(&fs);
+    let error = open(&fs).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Version { found: 1, known: 2, .. }), "{error}");
+    for part in ["log format 1", "start the version", "empty data directories", "never delete the log alone"]
+    {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert!(image(&fs) == before, "the directory was changed");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The format is a document and a promise: a log with one of everything, byte for byte.
 //!
-//! `golden/format-v1.hex` was written by the first version of the format. It changes when the encoding of a
-//! membership does; for any other reason it may only change together with the version number, and logs of version 1
-//! must stay readable.
+//! `golden/format-v2-*.hex` was written by the second version of the format, the first that anybody's data is in. It
+//! changes when the encoding of a membership does; for any other reason it may only change together with the version
+//! number, and logs of version 2 must stay readable.
 
 use super::*;
 use crate::wal::inspect::{RecordInfo, inspect};
@@ -26,6 +26,15 @@ fn one_of_everything() -> (MemFs, Model) {
     let (to, base) = model.purge(GROUP, 2);
     wal.purge(GROUP, to, &base).unwrap();
     let batch = [write(GROUP, None, vec![command(4, 4, 1400)])];
+    wal.append(&batch).unwrap();
+    model.apply(&batch);
+    wal.switch(GROUP, 1).unwrap();
+    model.groups.get_mut(&GROUP).unwrap().state = 1;
+    let batch = [installing(GROUP, None, install((3, 3), 2, 2), vec![])];
+    wal.append(&batch).unwrap();
+    model.apply(&batch);
+    let to = install((0x0102_0304, 5), 4, 0x0506_0708);
+    let batch = [installing(GROUP, Some(hard_state(5, 0, 3)), to, vec![command(0x0102_0305, 5, 2)])];
     wal.append(&batch).unwrap();
     model.apply(&batch);
     (fs, model)
@@ -61,13 +70,13 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 fn golden(number: u64) -> String {
-    format!("{}/src/wal/tests/golden/format-v1-{number}.hex", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/src/wal/tests/golden/format-v2-{number}.hex", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
 fn golden_bytes() {
     let (fs, model) = one_of_everything();
-    for number in [1, 2] {
+    for number in [1, 2, 3] {
         let text = hex(&fs.bytes(&segment(number)));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(golden(number), &text).unwrap();
@@ -78,7 +87,7 @@ fn golden_bytes() {
     }
     fs.kill();
     let (.., found) = reopen(&fs);
-    assert_eq!(found, model, "a log of version 1 is read");
+    assert_eq!(found, model, "a log of version 2 is read");
 }
 
 #[test]
@@ -108,20 +117,29 @@ fn inspect_shows_every_record_and_serializes() {
     let first =
         ["segment", "group", "group", "hard-state", "hard-state", "noop", "command", "command", "membership"];
     assert_eq!(kinds[..9], first);
-    assert_eq!(kinds[9..], ["command", "purge", "segment", "group", "group", "command"]);
+    assert_eq!(kinds[9..14], ["command", "base", "segment", "group", "group"]);
+    assert_eq!(kinds[14..20], ["command", "base", "base", "segment", "group", "group"]);
+    assert_eq!(kinds[20..], ["hard-state", "hard-state", "reset", "command"]);
+    let states: Vec<u64> = infos.iter().filter_map(|info| info.state).collect();
+    assert_eq!(states, [0, 0, 0, 0, 0, 1, 2, 2, 0, 0x0506_0708]);
+    assert!(
+        infos[22].to_string().ends_with(" index 16909060 term 5 batch 9 state 84281096"),
+        "{}",
+        infos[22]
+    );
     assert!(infos.iter().all(|info| info.damage.is_none()));
     let json = serde_json::to_string(&infos[5]).unwrap();
     assert_eq!(
         json,
         "{\"segment\":1,\"offset\":2064,\"length\":48,\"group\":1,\"index\":1,\"term\":3,\"kind\":\"noop\",\"batch\":2,\
-         \"damage\":null}"
+         \"state\":null,\"damage\":null}"
     );
 }
 
 #[test]
 fn inspect_survives_any_flipped_byte() {
     let (fs, _) = one_of_everything();
-    for number in [1, 2] {
+    for number in [1, 2, 3] {
         for offset in 0..4096 {
             let fs = fs.fork();
             fs.flip(&segment(number), offset, 0x81);

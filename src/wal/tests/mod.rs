@@ -9,14 +9,17 @@ use crate::raft::{Entry, EntryKind, HardState, Membership};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 
 use super::fs::testing::MemFs;
-use super::{Error, GroupWrite, Options, Reader, Recovered, Wal};
+use super::{Error, GroupWrite, Install, Options, Reader, Recovered, Wal};
 
 mod append;
 mod crash;
 mod damage;
 mod format;
+mod install;
+mod race;
 mod random;
 mod script;
+mod tail;
 mod wounds;
 
 pub const DIR: &str = "/wal";
@@ -69,7 +72,22 @@ pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
 }
 
 pub fn write(group: GroupId, hard_state: Option<HardState>, entries: Vec<Entry>) -> GroupWrite {
-    GroupWrite { group, hard_state, entries }
+    GroupWrite { group, hard_state, install: None, entries }
+}
+
+/// A snapshot that ends at `(index, term)` under so many members, in a state file.
+pub fn install(to: (u64, u64), nodes: u64, state: u64) -> Install {
+    Install { to: (Index(to.0), Term(to.1)), base: membership(nodes), state }
+}
+
+/// A write with an install between hard state and entries.
+pub fn installing(
+    group: GroupId,
+    hard_state: Option<HardState>,
+    install: Install,
+    entries: Vec<Entry>,
+) -> GroupWrite {
+    GroupWrite { group, hard_state, install: Some(install), entries }
 }
 
 /// What a group's log should be.
@@ -78,7 +96,14 @@ pub struct ModelGroup {
     pub hard_state: HardState,
     pub purged: (Index, Term),
     pub base: Membership,
+    pub state: u64,
     pub entries: Vec<Entry>,
+}
+
+/// What stands in a batch behind the hard states, one after the other.
+enum Item<'a> {
+    Install(&'a Install),
+    Entry(&'a Entry),
 }
 
 /// What the log should be.
@@ -93,6 +118,7 @@ impl Model {
             hard_state: HardState::default(),
             purged: (Index(0), Term(0)),
             base,
+            state: 0,
             entries: Vec::new(),
         };
         Model { groups: bootstrap().into_iter().map(|(id, base)| (id, group(base))).collect() }
@@ -109,8 +135,26 @@ impl Model {
             if let Some(hard_state) = write.hard_state {
                 self.groups.get_mut(&write.group).unwrap().hard_state = hard_state;
             }
-            write.entries.iter().for_each(|entry| self.entry(write.group, entry));
+            items(write).for_each(|item| self.item(write.group, &item));
         }
+    }
+
+    fn item(&mut self, group: GroupId, item: &Item<'_>) {
+        match item {
+            Item::Install(install) => self.install(group, install),
+            Item::Entry(entry) => self.entry(group, entry),
+        }
+    }
+
+    /// What follows the snapshot's end is kept if the log has just that entry; else nothing is.
+    pub fn install(&mut self, group: GroupId, install: &Install) {
+        let model = self.groups.get_mut(&group).unwrap();
+        let has = model.purged == install.to
+            || model.entries.iter().any(|entry| (entry.index, entry.term) == install.to);
+        model.entries.retain(|entry| has && entry.index > install.to.0);
+        model.purged = install.to;
+        model.base = install.base.clone();
+        model.state = install.state;
     }
 
     pub fn last(&self, group: GroupId) -> (Index, Term) {
@@ -165,6 +209,7 @@ impl Model {
                 hard_state: found.hard_state,
                 purged: found.purged,
                 base: found.base.clone(),
+                state: found.state,
                 entries,
             };
             groups.insert(*id, group);
@@ -173,18 +218,18 @@ impl Model {
     }
 
     /// Whether `found` is what may be left of this log after a crash while `batch` was written: all of it, or its
-    /// hard states, or not even those, and its entries up to some place.
+    /// hard states, or not even those, and its installs and entries up to some place.
     pub fn may_become(&self, batch: &[GroupWrite], found: &Model) -> bool {
         let mut whole = self.clone();
         whole.apply(batch);
         if *found == whole || found == self {
             return true;
         }
-        let entries: Vec<(GroupId, &Entry)> =
-            batch.iter().flat_map(|write| write.entries.iter().map(|entry| (write.group, entry))).collect();
-        (0..=entries.len()).any(|count| {
+        let all: Vec<(GroupId, Item<'_>)> =
+            batch.iter().flat_map(|write| items(write).map(|item| (write.group, item))).collect();
+        (0..=all.len()).any(|count| {
             let mut part = self.clone();
-            entries[..count].iter().for_each(|(group, entry)| part.entry(*group, entry));
+            all[..count].iter().for_each(|(group, item)| part.item(*group, item));
             part.groups.iter_mut().all(|(id, part)| {
                 let found = &found.groups[id];
                 let new = whole.groups[id].hard_state;
@@ -194,9 +239,14 @@ impl Model {
                     && found.entries == part.entries
                     && found.purged == part.purged
                     && found.base == part.base
+                    && found.state == part.state
             })
         })
     }
+}
+
+fn items(write: &GroupWrite) -> impl Iterator<Item = Item<'_>> {
+    write.install.iter().map(Item::Install).chain(write.entries.iter().map(Item::Entry))
 }
 
 /// Opens the log and says what is in it.

@@ -16,6 +16,9 @@ enum Op {
         other: bool,
         keep: u64,
     },
+    Switch {
+        other: bool,
+    },
     Restart {
         crash: Option<u64>,
     },
@@ -32,20 +35,39 @@ struct Write {
     back: u64,
     lens: Vec<usize>,
     vote: Option<u64>,
+    install: Option<Snapshot>,
+}
+
+/// A snapshot that ends so far from the last entry, before or behind it; of the term that the log has there, or not.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    distance: i64,
+    conflicts: bool,
+    nodes: u64,
+}
+
+fn a_snapshot() -> impl Strategy<Value = Snapshot> {
+    (-8..6_i64, any::<bool>(), 1..15_u64).prop_map(|(distance, conflicts, nodes)| Snapshot {
+        distance,
+        conflicts,
+        nodes,
+    })
 }
 
 fn a_write() -> impl Strategy<Value = Write> {
     let len = prop_oneof![4 => 0..200_usize, 2 => 200..1500_usize, 1 => Just(448), 1 => 1500..6000_usize];
     let vote = prop::option::weighted(0.3, 0..4_u64);
     let back = prop_oneof![5 => Just(0_u64), 1 => 1..6_u64];
-    (any::<bool>(), back, prop::collection::vec(len, 0..5), vote)
-        .prop_map(|(other, back, lens, vote)| Write { other, back, lens, vote })
+    let install = prop::option::weighted(0.12, a_snapshot());
+    (any::<bool>(), back, prop::collection::vec(len, 0..5), vote, install)
+        .prop_map(|(other, back, lens, vote, install)| Write { other, back, lens, vote, install })
 }
 
 fn an_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => prop::collection::vec(a_write(), 1..4).prop_map(|writes| Op::Append { writes }),
         3 => (any::<bool>(), 0..6_u64).prop_map(|(other, keep)| Op::Purge { other, keep }),
+        1 => any::<bool>().prop_map(|other| Op::Switch { other }),
         1 => prop::option::of(any::<u64>()).prop_map(|crash| Op::Restart { crash }),
         3 => (0..24_u64, any::<u64>()).prop_map(|(call, seed)| Op::CrashAt { call, seed }),
     ]
@@ -62,20 +84,37 @@ fn batch_of(model: &Model, writes: &[Write]) -> Vec<GroupWrite> {
         let held = model.groups[&group].entries.len() as u64;
         let first = last.0 + 1 - draft.back.min(held);
         // A truncation comes with a new leader, and so with a new term.
-        let new_term = draft.back > 0 || draft.vote.is_some();
+        let new_term = draft.back > 0 || draft.vote.is_some() || draft.install.is_some();
         let term = state.term.0.max(last_term.0).max(1) + u64::from(new_term);
+        let hard_state = new_term.then(|| hard_state(term, draft.vote.unwrap_or(0), first.saturating_sub(1)));
+        let install = draft.install.as_ref().and_then(|draft| install_of(&model, group, draft, term));
+        let mut after = model.clone();
+        install.iter().for_each(|install| after.install(group, install));
+        let first = if install.is_some() { after.last(group).0.0 + 1 } else { first };
         let entries = (first..).zip(&draft.lens).map(|(index, len)| match len % 7 {
             6 => config(index, term, 1 + index % 5),
             5 => zeroes(index, term, *len),
             _ => command(index, term, *len),
         });
         let entries: Vec<Entry> = entries.collect();
-        let hard_state = draft.vote.map(|vote| hard_state(term, vote, first.saturating_sub(1)));
-        let one = write(group, hard_state, entries);
+        let one = GroupWrite { group, hard_state, install, entries };
         model.apply(std::slice::from_ref(&one));
         batch.push(one);
     }
     batch
+}
+
+/// Makes an install that is allowed in this state of the log, if there is one like this.
+fn install_of(model: &Model, group: GroupId, draft: &Snapshot, term: u64) -> Option<Install> {
+    let known = &model.groups[&group];
+    let index = model.last(group).0.0.checked_add_signed(draft.distance)?;
+    let has = known.entries.iter().find(|entry| entry.index.0 == index).map(|entry| entry.term.0);
+    let to = match has {
+        Some(has) if !draft.conflicts => (index, has),
+        _ if index > known.purged.0.0 => (index, term),
+        _ => return None,
+    };
+    Some(install(to, draft.nodes, known.state + index % 3))
 }
 
 fn keep_some(fs: &MemFs, seed: u64) {
@@ -88,14 +127,14 @@ fn keep_some(fs: &MemFs, seed: u64) {
 enum UnderWay {
     Nothing,
     Append(Vec<GroupWrite>),
-    Purge(Model),
+    Base(Model),
 }
 
 fn check(model: &mut Model, found: Model, under_way: &UnderWay) {
     let fine = match under_way {
         UnderWay::Nothing => found == *model,
         UnderWay::Append(batch) => model.may_become(batch, &found),
-        UnderWay::Purge(after) => found == *model || found == *after,
+        UnderWay::Base(after) => found == *model || found == *after,
     };
     assert!(fine, "acknowledged was {model:#?}, found was {found:#?}");
     *model = found;
@@ -149,7 +188,18 @@ fn run(ops: &[Op]) {
                 if result.is_ok() {
                     model = after.clone();
                 }
-                (result, UnderWay::Purge(after))
+                (result, UnderWay::Base(after))
+            }
+            Op::Switch { other } => {
+                let group = if *other { OTHER } else { GROUP };
+                let mut after = model.clone();
+                let known = after.groups.get_mut(&group).unwrap();
+                known.state += 1;
+                let result = wal.switch(group, known.state);
+                if result.is_ok() {
+                    model = after.clone();
+                }
+                (result, UnderWay::Base(after))
             }
         };
         if let Err(error) = result {

@@ -7,8 +7,10 @@
 //! open [segment=N] [max=N] [tail=N]           opens the log, says what recovery found
 //! close                                       drops it
 //! append WRITE [| WRITE]...                   one batch; a WRITE is group=G [term=T vote=V commit=C] [entries=E,E,..]
-//!                                             and an E is INDEX@TERM:LEN, :zeroLEN, :noop or :configNODES
+//!                                             and an E is INDEX@TERM:LEN, :zeroLEN, :noop or :configNODES;
+//!                                             install=INDEX@TERM:NODES:STATE stands before the entries
 //! purge group=G to=I
+//! switch group=G state=S
 //! read group=G first=I last=I [bytes=N]
 //! fault call=+N kind=error|stop               the Nth call from here fails, or is the last one
 //! crash keep=none|all|K,K,..                  un-synced sectors that survive, counted from 0; names do with all only
@@ -52,6 +54,7 @@ fn scripts_refuse_what_they_do_not_know() {
         ("open segment=x\n----\n", "segment=x is not a number"),
         ("open\n", "no ---- after the commands"),
         ("append group=1 entries=1\n----\n", "entry 1 is not INDEX@TERM:WHAT"),
+        ("append group=1 install=1@1:3\n----\n", "install 1@1:3 is not INDEX@TERM:NODES:STATE"),
     ] {
         assert_eq!(run(script).unwrap_err(), error);
     }
@@ -134,6 +137,7 @@ impl Runner {
             "open" => self.open(rest)?,
             "append" => self.append(rest)?,
             "purge" => self.purge(rest)?,
+            "switch" => self.switch(rest)?,
             "read" => self.read(rest)?,
             "fault" => self.fault(rest)?,
             "crash" => self.crash(rest)?,
@@ -186,7 +190,9 @@ impl Runner {
         for (id, group) in &recovered.groups {
             write!(output, "group {id}: {}; purged {}", describe(&group.hard_state), at(group.purged))
                 .unwrap();
-            write!(output, " under {} members; entries to {}", group.base.members.len(), group.last).unwrap();
+            let members = group.base.members.len();
+            write!(output, " under {members} members, state {}; entries to {}", group.state, group.last)
+                .unwrap();
             let terms: Vec<String> = group.terms.iter().map(|run| at(*run)).collect();
             write!(output, "; terms [{}]", terms.join(" ")).unwrap();
             for (index, membership) in &group.memberships {
@@ -217,8 +223,17 @@ impl Runner {
                 }
                 entries.push(entry);
             }
+            let install = match fields.text("install") {
+                None => None,
+                Some(text) => {
+                    let (install, members) = parse_install(&text)
+                        .ok_or(format!("install {text} is not INDEX@TERM:NODES:STATE"))?;
+                    self.memberships.insert((group, install.to.0.0), members);
+                    Some(install)
+                }
+            };
             fields.end()?;
-            batch.push(write(group, state, entries));
+            batch.push(GroupWrite { group, hard_state: state, install, entries });
         }
         let wal = &mut self.open.as_mut().ok_or("the log is not open")?.0;
         Ok(outcome(wal.append(&batch)))
@@ -235,6 +250,13 @@ impl Runner {
         let members = configs.last().map_or(if group == GROUP { 3 } else { 1 }, |(_, members)| *members);
         let result = wal.purge(group, (to, term), &membership(members));
         Ok(outcome(result))
+    }
+
+    fn switch(&mut self, rest: &str) -> Result<String> {
+        let mut fields = Fields::parse(rest)?;
+        let (group, state) = (GroupId(fields.number("group")? as u32), fields.number("state")?);
+        fields.end()?;
+        Ok(outcome(self.open.as_mut().ok_or("the log is not open")?.0.switch(group, state)))
     }
 
     fn read(&mut self, rest: &str) -> Result<String> {
@@ -332,7 +354,10 @@ impl Runner {
                 .unwrap();
             match info.damage {
                 Some(damage) => writeln!(output, " {damage}").unwrap(),
-                None => writeln!(output, " group {} {}@{}", info.group, info.index, info.term).unwrap(),
+                None => {
+                    let state = info.state.map_or(String::new(), |state| format!(" state {state}"));
+                    writeln!(output, " group {} {}@{}{state}", info.group, info.index, info.term).unwrap();
+                }
             }
         };
         inspect(&self.fs, Path::new(DIR), &mut visit).unwrap();
@@ -358,6 +383,15 @@ fn parse_entry(word: &str) -> Option<Entry> {
         return Some(zeroes(index, term, number(len)? as usize));
     }
     Some(command(index, term, number(what)? as usize))
+}
+
+/// The install, and how many members it has.
+fn parse_install(text: &str) -> Option<(Install, u64)> {
+    let mut parts = text.split(':');
+    let (index, term) = parts.next()?.split_once('@')?;
+    let (nodes, state) = (number(parts.next()?)?, number(parts.next()?)?);
+    let install = install((number(index)?, number(term)?), nodes, state);
+    parts.next().is_none().then_some((install, nodes))
 }
 
 fn outcome(result: std::result::Result<(), Error>) -> String {

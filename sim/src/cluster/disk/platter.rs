@@ -135,7 +135,11 @@ impl Image {
                     drop(image.entries.split_off(&index));
                     image.entries.insert(index, term);
                 }
-                "group" | "purge" if index >= image.purged.0 => image.purged = (index, term),
+                "reset" => {
+                    image.entries.clear();
+                    image.purged = (index, term);
+                }
+                "group" | "base" if index >= image.purged.0 => image.purged = (index, term),
                 _ => {}
             }
         };

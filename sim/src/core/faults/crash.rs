@@ -30,7 +30,9 @@ fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
             story.world.fired("torn write");
         }
         story.world.crash_keeping(id, kept, torn);
-        let length = story.length();
+        story.spread_evidence(id);
+        // Some are back in no time.
+        let length = story.length() / if story.rng.u8(..3) == 0 { 20 } else { 1 };
         story.later(length, Deed::Recover(id));
         struck = true;
     }

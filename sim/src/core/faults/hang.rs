@@ -1,4 +1,4 @@
-//! A node's fsyncs do not return for a while.
+//! A node's fsyncs do not return for a while, or for as long as the storm lasts.
 
 use quorate::types::NodeId;
 
@@ -13,7 +13,9 @@ fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
         return false;
     }
     story.world.hang(id);
-    let length = story.length();
-    story.later(length, Deed::Unhang(id));
+    if story.rng.u8(..3) > 0 {
+        let length = story.length();
+        story.later(length, Deed::Unhang(id));
+    }
     true
 }

@@ -4,12 +4,16 @@
 //! time later. What is everywhere and all the time is the [weather](super::weather).
 
 mod crash;
+mod evidence;
 mod hang;
 mod one_way;
 mod partial;
 mod partition;
 mod pause;
 mod replay;
+mod usurp;
+
+pub(super) use usurp::{deafen, isolate};
 
 use quorate::types::NodeId;
 
@@ -24,7 +28,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 7] = [
+pub(super) const ALL: [Fault; 9] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -32,4 +36,6 @@ pub(super) const ALL: [Fault; 7] = [
     one_way::FAULT,
     partial::FAULT,
     replay::FAULT,
+    evidence::FAULT,
+    usurp::FAULT,
 ];

@@ -10,6 +10,7 @@ pub(super) const OPERATION: Operation = Operation {
     weight: 1,
     is_restful: false,
     is_disturbing: true,
+    is_change: false,
     perform: |world: &mut World, _: &mut Rng, id: NodeId| campaign(world, id),
 };
 

@@ -10,7 +10,7 @@ use crate::core::world::{World, position};
 use crate::trace::event::{Fate, What};
 
 pub(super) const OPERATION: Operation =
-    Operation { weight: 100, is_restful: false, is_disturbing: false, perform };
+    Operation { weight: 100, is_restful: false, is_disturbing: false, is_change: false, perform };
 
 fn perform(world: &mut World, rng: &mut Rng, id: NodeId) {
     // Most callers know who leads.

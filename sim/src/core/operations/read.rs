@@ -13,6 +13,7 @@ pub(super) const OPERATION: Operation = Operation {
     weight: 70,
     is_restful: false, // the heartbeats that it causes would mend what must mend itself
     is_disturbing: false,
+    is_change: false,
     perform: |world: &mut World, _: &mut Rng, id: NodeId| {
         read(world, id);
     },

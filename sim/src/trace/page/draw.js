@@ -4,7 +4,7 @@
 const TYPE_COLOURS = {
   Append: '--append', AppendReply: '--append-reply', Heartbeat: '--heartbeat', HeartbeatReply: '--heartbeat-reply',
   Vote: '--vote', VoteReply: '--vote-reply', PreVote: '--prevote', PreVoteReply: '--prevote-reply',
-  ReadIndex: '--read', ReadIndexReply: '--read-reply',
+  TimeoutNow: '--vote', ReadIndex: '--read', ReadIndexReply: '--read-reply',
 };
 const ROLE_COLOURS = {
   leader: '--leader', follower: '--follower', candidate: '--candidate', 'pre-candidate': '--precandidate',

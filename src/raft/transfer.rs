@@ -1,0 +1,191 @@
+//! Handing over: a leader makes another voter lead (thesis, section 3.10).
+//!
+//! ```text
+//! leader                                     target
+//!   transfer(to): takes no more proposals
+//!   -- Append ... ------------------------>
+//!   <----- AppendReply: has the whole log --
+//!   -- TimeoutNow ------------------------>  campaigns at once, without a pre-vote
+//!   <----------------- Vote { transfer } --  whoever hears the old leader listens all the same
+//! ```
+//!
+//! Proposals are refused from the first moment to the last: with them the target would never have the whole log, and
+//! what was taken after `TimeoutNow` would be lost with the term. Reads go on: each is confirmed by a quorum that still
+//! follows this leader when it is asked, which a quorum that has voted for the target does not.
+//!
+//! `TimeoutNow` goes to nobody that lacks an entry: it would ask for an election that it cannot win, and the group would
+//! be without a leader. It may be lost, so it is repeated with the heartbeats. A transfer ends when this leader is
+//! deposed, or after an election timeout, when it leads on as if nothing had been. While it lasts the configuration does
+//! not change: its target stays a voter.
+//!
+//! Whoever lets reads rest on a lease must end the lease before `TimeoutNow` leaves: a voter that is asked with
+//! `transfer` keeps no promise to the old leader. There are none yet.
+//!
+//! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote. One that comes late, when
+//! the transfer has ended, costs an election and no more.
+
+use crate::types::{Monotonic, NodeId};
+
+use super::leader::Leader;
+use super::raft::RoleState;
+use super::timers::NEVER;
+use super::{Message, Raft, Role};
+
+/// A transfer under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Transfer {
+    pub(super) to: NodeId,
+    /// It was asked to campaign since the last heartbeat.
+    is_told: bool,
+    /// This leader is no member any more, and steps down with it.
+    is_departing: bool,
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferError {
+    /// Another node leads, or none.
+    NotLeader {
+        /// The leader, where known.
+        leader: Option<NodeId>,
+    },
+    /// The target leads already.
+    Leads,
+    /// The target is no member.
+    NotMember,
+    /// The target has no vote, or is about to lose it.
+    NotVoter,
+    /// No other voter has answered lately.
+    NoTarget,
+}
+
+impl Leader {
+    /// To whom this leader hands over, if it does.
+    pub(super) fn transfer_target(&self) -> Option<NodeId> {
+        self.transfer.as_ref().map(|transfer| transfer.to)
+    }
+}
+
+impl Raft {
+    /// Hands leadership over, to the voter with the longest log among those that answer if none is named. Returns to
+    /// whom. A transfer under way goes on if it has the same target, and else is replaced.
+    pub fn transfer(&mut self, now: Monotonic, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        self.timers.see(now);
+        let RoleState::Leader(leader) = &self.role else {
+            return Err(TransferError::NotLeader { leader: self.leader });
+        };
+        let under_way = leader.transfer.clone();
+        let to = match to {
+            Some(to) => self.check_target(to)?,
+            None => match &under_way {
+                Some(transfer) => transfer.to,
+                None => self.best_voter().ok_or(TransferError::NoTarget)?,
+            },
+        };
+        if under_way.as_ref().is_none_or(|transfer| transfer.to != to) {
+            let is_departing = under_way.is_some_and(|transfer| transfer.is_departing);
+            self.begin_transfer(to, is_departing);
+        }
+        Ok(to)
+    }
+
+    /// To whom this leader hands over, if it does. Meanwhile it takes no proposals.
+    pub fn transferring(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(leader) => leader.transfer_target(),
+            _ => None,
+        }
+    }
+
+    fn check_target(&self, to: NodeId) -> Result<NodeId, TransferError> {
+        if to == self.config.id {
+            return Err(TransferError::Leads);
+        }
+        match self.log.membership().members.get(&to).map(|member| member.role) {
+            None => Err(TransferError::NotMember),
+            Some(Role::Voter) => Ok(to),
+            Some(_) => Err(TransferError::NotVoter),
+        }
+    }
+
+    /// Of the other voters that answer, the one with the longest log.
+    fn best_voter(&self) -> Option<NodeId> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let others = self.log.membership().voters().filter(|&id| id != self.config.id);
+        let answering = others.filter(|id| leader.peers[id].is_reachable());
+        answering.max_by_key(|id| (leader.peers[id].matched(), std::cmp::Reverse(*id)))
+    }
+
+    fn begin_transfer(&mut self, to: NodeId, is_departing: bool) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        leader.transfer = Some(Transfer { to, is_told: false, is_departing });
+        self.timers.transfer = self.timers.now.plus(self.config.election_timeout);
+        self.hand_over();
+    }
+
+    /// This leader is not in the committed configuration: it hands over and steps down.
+    pub(super) fn depart(&mut self) {
+        match self.best_voter() {
+            Some(to) => self.begin_transfer(to, true),
+            None => self.step_down_for_good(),
+        }
+    }
+
+    /// Asks the target to campaign, once it has the whole log.
+    pub(super) fn hand_over(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(transfer) = &mut leader.transfer else { return };
+        let has_all = leader.peers.get(&transfer.to).is_some_and(|peer| peer.matched() == self.log.last());
+        if !has_all || transfer.is_told {
+            return;
+        }
+        transfer.is_told = true;
+        leader.has_handed_over = true;
+        let (to, is_departing) = (transfer.to, transfer.is_departing);
+        if is_departing {
+            self.heartbeat_all();
+        }
+        self.outbox.now(self.config.id, to, self.term, Message::TimeoutNow);
+        if is_departing {
+            self.become_follower(self.term, None, "is no voter any more");
+        }
+    }
+
+    /// A heartbeat has fallen due: should the target not have been reached, it is asked again.
+    pub(super) fn repeat_hand_over(&mut self) {
+        if let RoleState::Leader(leader) = &mut self.role
+            && let Some(transfer) = &mut leader.transfer
+        {
+            transfer.is_told = false;
+            self.hand_over();
+        }
+    }
+
+    /// The time for the transfer is over: this leader leads on, or steps down if it is no member.
+    pub(super) fn end_transfer(&mut self) {
+        self.timers.transfer = NEVER;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.transfer.take().is_some_and(|transfer| transfer.is_departing) {
+            return self.step_down_for_good();
+        }
+        self.advance_change();
+    }
+
+    fn step_down_for_good(&mut self) {
+        self.heartbeat_all();
+        self.become_follower(self.term, None, "is no voter any more");
+    }
+
+    /// The leader asks this node to take over.
+    pub(super) fn on_timeout_now(&mut self, now: Monotonic, from: NodeId) {
+        if !self.follow(now, from) {
+            return;
+        }
+        if !self.quorum.contains(self.config.id) || self.is_stalled {
+            self.counters.stale += 1;
+            return;
+        }
+        self.counters.campaigns += 1;
+        self.become_candidate(true);
+    }
+}
