@@ -167,7 +167,8 @@ impl World {
             self.reconfigured.push(id);
             self.configurations.appended(entry.index, raft.membership_at(entry.index));
         }
-        let is_news = commit > self.committed;
+        // What was judged false already tells nothing of the group.
+        let is_news = commit > self.committed && judged.is_ok();
         if is_news {
             self.configurations.committed(raft, self.committed, commit);
             self.committed = commit;
