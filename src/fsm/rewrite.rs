@@ -167,8 +167,11 @@ impl Store {
         // From here on folds wait, for at most one set and two syncs.
         let _folds_wait = shared.folding();
         follow(&base, &twin.catch_up()?, &mut applied)?;
-        // Not formed before the old file is known to be sound to the end.
+        // Not formed before the old file is known to be sound to the end, and still the one in use.
         source.latch.check()?;
+        if !twin.is_of(&shared.base()) {
+            return Err(Error::Staged { what: "another state was installed meanwhile".to_owned() });
+        }
         base.file.set_formed().map_err(staged)?;
         *twin.state() = State::Beside(Arc::new(base), applied);
         Ok(Rewritten { twin })

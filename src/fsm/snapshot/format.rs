@@ -36,10 +36,10 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 const FORMAT_VERSION: u8 = 1;
 
 /// The bytes of a chunk before its content.
-pub(super) const HEADER_BYTES: usize = 12;
+pub(in crate::fsm) const HEADER_BYTES: usize = 12;
 
 /// The most of the stream that one chunk carries.
-pub(super) const CONTENT_BYTES_MAX: usize = CHUNK_BYTES_MAX - HEADER_BYTES;
+pub(in crate::fsm) const CONTENT_BYTES_MAX: usize = CHUNK_BYTES_MAX - HEADER_BYTES;
 
 const FLAG_COMPRESSED: u8 = 1;
 const FLAG_TRAILER: u8 = 2;
@@ -51,7 +51,7 @@ const MANIFEST_BYTES_MIN: usize = 69;
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
 /// A row's table and lengths.
-pub(super) const ROW_HEADER_BYTES: usize = 9;
+pub(in crate::fsm) const ROW_HEADER_BYTES: usize = 9;
 
 /// No key is longer. (What clients may write is bounded far below, by the configuration.)
 const KEY_BYTES_MAX: usize = 1 << 20;
@@ -77,12 +77,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    pub(super) fn of(head: &Head) -> Manifest {
+    pub(in crate::fsm) fn of(head: &Head) -> Manifest {
         let Head { applied, revision, group_time_ms, keys, hash, membership } = head.clone();
         Manifest { applied, revision, group_time_ms, keys, hash, membership }
     }
 
-    pub(super) fn head(&self) -> Head {
+    pub(in crate::fsm) fn head(&self) -> Head {
         let Manifest { applied, revision, group_time_ms, keys, hash, membership } = self.clone();
         Head { applied, revision, group_time_ms, keys, hash, membership }
     }
@@ -155,7 +155,7 @@ impl Manifest {
 
 /// What the whole stream must have been.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trailer {
+pub(in crate::fsm) struct Trailer {
     /// Rows, by table.
     pub rows: [u64; 3],
     /// Bytes of the stream.
@@ -184,7 +184,7 @@ impl Trailer {
 
 /// A chunk's content, taken out of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(in crate::fsm) enum Content {
     /// The next piece of the stream is in the buffer.
     Piece,
     /// The stream is over.
@@ -192,7 +192,7 @@ pub(super) enum Content {
 }
 
 /// Encodes a piece of the stream as a chunk: compressed if `compressed` pays, as it stands otherwise.
-pub(super) fn encode_piece(number: u64, piece: &[u8], compressed: &mut Vec<u8>) -> Bytes {
+pub(in crate::fsm) fn encode_piece(number: u64, piece: &[u8], compressed: &mut Vec<u8>) -> Bytes {
     assert!((1..=CONTENT_BYTES_MAX).contains(&piece.len()), "a piece of {} bytes", piece.len());
     compressed.resize(lz4_flex::block::get_maximum_output_size(piece.len()), 0);
     // What would not fit is not worth sending either.
@@ -204,7 +204,7 @@ pub(super) fn encode_piece(number: u64, piece: &[u8], compressed: &mut Vec<u8>) 
 }
 
 /// Encodes the last chunk.
-pub(super) fn encode_trailer(number: u64, trailer: &Trailer) -> Bytes {
+pub(in crate::fsm) fn encode_trailer(number: u64, trailer: &Trailer) -> Bytes {
     encode(number, FLAG_TRAILER, TRAILER_BYTES, &trailer.encode())
 }
 
@@ -227,7 +227,7 @@ pub(in crate::fsm) fn chunk_crc(number: u64, head: &[u8], content: &[u8]) -> u32
 }
 
 /// Decodes the chunk that is to be the `number`th, and appends its piece of the stream to `out`.
-pub(super) fn decode(number: u64, chunk: &[u8], out: &mut Vec<u8>) -> Result<Content, Error> {
+pub(in crate::fsm) fn decode(number: u64, chunk: &[u8], out: &mut Vec<u8>) -> Result<Content, Error> {
     let refused = |what: String| refused(format!("chunk {number}: {what}"));
     if chunk.len() <= HEADER_BYTES || chunk.len() > CHUNK_BYTES_MAX {
         return Err(refused(format!("it has {} bytes", chunk.len())));
@@ -260,7 +260,7 @@ pub(super) fn decode(number: u64, chunk: &[u8], out: &mut Vec<u8>) -> Result<Con
 }
 
 /// Appends a row to the stream.
-pub(super) fn encode_row(out: &mut Vec<u8>, table: u8, key: &[u8], row: &[u8]) {
+pub(in crate::fsm) fn encode_row(out: &mut Vec<u8>, table: u8, key: &[u8], row: &[u8]) {
     out.push(table);
     for bytes in [key.len(), row.len()] {
         out.extend_from_slice(&u32::try_from(bytes).expect("a row is below 1 GiB").to_le_bytes());
@@ -270,7 +270,9 @@ pub(super) fn encode_row(out: &mut Vec<u8>, table: u8, key: &[u8], row: &[u8]) {
 }
 
 /// A row's table and the lengths of its key and row, before any byte of them is waited for.
-pub(super) fn decode_row_header(header: &[u8; ROW_HEADER_BYTES]) -> Result<(u8, usize, usize), Error> {
+pub(in crate::fsm) fn decode_row_header(
+    header: &[u8; ROW_HEADER_BYTES],
+) -> Result<(u8, usize, usize), Error> {
     let (key, row) = (u32_at(header, 1) as usize, u32_at(header, 5) as usize);
     if key == 0 || key > KEY_BYTES_MAX || row == 0 || row > ROW_BYTES_MAX {
         return Err(refused(format!("a key of {key} bytes with a row of {row}")));
@@ -278,7 +280,7 @@ pub(super) fn decode_row_header(header: &[u8; ROW_HEADER_BYTES]) -> Result<(u8, 
     Ok((header[0], key, row))
 }
 
-pub(super) fn refused(what: String) -> Error {
+pub(in crate::fsm) fn refused(what: String) -> Error {
     Error::Snapshot { what }
 }
 
