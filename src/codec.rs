@@ -346,7 +346,7 @@ enum ForwardedV1<'a> {
 }
 
 /// The kinds by their number on the wire. Append only.
-const KINDS: [ErrorKind; 9] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Invalid,
     ErrorKind::TooLarge,
     ErrorKind::ConditionFailed,
@@ -356,6 +356,13 @@ const KINDS: [ErrorKind; 9] = [
     ErrorKind::SessionGone,
     ErrorKind::Stopping,
     ErrorKind::Internal,
+    ErrorKind::DiskFull,
+    ErrorKind::StorageFull,
+    ErrorKind::NoSuchMember,
+    ErrorKind::ChangeInProgress,
+    ErrorKind::MemberExists,
+    ErrorKind::IdRetired,
+    ErrorKind::QuorumAtRisk,
 ];
 
 /// The outcomes by their number on the wire. Append only.
@@ -373,6 +380,13 @@ fn kind_code(kind: ErrorKind) -> u8 {
         ErrorKind::SessionGone => 6,
         ErrorKind::Stopping => 7,
         ErrorKind::Internal => 8,
+        ErrorKind::DiskFull => 9,
+        ErrorKind::StorageFull => 10,
+        ErrorKind::NoSuchMember => 11,
+        ErrorKind::ChangeInProgress => 12,
+        ErrorKind::MemberExists => 13,
+        ErrorKind::IdRetired => 14,
+        ErrorKind::QuorumAtRisk => 15,
     }
 }
 

@@ -24,6 +24,20 @@ pub enum ErrorKind {
     LogFull,
     /// The session is not held: it expired or was never opened.
     SessionGone,
+    /// The disks of a quorum, or the leader's, have no room for more: delete, or make room. Reads and deletes go on.
+    DiskFull,
+    /// The store has reached the size that it may have. Reads and deletes go on.
+    StorageFull,
+    /// There is no member of that id.
+    NoSuchMember,
+    /// Another change of the members is under way.
+    ChangeInProgress,
+    /// The member is there already, or is already what it was asked to become.
+    MemberExists,
+    /// The id was a removed member's: it is never used again.
+    IdRetired,
+    /// The change would leave fewer reachable voters than their quorum needs.
+    QuorumAtRisk,
     /// The node is stopping. Retry on another one.
     Stopping,
     /// The node found its own state broken. It stops.
@@ -41,6 +55,13 @@ impl ErrorKind {
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::LogFull => "log_full",
             ErrorKind::SessionGone => "session_gone",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::StorageFull => "storage_full",
+            ErrorKind::NoSuchMember => "no_such_member",
+            ErrorKind::ChangeInProgress => "change_in_progress",
+            ErrorKind::MemberExists => "member_exists",
+            ErrorKind::IdRetired => "id_retired",
+            ErrorKind::QuorumAtRisk => "quorum_at_risk",
             ErrorKind::Stopping => "stopping",
             ErrorKind::Internal => "internal",
         }
@@ -50,7 +71,13 @@ impl ErrorKind {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::LogFull | ErrorKind::Stopping
+            ErrorKind::Unavailable
+                | ErrorKind::Overloaded
+                | ErrorKind::LogFull
+                | ErrorKind::DiskFull
+                | ErrorKind::StorageFull
+                | ErrorKind::ChangeInProgress
+                | ErrorKind::Stopping
         )
     }
 }

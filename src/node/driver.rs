@@ -4,7 +4,9 @@
 //! out. Inputs are taken in the order completions, peers, clients, so that a busy node finishes what it has begun
 //! before it begins more.
 
-use std::collections::VecDeque;
+mod asks;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use super::admin::{Ask, Asker, UnderWay, encode_not_leader};
 use super::applier::{Applied, Applier};
 use super::executor::{Executor, Lane};
 use super::forward;
@@ -32,7 +35,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
 use crate::transport::{ForwardError, Inbound, Inbox, Members, PeerInfo, Transport};
-use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
+use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Term};
 use crate::wal;
 
 /// Inputs of one kind taken in one turn: bounds the time until the core's clock is stepped again.
@@ -53,10 +56,14 @@ pub struct Parts {
     pub group: GroupId,
     /// The cluster.
     pub cluster: ClusterId,
+    /// The hash of its token: a node that wants to join must know the token.
+    pub token_hash: u64,
     /// The limits.
     pub limits: Limits,
     /// How often lost questions are asked again.
     pub heartbeat_interval: Duration,
+    /// How long a removed node goes on, so that what it still has to say leaves.
+    pub election_timeout: Duration,
     /// The core.
     pub raft: Raft,
     /// The state machine.
@@ -178,6 +185,13 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         group_time: GroupTime { base_ms: 0, since: now },
         shown: None,
         membership: Membership::default(),
+        retired: BTreeSet::new(),
+        asks: Vec::new(),
+        returned_asks: Vec::new(),
+        under_way: Vec::new(),
+        resigning: Vec::new(),
+        heard: VecDeque::new(),
+        leaves_at: None,
         last_written: parts.raft.last_index(),
         next_sweep: now,
         next_publish: now,
@@ -197,6 +211,8 @@ enum Internal {
     Returned(Pending),
     /// The log was read.
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
+    /// An ask certainly reached no leader: try again.
+    AskReturned(Ask, Asker),
 }
 
 struct Queues {
@@ -234,6 +250,20 @@ struct Driver {
     shown: Option<(RoleName, Term, Option<NodeId>)>,
     /// The membership that the transport and the board know.
     membership: Membership,
+    /// Who was removed by a committed configuration, as the transport knows it.
+    retired: BTreeSet<NodeId>,
+    /// Asks that wait for a leader.
+    asks: Vec<(Ask, Asker)>,
+    /// Asks that came back; tried again at the next sweep, like forwards.
+    returned_asks: Vec<(Ask, Asker)>,
+    /// Asks that this node began as leader.
+    under_way: Vec<UnderWay>,
+    /// Who waits until this node does not lead any more.
+    resigning: Vec<oneshot::Sender<()>>,
+    /// Commit indexes of which the leader told, and when; until they are applied here.
+    heard: VecDeque<(Index, Monotonic)>,
+    /// This node was removed, and stops then.
+    leaves_at: Option<Monotonic>,
     /// The last index handed to the log: a write at or below it truncates.
     last_written: Index,
     next_sweep: Monotonic,
@@ -266,6 +296,7 @@ impl Driver {
                 self.sweep(now);
             }
             self.propose(now);
+            self.take_up_asks(now);
             if let Some(id) = self.reads.ask(now) {
                 self.gauges.read_rounds += 1;
                 self.parts.raft.read(now, id);
@@ -336,6 +367,7 @@ impl Driver {
                 }
                 self.parts.raft.applied(last);
                 self.reads.applied(last);
+                self.on_reached(last);
             }
             Applied::Folded => self.maybe_purge(),
         }
@@ -344,6 +376,7 @@ impl Driver {
     fn on_internal(&mut self, internal: Internal) {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
+            Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
             Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
         }
@@ -356,7 +389,9 @@ impl Driver {
                     probe.stepping(&self.parts.raft, &envelope);
                 }
                 let now = self.parts.clock.now();
+                let from = envelope.from;
                 self.parts.raft.step(now, envelope);
+                self.on_heard(from, now);
             }
             Inbound::Message { group, envelope } => {
                 debug!(%group, from = %envelope.from, "a message for a group that is not here");
@@ -367,17 +402,13 @@ impl Driver {
                 self.parts.fatal.report(Fatal::Refused(text));
             }
             Inbound::Removed { by } => {
-                let text = format!(
-                    "node {} was removed from the cluster (says node {by}): it takes no further part; to use this \
-                     machine again start it with an empty --data-dir and --join",
-                    self.parts.id
-                );
+                let text = removed(self.parts.id, &format!("node {by}"));
                 self.parts.fatal.report(Fatal::Refused(text));
             }
             // Dropping what came in is an answer.
             Inbound::Snapshot { from, .. } => debug!(%from, "a snapshot, which this node does not take"),
-            Inbound::Join { .. } => debug!("a node asks to join, which this node does not do"),
-            Inbound::Died { peer, .. } => debug!(%peer, "a peer's process died"),
+            Inbound::Join { request, reply } => self.on_join(&request, reply),
+            Inbound::Died { peer, incarnation } => self.on_died(peer, incarnation),
         }
     }
 
@@ -391,6 +422,43 @@ impl Driver {
                 self.gauges.reads += 1;
                 self.reads.push(waiter);
             }
+            Request::Ask(ask, asker) => self.on_ask(ask, asker),
+            Request::Resign(done) => self.resign(self.parts.clock.now(), done),
+        }
+    }
+
+    /// The process of a peer ended: news for whoever follows it, if it is the member that the group knows.
+    fn on_died(&mut self, peer: NodeId, incarnation: Incarnation) {
+        let known = self.parts.raft.membership().members.get(&peer).and_then(|member| member.incarnation);
+        if known.is_none_or(|known| known == incarnation) {
+            debug!(%peer, "a peer's process ended");
+            self.parts.raft.died(self.parts.clock.now(), peer);
+        }
+    }
+
+    /// The leader was heard: what it knows to be committed was the newest just now.
+    fn on_heard(&mut self, from: NodeId, now: Monotonic) {
+        if self.parts.raft.leader() != Some(from) {
+            return;
+        }
+        let commit = self.parts.raft.commit();
+        if commit <= self.parts.raft.applied_index() {
+            self.heard.clear();
+            self.board.set_fresh_at(Some(now));
+        } else if self.heard.back().is_none_or(|&(last, _)| last < commit) {
+            self.heard.push_back((commit, now));
+        }
+    }
+
+    /// The state machine is there.
+    fn on_reached(&mut self, applied: Index) {
+        self.board.set_revision(self.parts.store.revision());
+        let mut fresh_at = None;
+        while let Some((_, at)) = self.heard.pop_front_if(|(commit, _)| *commit <= applied) {
+            fresh_at = Some(at);
+        }
+        if fresh_at.is_some() {
+            self.board.set_fresh_at(fresh_at);
         }
     }
 
@@ -409,7 +477,12 @@ impl Driver {
     fn on_forward(&mut self, from: NodeId, group: GroupId, request: &Bytes, reply: oneshot::Sender<Bytes>) {
         let leads = group == self.parts.group && self.parts.raft.role() == RoleName::Leader;
         let answer = match forward::decode(request) {
+            Ok(forward::Request::Ask(_)) if !leads => {
+                let _ = reply.send(encode_not_leader());
+                return;
+            }
             _ if !leads => Forwarded::NotLeader,
+            Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
             // The other node has checked by its own limits, which may be others.
             Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
                 Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
@@ -553,6 +626,8 @@ impl Driver {
     /// Performs everything the core hands out, in its order.
     fn perform(&mut self) {
         let mut config_changed = false;
+        // Before any message leaves: one that asks another node to lead ends the lease (H39).
+        self.publish_lease();
         while self.parts.raft.has_ready() {
             let ready = self.parts.raft.ready();
             if let Some(probe) = &self.parts.probe {
@@ -594,6 +669,9 @@ impl Driver {
         if config_changed {
             self.on_membership();
         }
+        self.on_commit();
+        self.settle_asks();
+        self.settle_resignation();
         let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, .. } = self.gauges;
         self.gauges = Gauges {
             proposals,
@@ -621,12 +699,38 @@ impl Driver {
             return;
         }
         self.membership = membership.clone();
-        self.board.set_members(&self.membership);
+        self.board.set_members(self.parts.raft.membership_index(), &self.membership);
+        self.tell_transport();
+    }
+
+    /// Follows what is committed: who was removed is told so only then, this node itself included.
+    fn on_commit(&mut self) {
+        let retired = &self.parts.raft.committed_membership().retired;
+        if *retired == self.retired {
+            return;
+        }
+        self.retired = retired.clone();
+        self.tell_transport();
+        if self.retired.contains(&self.parts.id) && self.leaves_at.is_none() {
+            let now = self.parts.clock.now();
+            info!("this node was removed from the cluster");
+            // What it still has to say, such as the answer to whoever removed it, leaves first.
+            self.leaves_at = Some(now.plus(self.parts.election_timeout));
+        }
+    }
+
+    fn publish_lease(&self) {
+        self.board.set_lease(self.parts.raft.lease(self.parts.clock.now()));
+    }
+
+    fn tell_transport(&self) {
         let others = self.membership.members.values().filter(|member| member.id != self.parts.id);
         let peers = others.map(|member| {
             (member.id, PeerInfo { address: member.peer.clone(), incarnation: member.incarnation })
         });
-        let members = Members { peers: peers.collect(), removed: self.membership.retired.clone() };
+        // Also where a removal is committed that a configuration in force here does not know: then it is truncated soon.
+        let peers = peers.filter(|(id, _)| !self.retired.contains(id));
+        let members = Members { peers: peers.collect(), removed: self.retired.clone() };
         self.parts.transport.set_peers(members);
     }
 
@@ -683,7 +787,13 @@ impl Driver {
         for pending in std::mem::take(&mut self.returned) {
             self.proposals.push(pending);
         }
+        self.asks.append(&mut self.returned_asks);
+        self.sweep_asks();
+        self.maybe_raise_version(now);
         self.maybe_purge();
+        if self.leaves_at.is_some_and(|at| now >= at) {
+            self.parts.fatal.report(Fatal::Refused(removed(self.parts.id, "its own log")));
+        }
         if now >= self.next_publish {
             self.next_publish = now.plus(PUBLISH_INTERVAL);
             self.maybe_publish(now);
@@ -746,6 +856,14 @@ impl Driver {
         }
         reckoned
     }
+}
+
+/// What a removed node ends with.
+fn removed(id: NodeId, by: &str) -> String {
+    format!(
+        "node {id} was removed from the cluster (says {by}): it takes no further part; to use this machine again start \
+         it with an empty --data-dir and --join"
+    )
 }
 
 /// What an envelope adds to the keys and values of a write without session, rounded up generously.

@@ -3,11 +3,13 @@
 //! ```text
 //! request = kind u8 | body        kind 1: body is an encoded command::Forward
 //!                                 kind 2: body is the encoded MemberRecord to publish
-//! reply   = an encoded command::Forwarded
+//!                                 kind 3: body is an encoded Ask, see `admin`
+//! reply   = an encoded command::Forwarded; to an ask an answer as `admin` has it
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::admin::Ask;
 use crate::codec;
 use crate::command::{Command, Forward, Forwarded, SessionSeq};
 use crate::error::{Error, ErrorKind};
@@ -15,6 +17,7 @@ use crate::raft::MemberRecord;
 
 const KIND_COMMAND: u8 = 1;
 const KIND_PUBLISH: u8 = 2;
+const KIND_ASK: u8 = 3;
 
 /// A decoded request.
 pub(super) enum Request {
@@ -22,6 +25,8 @@ pub(super) enum Request {
     Command { session: Option<SessionSeq>, command: Command },
     /// Publish this member record.
     Publish(Box<MemberRecord>),
+    /// Answer this as the leader.
+    Ask(Ask),
 }
 
 pub(super) fn encode_command(session: Option<SessionSeq>, command: Command) -> Bytes {
@@ -30,6 +35,10 @@ pub(super) fn encode_command(session: Option<SessionSeq>, command: Command) -> B
 
 pub(super) fn encode_publish(record: &MemberRecord) -> Bytes {
     framed(KIND_PUBLISH, &record.encode())
+}
+
+pub(super) fn encode_ask(ask: &Ask) -> Bytes {
+    framed(KIND_ASK, &ask.encode())
 }
 
 fn framed(kind: u8, body: &[u8]) -> Bytes {
@@ -52,6 +61,7 @@ pub(super) fn decode(request: &Bytes) -> Result<Request, String> {
             let record = MemberRecord::decode(&body).map_err(|error| error.to_string())?;
             Ok(Request::Publish(Box::new(record)))
         }
+        KIND_ASK => Ask::decode(&body).map(Request::Ask).ok_or_else(|| "an ask cannot be read".to_owned()),
         other => Err(format!("a request of the unknown kind {other} was forwarded")),
     }
 }

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::admin::{Ask, Asker, Roll};
 use super::executor::Lane;
 use super::log_writer::LogWriter;
+use super::members::{MemberChange, Members};
 use super::proposals::{Origin, Pending, Ticket, stopping};
 use super::reads::Waiter;
-use super::status::{Board, Consistency, Status};
+use super::status::{self, Board, Consistency, Freshness, Status};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, timeout_at};
 use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
@@ -25,6 +27,9 @@ use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
 pub(super) enum Request {
     Write(Pending),
     Read(Waiter),
+    Ask(Ask, Asker),
+    /// Hand leadership over, to whoever is best, and say when that is done or cannot be.
+    Resign(oneshot::Sender<()>),
 }
 
 /// A group on this node. Cheap to clone.
@@ -108,12 +113,72 @@ impl Handle {
     pub async fn read(
         &self,
         query: Query,
-        consistency: Consistency,
+        freshness: Freshness,
         deadline: Monotonic,
     ) -> Result<Answer, Error> {
-        if consistency == Consistency::Linearizable {
-            self.confirm(deadline).await?;
+        match freshness.consistency {
+            Consistency::Linearizable => self.confirm(deadline).await?,
+            Consistency::Lease => return self.read_leased(query, freshness.min_revision, deadline).await,
+            Consistency::Stale { max_staleness_ms: None } => {}
+            Consistency::Stale { max_staleness_ms: Some(max) } => {
+                // Too far behind, or nobody knows: then the leader is asked.
+                if self.staleness_ms().is_none_or(|age| age > max) {
+                    self.confirm(deadline).await?;
+                }
+            }
         }
+        self.reach(freshness.min_revision, deadline).await?;
+        self.look_up(query).await
+    }
+
+    /// Reads under the lease if this node has one, else as any linearizable read. The clock is looked at after the data
+    /// was read (H39).
+    async fn read_leased(
+        &self,
+        query: Query,
+        min_revision: Option<Revision>,
+        deadline: Monotonic,
+    ) -> Result<Answer, Error> {
+        self.reach(min_revision, deadline).await?;
+        if self.0.board.lease().is_some() {
+            let answer = self.look_up(query.clone()).await?;
+            let lease = self.0.board.lease();
+            if lease.is_some_and(|lease| answer.applied >= lease.index && self.0.clock.now() < lease.until) {
+                return Ok(answer);
+            }
+        }
+        self.confirm(deadline).await?;
+        self.look_up(query).await
+    }
+
+    /// Waits until the store is at `revision` at least.
+    async fn reach(&self, revision: Option<Revision>, deadline: Monotonic) -> Result<(), Error> {
+        let Some(revision) = revision.filter(|revision| self.0.store.revision() < *revision) else {
+            return Ok(());
+        };
+        let mut reached = self.0.board.revisions();
+        let waited = timeout_at(&*self.0.clock, deadline, reached.wait_for(|now| *now >= revision)).await;
+        match waited {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(_)) => Err(stopping()),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "this node is at revision {}, not yet at {revision}, and did not get there before the deadline: \
+                     retry, or ask another node",
+                    self.0.store.revision()
+                ),
+            )),
+        }
+    }
+
+    /// How long ago what this node shows was the newest, as far as it can tell by when it last heard its leader.
+    fn staleness_ms(&self) -> Option<u64> {
+        let fresh_at = self.0.board.fresh_at()?;
+        Some(u64::try_from(self.0.clock.now().since(fresh_at).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn look_up(&self, query: Query) -> Result<Answer, Error> {
         match query {
             // Here, in the caller's task: the store is shared and a point read costs microseconds.
             Query::Get { .. } => self.0.query(&query),
@@ -146,6 +211,76 @@ impl Handle {
                 "no quorum confirmed the read before the deadline: retry, or read with consistency=stale",
             )),
         }
+    }
+
+    /// The members, as the leader knows them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no leader answers before `deadline`.
+    pub async fn members(&self, deadline: Monotonic) -> Result<Members, Error> {
+        self.ask(Ask::Members, deadline).await
+    }
+
+    /// The members, as this node knows them: how far each is only its leader knows.
+    pub fn members_here(&self) -> Members {
+        let leader = self.0.board.read().0.leader;
+        let (config_index, membership) = self.0.board.membership();
+        status::members(&Roll { leader, config_index, membership, matched: Vec::new() })
+    }
+
+    /// Changes the members, and answers with those that there are then, once that is committed.
+    ///
+    /// # Errors
+    /// Why it was refused; then nothing was changed. If the leader is lost, or does not commit it before `deadline`, the
+    /// outcome is unknown: the members tell.
+    pub async fn change(
+        &self,
+        change: MemberChange,
+        force: bool,
+        deadline: Monotonic,
+    ) -> Result<Members, Error> {
+        self.ask(Ask::Change { change, force }, deadline).await
+    }
+
+    /// Makes a voter lead, and answers once it does.
+    ///
+    /// # Errors
+    /// If it is no voter, or does not lead before `deadline`; the present leader then leads on.
+    pub async fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error> {
+        self.ask(Ask::Transfer { to }, deadline).await
+    }
+
+    /// If this node leads: makes another one lead, if any can, before `deadline`.
+    pub async fn resign(&self, deadline: Monotonic) {
+        let (done, resigned) = oneshot::channel();
+        if self.send(Request::Resign(done)).is_ok() {
+            let _ = timeout_at(&*self.0.clock, deadline, resigned).await;
+        }
+    }
+
+    async fn ask(&self, ask: Ask, deadline: Monotonic) -> Result<Members, Error> {
+        let is_read = ask == Ask::Members;
+        let (reply, receiver) = oneshot::channel();
+        self.send(Request::Ask(ask, Asker::Local(reply)))?;
+        let answer = match timeout_at(&*self.0.clock, deadline, receiver).await {
+            Some(Ok(answer)) => answer?,
+            Some(Err(_)) => return Err(stopping()),
+            None if is_read => {
+                let text = "no leader answered before the deadline: retry, or ask for the members that this node knows \
+                            with consistency=stale";
+                return Err(Error::new(ErrorKind::Unavailable, text));
+            }
+            None => {
+                let text =
+                    "it was not known to be done before the deadline, and may still be: look at the members";
+                return Err(Error::unknown(ErrorKind::Unavailable, text));
+            }
+        };
+        let roll = Roll::decode(&answer).ok_or_else(|| {
+            let text = "the leader's answer cannot be understood: do all nodes run one version?";
+            Error::unknown(ErrorKind::Internal, text)
+        })?;
+        Ok(status::members(&roll))
     }
 
     /// The store's revision on this node. Cheap, unlike the whole status.

@@ -146,6 +146,11 @@ impl Identity {
         self.lock().cluster
     }
 
+    /// The hash of its token.
+    pub fn token_hash(&self) -> u64 {
+        self.lock().token_hash
+    }
+
     /// This directory's incarnation.
     pub fn incarnation(&self) -> Incarnation {
         self.lock().incarnation

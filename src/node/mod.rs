@@ -31,6 +31,7 @@ pub mod executor;
 pub mod identity;
 pub mod probe;
 
+mod admin;
 mod applier;
 mod driver;
 mod forward;
@@ -38,14 +39,17 @@ mod forward;
 pub(crate) mod fuzzing;
 mod handle;
 mod log_writer;
+mod members;
 mod proposals;
 mod reads;
 mod status;
 
+pub use admin::{JoinRequest, Joined};
 pub use driver::{Parts, Running, start};
 pub use handle::Handle;
 pub use log_writer::LogWriter;
-pub use status::{Consistency, MemberStatus, Status};
+pub use members::{Member, MemberChange, Members};
+pub use status::{Consistency, Freshness, MemberStatus, Status};
 
 /// Why a node must stop.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,45 @@
 //! What a node says about itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::raft::{Counters, Membership, Raft, Role};
-use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Revision, Term};
+use tokio::sync::watch;
+
+use super::admin::Roll;
+use super::members::{Member, Members};
+use crate::raft::{Counters, Lease, Membership, Raft, Role};
+use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
     /// Shows every write that was acknowledged before the read began.
     Linearizable,
+    /// The same, as long as no two clocks of the group drift apart by more than an eighth: a leader that has a lease asks
+    /// nobody. Where there is none, on a follower or with leases off, it is a linearizable read.
+    Lease,
     /// Shows some state that this node has applied; needs no other node.
-    Stale,
+    Stale {
+        /// The state must have been the newest at most so many milliseconds ago, as far as this node can tell by when it
+        /// last heard its leader. A node that is further behind asks the leader.
+        max_staleness_ms: Option<u64>,
+    },
+}
+
+/// What a read may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// How fresh it must be.
+    pub consistency: Consistency,
+    /// And at least at this revision: waits until the node has applied it. A client that passes on the revision of its
+    /// last write reads that write, on any node.
+    pub min_revision: Option<Revision>,
+}
+
+impl Freshness {
+    /// Linearizable, at whatever revision.
+    pub const LINEARIZABLE: Freshness =
+        Freshness { consistency: Consistency::Linearizable, min_revision: None };
 }
 
 /// One member, as the group knows it.
@@ -120,27 +147,94 @@ impl Gauges {
 pub(super) struct Board {
     gauges: Mutex<Gauges>,
     members: Mutex<Arc<Vec<MemberStatus>>>,
+    membership: Mutex<(Index, Membership)>,
+    lease: Mutex<Option<Lease>>,
+    /// When what is applied here was the newest, by what the leader then said; absent where nobody is heard.
+    fresh_at: Mutex<Option<Monotonic>>,
+    revision: watch::Sender<Revision>,
 }
 
 impl Board {
     pub fn new(raft: &Raft) -> Board {
         let members = Arc::new(member_statuses(raft.membership()));
-        Board { gauges: Mutex::new(Gauges::of(raft)), members: Mutex::new(members) }
+        Board {
+            gauges: Mutex::new(Gauges::of(raft)),
+            members: Mutex::new(members),
+            membership: Mutex::new((raft.membership_index(), raft.membership().clone())),
+            lease: Mutex::new(None),
+            fresh_at: Mutex::new(None),
+            revision: watch::Sender::new(Revision(0)),
+        }
+    }
+
+    /// The lease that a leader has. Set before any message leaves that could end it.
+    pub fn set_lease(&self, lease: Option<Lease>) {
+        *lock(&self.lease) = lease;
+    }
+
+    /// The lease, as of the driver's last turn.
+    pub fn lease(&self) -> Option<Lease> {
+        *lock(&self.lease)
+    }
+
+    pub fn set_fresh_at(&self, fresh_at: Option<Monotonic>) {
+        *lock(&self.fresh_at) = fresh_at;
+    }
+
+    pub fn fresh_at(&self) -> Option<Monotonic> {
+        *lock(&self.fresh_at)
+    }
+
+    /// The store is at this revision.
+    pub fn set_revision(&self, revision: Revision) {
+        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+    }
+
+    /// Follows the store's revision.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.revision.subscribe()
+    }
+
+    /// The configuration in force and its index.
+    pub fn membership(&self) -> (Index, Membership) {
+        lock(&self.membership).clone()
     }
 
     pub fn set_gauges(&self, gauges: Gauges) {
-        *self.gauges.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        *lock(&self.gauges) = gauges;
     }
 
-    pub fn set_members(&self, membership: &Membership) {
+    pub fn set_members(&self, index: Index, membership: &Membership) {
+        *lock(&self.membership) = (index, membership.clone());
         let members = Arc::new(member_statuses(membership));
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+        *lock(&self.members) = members;
     }
 
     pub fn read(&self) -> (Gauges, Arc<Vec<MemberStatus>>) {
-        let gauges = *self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let gauges = *lock(&self.gauges);
+        let members = lock(&self.members).clone();
         (gauges, members)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The members as callers are told.
+pub(super) fn members(roll: &Roll) -> Members {
+    let Roll { leader, config_index, membership, matched } = roll;
+    let member = |status: MemberStatus| Member {
+        is_leader: *leader == Some(status.id),
+        match_index: matched.iter().find(|(id, _)| *id == status.id).map(|(_, index)| *index),
+        status,
+    };
+    Members {
+        members: member_statuses(membership).into_iter().map(member).collect(),
+        config_index: *config_index,
+        is_joint: membership.is_joint(),
+        lease_ms: membership.lease_ms,
+        version: membership.version,
     }
 }
 

@@ -12,6 +12,7 @@ use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Log;
 use super::outbox::Outbox;
+use super::progress::Progress;
 use super::quorum::Quorum;
 use super::read_index::Reader;
 use super::timers::{Counters, NEVER, Timers};
@@ -562,6 +563,20 @@ impl Raft {
     /// The configuration in force: the newest in the log, committed or not.
     pub fn membership(&self) -> &Membership {
         self.log.membership()
+    }
+
+    /// The entry that holds it; the purge point, if it is older than that.
+    pub fn membership_index(&self) -> Index {
+        self.log.membership_index()
+    }
+
+    /// How far the log of a member is known to be on its disk, this node's own too; `None` if this node does not lead.
+    pub fn matched(&self, id: NodeId) -> Option<Index> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        if id == self.config.id {
+            return Some(self.log.persisted());
+        }
+        leader.peers.get(&id).map(Progress::matched)
     }
 
     /// The newest committed configuration.

@@ -405,6 +405,7 @@ impl Assembled {
         let limits = &config.limits;
         let clock = &seams.clock;
         let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
+        let token_hash = identity.token_hash();
         let own = own_record(config, incarnation);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         let (log, _) = LogWriter::start(wal, Lane::open(&*seams.executor, "wal"), fatal.clone());
@@ -420,6 +421,8 @@ impl Assembled {
             id: config.id,
             group: GroupId::FIRST,
             cluster,
+            token_hash,
+            election_timeout: config.election_timeout,
             limits: limits.clone(),
             heartbeat_interval: config.heartbeat_interval,
             raft,

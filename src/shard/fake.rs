@@ -2,17 +2,31 @@
 
 use crate::command::{Answer, Query, Reply, SessionSeq, Write};
 use crate::error::Error;
-use crate::types::{Monotonic, Revision};
+use crate::types::{Monotonic, NodeId, Revision};
 
-use super::{Consistency, Status};
+use super::{Freshness, MemberChange, Members, Status};
 
-/// A stand-in for a node: the router's five methods, answered at once.
+/// A stand-in for a node: the router's methods, answered at once.
 pub trait Fake: Send + Sync {
     /// See [`super::Router::write`].
     fn write(&self, session: Option<SessionSeq>, write: Write, deadline: Monotonic) -> Result<Reply, Error>;
 
     /// See [`super::Router::read`].
-    fn read(&self, query: Query, consistency: Consistency, deadline: Monotonic) -> Result<Answer, Error>;
+    fn read(&self, query: Query, freshness: Freshness, deadline: Monotonic) -> Result<Answer, Error>;
+
+    /// See [`super::Router::members`].
+    fn members(&self, _deadline: Monotonic) -> Result<Members, Error> {
+        Ok(self.members_here())
+    }
+
+    /// See [`super::Router::members_here`].
+    fn members_here(&self) -> Members;
+
+    /// See [`super::Router::change`].
+    fn change(&self, change: MemberChange, force: bool, deadline: Monotonic) -> Result<Members, Error>;
+
+    /// See [`super::Router::transfer`].
+    fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error>;
 
     /// See [`super::Router::confirm`].
     fn confirm(&self, deadline: Monotonic) -> Result<(), Error>;

@@ -8,9 +8,9 @@ pub mod fake;
 use crate::command::{Answer, Command, Query, Reply, SessionSeq, Write};
 use crate::error::Error;
 use crate::node::Handle;
-use crate::types::{Monotonic, Revision};
+use crate::types::{Monotonic, NodeId, Revision};
 
-pub use crate::node::{Consistency, MemberStatus, Status};
+pub use crate::node::{Consistency, Freshness, Member, MemberChange, MemberStatus, Members, Status};
 
 /// The way to every group on this node. Cheap to clone.
 #[derive(Clone)]
@@ -59,13 +59,63 @@ impl Router {
     pub async fn read(
         &self,
         query: Query,
-        consistency: Consistency,
+        freshness: Freshness,
         deadline: Monotonic,
     ) -> Result<Answer, Error> {
         match &self.0 {
-            Target::Node(group) => group.read(query, consistency, deadline).await,
+            Target::Node(group) => group.read(query, freshness, deadline).await,
             #[cfg(any(test, feature = "testing"))]
-            Target::Fake(fake) => fake.read(query, consistency, deadline),
+            Target::Fake(fake) => fake.read(query, freshness, deadline),
+        }
+    }
+
+    /// The members; see [`Handle::members`](crate::node::Handle::members).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn members(&self, deadline: Monotonic) -> Result<Members, Error> {
+        match &self.0 {
+            Target::Node(group) => group.members(deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.members(deadline),
+        }
+    }
+
+    /// The members as this node knows them, without asking anyone.
+    pub fn members_here(&self) -> Members {
+        match &self.0 {
+            Target::Node(group) => group.members_here(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.members_here(),
+        }
+    }
+
+    /// Changes the members; see [`Handle::change`](crate::node::Handle::change).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn change(
+        &self,
+        change: MemberChange,
+        force: bool,
+        deadline: Monotonic,
+    ) -> Result<Members, Error> {
+        match &self.0 {
+            Target::Node(group) => group.change(change, force, deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.change(change, force, deadline),
+        }
+    }
+
+    /// Makes a member lead; see [`Handle::transfer`](crate::node::Handle::transfer).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error> {
+        match &self.0 {
+            Target::Node(group) => group.transfer(to, deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.transfer(to, deadline),
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::command::{self, Found};
+use crate::shard::Freshness;
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
@@ -49,7 +50,11 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let consistency = query.consistency()?;
     let key = query.key(encoding, &front.limits)?;
     let query = command::Query::Get { keyspace: Keyspace(0), key };
-    let answer = front.router(deadline).await?.read(query, consistency, deadline).await?;
+    let answer = front
+        .router(deadline)
+        .await?
+        .read(query, Freshness { consistency, min_revision: None }, deadline)
+        .await?;
     let Found::Record(record) = &answer.found else { return Err(Problem::unexpected_reply()) };
     let (body, size_hint) = match record {
         Some(record) => {

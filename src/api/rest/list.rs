@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::command::{self, Found};
+use crate::shard::Freshness;
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
@@ -70,7 +71,11 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
         limit: query.limit(limits)?,
         bytes_max: limits.list_bytes_max,
     };
-    let answer = front.router(deadline).await?.read(query, consistency, deadline).await?;
+    let answer = front
+        .router(deadline)
+        .await?
+        .read(query, Freshness { consistency, min_revision: None }, deadline)
+        .await?;
     let Found::Page { pairs, more } = &answer.found else { return Err(Problem::unexpected_reply()) };
     let size_hint = pairs.iter().map(|(key, record)| key.len() + record.value.len() + PAIR_FRAME_BYTES).sum();
     let pairs = pairs.iter().map(|(key, record)| {

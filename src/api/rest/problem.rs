@@ -44,11 +44,18 @@ pub(super) enum Code {
     Unavailable,
     Stopping,
     LogFull,
+    DiskFull,
+    StorageFull,
+    NoSuchMember,
+    ChangeInProgress,
+    MemberExists,
+    IdRetired,
+    QuorumAtRisk,
 }
 
 impl Code {
     /// Every code, for the API description.
-    pub(super) const ALL: [Code; 22] = [
+    pub(super) const ALL: [Code; 29] = [
         Code::InvalidJson,
         Code::UnknownParameter,
         Code::RepeatedParameter,
@@ -71,6 +78,13 @@ impl Code {
         Code::Unavailable,
         Code::Stopping,
         Code::LogFull,
+        Code::DiskFull,
+        Code::StorageFull,
+        Code::NoSuchMember,
+        Code::ChangeInProgress,
+        Code::MemberExists,
+        Code::IdRetired,
+        Code::QuorumAtRisk,
     ];
 
     /// Name, status and title.
@@ -134,6 +148,31 @@ impl Code {
             Code::LogFull => {
                 (ErrorKind::LogFull.code(), StatusCode::INSUFFICIENT_STORAGE, "The node's log is full")
             }
+            Code::DiskFull => (
+                ErrorKind::DiskFull.code(),
+                StatusCode::INSUFFICIENT_STORAGE,
+                "A quorum's disks have no room",
+            ),
+            Code::StorageFull => (
+                ErrorKind::StorageFull.code(),
+                StatusCode::INSUFFICIENT_STORAGE,
+                "The store has reached its size",
+            ),
+            Code::NoSuchMember => (ErrorKind::NoSuchMember.code(), StatusCode::NOT_FOUND, "No such member"),
+            Code::ChangeInProgress => (
+                ErrorKind::ChangeInProgress.code(),
+                StatusCode::CONFLICT,
+                "Another change of the members is under way",
+            ),
+            Code::MemberExists => {
+                (ErrorKind::MemberExists.code(), StatusCode::CONFLICT, "It is a member already")
+            }
+            Code::IdRetired => {
+                (ErrorKind::IdRetired.code(), StatusCode::CONFLICT, "The id was a removed member's")
+            }
+            Code::QuorumAtRisk => {
+                (ErrorKind::QuorumAtRisk.code(), StatusCode::CONFLICT, "Too few voters could be reached")
+            }
         }
     }
 
@@ -156,7 +195,14 @@ impl Code {
     pub(super) fn is_retryable(self) -> bool {
         matches!(
             self,
-            Code::RequestTimeout | Code::Overloaded | Code::Unavailable | Code::Stopping | Code::LogFull
+            Code::RequestTimeout
+                | Code::Overloaded
+                | Code::Unavailable
+                | Code::Stopping
+                | Code::LogFull
+                | Code::DiskFull
+                | Code::StorageFull
+                | Code::ChangeInProgress
         )
     }
 
@@ -164,7 +210,8 @@ impl Code {
     pub(super) fn retry_after(self) -> Option<&'static str> {
         match self {
             Code::Overloaded | Code::Unavailable | Code::Stopping => Some("1"),
-            Code::LogFull => Some("30"),
+            Code::LogFull | Code::DiskFull | Code::StorageFull => Some("30"),
+            Code::ChangeInProgress => Some("1"),
             _ => None,
         }
     }
@@ -198,6 +245,13 @@ impl From<ErrorKind> for Code {
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Overloaded => Code::Overloaded,
             ErrorKind::LogFull => Code::LogFull,
+            ErrorKind::DiskFull => Code::DiskFull,
+            ErrorKind::StorageFull => Code::StorageFull,
+            ErrorKind::NoSuchMember => Code::NoSuchMember,
+            ErrorKind::ChangeInProgress => Code::ChangeInProgress,
+            ErrorKind::MemberExists => Code::MemberExists,
+            ErrorKind::IdRetired => Code::IdRetired,
+            ErrorKind::QuorumAtRisk => Code::QuorumAtRisk,
             ErrorKind::SessionGone => Code::SessionGone,
             ErrorKind::Stopping => Code::Stopping,
             ErrorKind::Internal => Code::Internal,

@@ -83,7 +83,7 @@ impl<'a> Query<'a> {
     pub(super) fn consistency(&mut self) -> Result<Consistency, Problem> {
         match self.take(Parameter::Consistency).as_deref() {
             None | Some("linearizable") => Ok(Consistency::Linearizable),
-            Some("stale") => Ok(Consistency::Stale),
+            Some("stale") => Ok(Consistency::Stale { max_staleness_ms: None }),
             Some(other) => {
                 let detail = format!(
                     "consistency is {other:?}: give linearizable (the default) or stale, or leave it out."

@@ -233,7 +233,7 @@ async fn reads_are_linearizable_unless_stale_is_asked() {
         for (asked, expected) in [
             ("", Consistency::Linearizable),
             ("consistency=linearizable", Consistency::Linearizable),
-            ("consistency=stale", Consistency::Stale),
+            ("consistency=stale", Consistency::Stale { max_staleness_ms: None }),
         ] {
             assert_eq!(desk.get(&format!("{path}{asked}")).await.status, 200);
             assert_eq!(desk.store.state().consistency.take(), Some(expected), "{path}{asked}");
