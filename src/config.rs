@@ -43,7 +43,7 @@ const ENTRY_OVERHEAD_BYTES_MAX: usize = 64 * KIB;
 /// All that one node needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// This node.
+    /// This node; 0 if it is to be told by the cluster that it joins, or by its data directory.
     pub id: NodeId,
     /// Where it keeps `wal/`, `state.redb` and `identity`.
     pub data_dir: PathBuf,
@@ -61,6 +61,10 @@ pub struct Config {
     pub advertise_grpc: String,
     /// The voters of a new cluster with their peer addresses. Read at the first start only.
     pub initial_cluster: BTreeMap<NodeId, String>,
+    /// The peer address of any member of the cluster that this node is to join. Read at the first start only.
+    pub join: Option<String>,
+    /// Whether it joins as a read replica, which has no vote. Read at the first start only.
+    pub learner: bool,
     /// Keeps clusters with the same member ids apart.
     pub cluster_token: String,
     /// How often a leader says that it is alive.
@@ -124,6 +128,13 @@ pub struct Limits {
     pub wal_segment_bytes: u64,
     /// The whole log: past it a node refuses writes.
     pub wal_bytes_max: u64,
+    /// The end of the log that is kept for members that lag; who lags further gets a snapshot. What a member lacks goes
+    /// only beyond this.
+    pub log_tail_bytes_max: u64,
+    /// How long a snapshot that is being sent, or was received in part, is kept without progress.
+    pub snapshot_pin: Duration,
+    /// How much the state file may grow while a snapshot is being sent from it.
+    pub snapshot_pin_growth_bytes: u64,
     /// The write set that is being written to; a fold begins when it is half full.
     pub write_set_bytes_max: usize,
     /// redb's page cache.
@@ -167,6 +178,9 @@ impl Default for Limits {
             inbox_messages_max: 4_096,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 8 << 30,
+            log_tail_bytes_max: 256 << 20,
+            snapshot_pin: Duration::from_secs(60),
+            snapshot_pin_growth_bytes: 1 << 30,
             write_set_bytes_max: 32 * MIB,
             store_cache_bytes: 32 * MIB,
             session_inflight_max: 1_024,
@@ -195,9 +209,6 @@ fn invalid<T>(text: impl Into<String>) -> Result<T, Invalid> {
 impl Config {
     /// Judges the configuration as a whole. Settings are named as the command line names them.
     pub fn validate(&self) -> Result<(), Invalid> {
-        if self.id.0 == 0 {
-            return invalid("--id must be 1 or more");
-        }
         if self.data_dir.as_os_str().is_empty() {
             return invalid("--data-dir is empty: name the directory that holds this node's data");
         }
@@ -207,16 +218,31 @@ impl Config {
             self.validate_initial_cluster()?;
         }
         self.validate_advertised()?;
+        if let Some(address) = &self.join {
+            check_address("--join", address)?;
+        }
+        if self.learner && self.join.is_none() {
+            return invalid("--learner says how a node joins: name a member with --join, or leave it out");
+        }
         self.validate_timing()?;
         self.limits.validate()
     }
 
     /// What must hold besides, where the data directory is new: this node is a voter of the cluster that it founds.
     pub fn validate_bootstrap(&self) -> Result<(), Invalid> {
+        if self.join.is_some() {
+            return Ok(());
+        }
+        if self.id.0 == 0 {
+            return invalid(
+                "--id is missing: give this node's number, 1 or more (QUORATE_ID, or id in the file), or --join, with \
+                 which the cluster gives it one",
+            );
+        }
         if self.initial_cluster.is_empty() {
             return invalid(format!(
                 "{} is a new data directory: --initial-cluster must name the members, this node among them, \
-                 for example --initial-cluster {}={}",
+                 for example --initial-cluster {}={}; or name a member of the cluster to join with --join",
                 self.data_dir.display(),
                 self.id,
                 self.advertise_peer
@@ -348,6 +374,15 @@ impl Limits {
                 self.wal_bytes_max, four
             ));
         }
+        if self.log_tail_bytes_max > self.wal_bytes_max / 2 {
+            return invalid(format!(
+                "--log-tail-bytes-max {} is too large: at most half of --wal-bytes-max {} can be kept for members that lag",
+                self.log_tail_bytes_max, self.wal_bytes_max
+            ));
+        }
+        if self.snapshot_pin.is_zero() {
+            return invalid("--snapshot-pin is 0: no snapshot could ever be sent");
+        }
         if self.write_set_bytes_max < 2 * self.frame_bytes_max {
             return invalid(format!(
                 "--write-set-bytes-max {} is too small: use {} or more",
@@ -418,6 +453,8 @@ mod tests {
             advertise_http: HTTP_DEFAULT.to_owned(),
             advertise_peer: PEER_DEFAULT.to_owned(),
             advertise_grpc: GRPC_DEFAULT.to_owned(),
+            join: None,
+            learner: false,
             initial_cluster: cluster(&[(1, "127.0.0.1:7001"), (2, "127.0.0.1:7002"), (3, "n3.example:7003")]),
             cluster_token: CLUSTER_TOKEN_DEFAULT.to_owned(),
             heartbeat_interval: HEARTBEAT_INTERVAL_DEFAULT,

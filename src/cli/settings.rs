@@ -18,7 +18,7 @@ use crate::types::NodeId;
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(super) struct Settings {
-    /// This node's number in the cluster, 1 or more; never used again for another node [required]
+    /// This node's number in the cluster, 1 or more; never used again for another node [required for a new cluster]
     #[arg(long, env = "QUORATE_ID", value_name = "N", help_heading = "Node")]
     id: Option<u64>,
     /// The directory of this node's data; made at the first start; one node each [required]
@@ -48,6 +48,12 @@ pub(super) struct Settings {
     /// of them; read at the first start only. Names that do not resolve yet are retried
     #[arg(long, env = "QUORATE_INITIAL_CLUSTER", value_name = "ID=HOST:PORT,...", help_heading = "Cluster")]
     initial_cluster: Option<Members>,
+    /// The peer address of any member of a cluster that this new node is to join; read at the first start only
+    #[arg(long, env = "QUORATE_JOIN", value_name = "HOST:PORT", help_heading = "Cluster")]
+    join: Option<String>,
+    /// Join as a read replica: it has all data, has no vote and is never promoted by itself
+    #[arg(long, env = "QUORATE_LEARNER", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Cluster")]
+    learner: Option<bool>,
     /// Keeps clusters with the same member ids apart; the same on all members [default: quorate]
     #[arg(long, env = "QUORATE_CLUSTER_TOKEN", value_name = "TEXT", help_heading = "Cluster")]
     cluster_token: Option<String>,
@@ -77,6 +83,15 @@ pub(super) struct Settings {
     /// One file of the log [default: 64MiB]
     #[arg(long, env = "QUORATE_WAL_SEGMENT_BYTES", value_name = "SIZE", help_heading = "Limits")]
     wal_segment_bytes: Option<Size>,
+    /// The end of the log that is kept for members that lag; who lags further gets a snapshot [default: 256MiB]
+    #[arg(long, env = "QUORATE_LOG_TAIL_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
+    log_tail_bytes_max: Option<Size>,
+    /// How long a snapshot that is being sent is kept without progress [default: 60s]
+    #[arg(long, env = "QUORATE_SNAPSHOT_PIN", value_name = "TIME", help_heading = "Limits")]
+    snapshot_pin: Option<Span>,
+    /// How much the state file may grow while a snapshot is being sent from it [default: 1GiB]
+    #[arg(long, env = "QUORATE_SNAPSHOT_PIN_GROWTH_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    snapshot_pin_growth_bytes: Option<Size>,
     /// Writes held in memory before they are folded into the state file; two such sets exist [default: 32MiB]
     #[arg(long, env = "QUORATE_WRITE_SET_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
     write_set_bytes_max: Option<Size>,
@@ -115,6 +130,8 @@ impl Settings {
             advertise_peer,
             advertise_grpc,
             initial_cluster,
+            join,
+            learner,
             cluster_token,
             heartbeat_interval,
             election_timeout,
@@ -123,6 +140,9 @@ impl Settings {
             request_timeout,
             drain_timeout,
             wal_bytes_max,
+            log_tail_bytes_max,
+            snapshot_pin,
+            snapshot_pin_growth_bytes,
             wal_segment_bytes,
             write_set_bytes_max,
             store_cache_bytes,
@@ -170,7 +190,11 @@ impl Settings {
                 "--{name} is missing: give --{name} {example}, {variable}, or {name} in the file"
             ))
         };
-        let id = NodeId(self.id.ok_or_else(|| needed("id", "N"))?);
+        let id = match self.id {
+            Some(0) => return Err(Failure::usage("--id must be 1 or more")),
+            // Who joins is told its id, and who has joined has it in its data directory.
+            id => NodeId(id.unwrap_or(0)),
+        };
         let data_dir = self.data_dir.ok_or_else(|| needed("data-dir", "DIR"))?;
         let initial_cluster = self.initial_cluster.map(|Members(members)| members).unwrap_or_default();
         let http = self.http.unwrap_or_else(|| config::HTTP_DEFAULT.to_owned());
@@ -187,6 +211,8 @@ impl Settings {
             peer,
             grpc,
             initial_cluster,
+            join: self.join,
+            learner: self.learner.unwrap_or(false),
             cluster_token: self.cluster_token.unwrap_or_else(|| config::CLUSTER_TOKEN_DEFAULT.to_owned()),
             heartbeat_interval: self
                 .heartbeat_interval
@@ -203,6 +229,12 @@ impl Settings {
         limits.write_set_bytes_max = in_memory(self.write_set_bytes_max, limits.write_set_bytes_max);
         limits.store_cache_bytes = in_memory(self.store_cache_bytes, limits.store_cache_bytes);
         limits.wal_bytes_max = self.wal_bytes_max.map_or(limits.wal_bytes_max, |size| size.0);
+        // Where the log may take little, what is kept for others is little, too.
+        let tail = limits.log_tail_bytes_max.min(limits.wal_bytes_max / 4);
+        limits.log_tail_bytes_max = self.log_tail_bytes_max.map_or(tail, |size| size.0);
+        limits.snapshot_pin = self.snapshot_pin.map_or(limits.snapshot_pin, |span| span.0);
+        let growth = self.snapshot_pin_growth_bytes;
+        limits.snapshot_pin_growth_bytes = growth.map_or(limits.snapshot_pin_growth_bytes, |size| size.0);
         limits.wal_segment_bytes = self.wal_segment_bytes.map_or(limits.wal_segment_bytes, |size| size.0);
         limits.connections_max = self.connections_max.map_or(limits.connections_max, |count| count as usize);
         limits.drain_timeout = self.drain_timeout.map_or(limits.drain_timeout, |span| span.0);
@@ -313,9 +345,11 @@ mod tests {
 
     #[test]
     fn what_is_required_is_asked_for() {
-        let error = Settings::default().into_config().expect_err("nothing was said");
-        assert_eq!(error.code, super::super::USAGE);
-        assert!(error.text.starts_with("--id is missing"), "{}", error.text);
+        let error = file("id = 0").into_config().expect_err("ids begin at 1");
+        assert!(error.text.starts_with("--id must be 1"), "{}", error.text);
+        let new = file("data-dir = \"d\"").into_config().expect("who joins has no id");
+        let error = new.validate_bootstrap().expect_err("neither id nor cluster").to_string();
+        assert!(error.starts_with("--id is missing"), "{error}");
         let error = file("id = 1").into_config().expect_err("no directory");
         assert!(error.text.contains("QUORATE_DATA_DIR"), "{}", error.text);
     }
@@ -336,6 +370,9 @@ mod tests {
             ("request-timeout", format!("{:?}", limits.request_timeout_default)),
             ("drain-timeout", format!("{:?}", limits.drain_timeout)),
             ("wal-bytes-max", format!("{}GiB", limits.wal_bytes_max >> 30)),
+            ("log-tail-bytes-max", mib(limits.log_tail_bytes_max)),
+            ("snapshot-pin", format!("{:?}", limits.snapshot_pin)),
+            ("snapshot-pin-growth-bytes", format!("{}GiB", limits.snapshot_pin_growth_bytes >> 30)),
             ("wal-segment-bytes", mib(limits.wal_segment_bytes)),
             ("write-set-bytes-max", mib(limits.write_set_bytes_max as u64)),
             ("store-cache-bytes", mib(limits.store_cache_bytes as u64)),

@@ -63,6 +63,12 @@ pub enum Error {
         /// What happened.
         what: String,
     },
+    /// A rewrite came to nothing, and nothing is wrong with any disk: it may be tried another time.
+    #[error("the state file was not rewritten: {what}")]
+    GivenUp {
+        /// Why.
+        what: String,
+    },
     /// A committed command cannot be decoded. To skip it would make this node's state differ from the others'.
     #[error("the committed command at index {index} cannot be decoded: {what}")]
     Undecodable {

@@ -98,7 +98,7 @@ impl Twin {
             State::GivenUp => {
                 let what =
                     "more was folded while it was copied than may be kept: it is too busy for that now";
-                Err(Error::Staged { what: what.to_owned() })
+                Err(Error::GivenUp { what: what.to_owned() })
             }
             State::Beside(..) => unreachable!("it has caught up already"),
         }
@@ -139,7 +139,7 @@ impl Store {
         let (source, twin, rows, head) = {
             let mut folding = shared.folding();
             if folding.0.strong_count() > 0 {
-                return Err(Error::Staged { what: "another rewrite is under way".to_owned() });
+                return Err(Error::GivenUp { what: "another rewrite is under way".to_owned() });
             }
             // No fold is under way: what redb shows now lacks exactly the folds that come after.
             let source = shared.base();
@@ -170,7 +170,7 @@ impl Store {
         // Not formed before the old file is known to be sound to the end, and still the one in use.
         source.latch.check()?;
         if !twin.is_of(&shared.base()) {
-            return Err(Error::Staged { what: "another state was installed meanwhile".to_owned() });
+            return Err(Error::GivenUp { what: "another state was installed meanwhile".to_owned() });
         }
         base.file.set_formed().map_err(staged)?;
         *twin.state() = State::Beside(Arc::new(base), applied);
@@ -192,7 +192,7 @@ impl Store {
             let mut view = shared.view_mut();
             view.base.latch.check()?;
             if !rewritten.twin.is_of(&view.base) {
-                return Err(Error::Staged { what: "another state was installed meanwhile".to_owned() });
+                return Err(Error::GivenUp { what: "another state was installed meanwhile".to_owned() });
             }
             let State::Beside(base, applied) = &*rewritten.twin.state() else {
                 unreachable!("a rewritten file has caught up")

@@ -111,7 +111,7 @@ impl Inserter<'_> {
 /// An error of a file that nobody points to.
 pub(super) fn staged(error: Error) -> Error {
     match error {
-        Error::Snapshot { .. } | Error::Staged { .. } => error,
+        Error::Snapshot { .. } | Error::Staged { .. } | Error::GivenUp { .. } => error,
         error => Error::Staged { what: error.to_string() },
     }
 }

@@ -15,7 +15,7 @@ use super::executor::Lane;
 use super::probe::SharedProbe;
 use super::{Fatal, FatalSender};
 use crate::command::Reply;
-use crate::fsm::{self, Body, Input, Store};
+use crate::fsm::{self, Body, Fresh, Input, Store};
 use crate::raft::{Entry, EntryKind};
 use crate::types::{Index, Term};
 
@@ -24,8 +24,19 @@ use crate::types::{Index, Term};
 pub(super) enum Applied {
     /// These entries are applied; one reply for each, contiguous.
     Entries(Vec<(Index, Term, Reply)>),
+    /// A snapshot took the state's place.
+    Installed(Index),
     /// The state file now holds everything up to this entry.
     Folded,
+}
+
+/// What the driver has for the state machine, in order.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Committed entries.
+    Entries(Vec<Entry>),
+    /// A state that takes the place of the present one: the pointer to it is durable (H26).
+    Install(Fresh),
 }
 
 /// Entries applied in one go: keeps the store's write lock, and the task, for a bounded time.
@@ -43,10 +54,18 @@ pub(super) struct Applier {
 
 impl Applier {
     /// Applies what comes until the driver is gone.
-    pub async fn run(self, mut entries: mpsc::UnboundedReceiver<Vec<Entry>>) {
+    pub async fn run(self, mut work: mpsc::UnboundedReceiver<Work>) {
         let folder = Arc::new(Folder::new());
         let mut unfolded = 0;
-        while let Some(batch) = entries.recv().await {
+        while let Some(work) = work.recv().await {
+            let batch = match work {
+                Work::Entries(batch) => batch,
+                Work::Install(fresh) => {
+                    self.install(fresh);
+                    unfolded = 0;
+                    continue;
+                }
+            };
             for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
                 while self.store.is_full() {
                     self.maybe_fold(&folder, &mut unfolded);
@@ -66,6 +85,15 @@ impl Applier {
                 self.maybe_fold(&folder, &mut unfolded);
             }
         }
+    }
+
+    fn install(&self, fresh: Fresh) {
+        let index = fresh.applied().0;
+        self.store.install(fresh);
+        if let Some(probe) = &self.probe {
+            probe.applied(index, self.store.state_hash());
+        }
+        let _ = self.applied.send(Applied::Installed(index));
     }
 
     fn apply(&self, entries: &[Entry]) -> Result<(), fsm::Error> {

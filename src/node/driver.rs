@@ -5,6 +5,7 @@
 //! before it begins more.
 
 mod asks;
+mod snapshots;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay, encode_not_leader};
-use super::applier::{Applied, Applier};
+use super::applier::{Applied, Applier, Work};
 use super::executor::{Executor, Lane};
 use super::forward;
 use super::handle::{Handle, Request, Shared, check};
@@ -25,6 +27,7 @@ use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
 use super::proposals::{Origin, Pending, Proposals};
 use super::reads::Reads;
+use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
@@ -68,6 +71,10 @@ pub struct Parts {
     pub raft: Raft,
     /// The state machine.
     pub store: Store,
+    /// Its files.
+    pub files: StateFiles,
+    /// The number of the file that it is in.
+    pub state: u64,
     /// The log's writer.
     pub log: LogWriter,
     /// The log's reader.
@@ -127,7 +134,7 @@ impl Running {
 /// Starts a group.
 pub fn start(parts: Parts) -> (Handle, Running) {
     let (requests, requests_receiver) = mpsc::channel(parts.limits.proposals_queued_max);
-    let (entries, entries_receiver) = mpsc::unbounded_channel();
+    let (work, work_receiver) = mpsc::unbounded_channel();
     let (applied, applied_receiver) = mpsc::unbounded_channel();
     let (persisted, persisted_receiver) = mpsc::unbounded_channel();
     let (internal, internal_receiver) = mpsc::unbounded_channel();
@@ -169,8 +176,13 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             internal: internal_receiver,
         },
         read_lane: Lane::open(&*parts.executor, "log-reader"),
+        snapshots: Snapshots::new(
+            parts.state,
+            Lane::open(&*parts.executor, "snapshot"),
+            Lane::open(&*parts.executor, "rewrite"),
+        ),
         board,
-        entries,
+        work,
         persisted,
         internal,
         held: VecDeque::new(),
@@ -201,7 +213,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     // Before the peers' port is served: who is no member is refused there.
     driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
-    let applier = tokio::spawn(applier.run(entries_receiver));
+    let applier = tokio::spawn(applier.run(work_receiver));
     (handle, Running { stop, driver, applier, fold_lane, store })
 }
 
@@ -211,6 +223,8 @@ enum Internal {
     Returned(Pending),
     /// The log was read.
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
+    /// Something became of a snapshot.
+    Snapshots(News),
     /// An ask certainly reached no leader: try again.
     AskReturned(Ask, Asker),
 }
@@ -233,7 +247,8 @@ struct Driver {
     queues: Queues,
     read_lane: Lane,
     board: Arc<Board>,
-    entries: mpsc::UnboundedSender<Vec<Entry>>,
+    work: mpsc::UnboundedSender<Work>,
+    snapshots: Snapshots,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
     /// Messages that wait until the write with this number is on disk; ascending.
@@ -346,6 +361,7 @@ impl Driver {
                 self.send(envelope);
             }
         }
+        self.maybe_install(seq);
     }
 
     fn send(&self, envelope: raft::Envelope) {
@@ -369,13 +385,18 @@ impl Driver {
                 self.reads.applied(last);
                 self.on_reached(last);
             }
-            Applied::Folded => self.maybe_purge(),
+            Applied::Installed(index) => self.on_installed(index),
+            Applied::Folded => {
+                self.maybe_purge();
+                self.maybe_rewrite();
+            }
         }
     }
 
     fn on_internal(&mut self, internal: Internal) {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
+            Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
             Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
@@ -405,8 +426,13 @@ impl Driver {
                 let text = removed(self.parts.id, &format!("node {by}"));
                 self.parts.fatal.report(Fatal::Refused(text));
             }
+            Inbound::Snapshot { from, group, envelope, manifest, id, stream }
+                if group == self.parts.group =>
+            {
+                self.receive_snapshot(from, envelope, manifest, id, stream);
+            }
             // Dropping what came in is an answer.
-            Inbound::Snapshot { from, .. } => debug!(%from, "a snapshot, which this node does not take"),
+            Inbound::Snapshot { from, .. } => debug!(%from, "a snapshot of a group that is not here"),
             Inbound::Join { request, reply } => self.on_join(&request, reply),
             Inbound::Died { peer, incarnation } => self.on_died(peer, incarnation),
         }
@@ -638,25 +664,27 @@ impl Driver {
                 self.send(envelope);
             }
             for wanted in snapshots {
-                // Nothing is purged that any member lacks (`maybe_purge`), so nobody is in need of one.
-                tracing::warn!(to = wanted.to.0, "a member needs a snapshot, and this version sends none");
-                self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
+                self.open_snapshot(wanted);
             }
             for write in writes {
-                assert_eq!(write.install, None, "no snapshot was ever received");
+                let install = write.install.map(|install| {
+                    config_changed = true;
+                    self.last_written = install.index;
+                    self.point_to_staged(write.seq, install)
+                });
                 config_changed |= self.touches_membership(&write.entries);
                 if !write.messages.is_empty() {
                     self.held.push_back((write.seq, write.messages));
                 }
                 let (group, seq) = (self.parts.group, write.seq);
-                self.parts.log.write(group, seq, write.hard_state, write.entries, &self.persisted);
+                self.parts.log.write(group, seq, write.hard_state, install, write.entries, &self.persisted);
             }
             for fetch in fetches {
                 self.fetch(fetch);
             }
             if !apply.is_empty() {
                 // The applier is gone only when the node is stopping.
-                let _ = self.entries.send(apply);
+                let _ = self.work.send(Work::Entries(apply));
             }
             let applied = self.parts.raft.applied_index();
             for (id, outcome) in reads {
@@ -789,6 +817,7 @@ impl Driver {
         }
         self.asks.append(&mut self.returned_asks);
         self.sweep_asks();
+        self.sweep_snapshots(now);
         self.maybe_raise_version(now);
         self.maybe_purge();
         if self.leaves_at.is_some_and(|at| now >= at) {
@@ -825,20 +854,28 @@ impl Driver {
         }
     }
 
-    /// Lets the log forget what the state file holds and every member has.
+    /// Lets the log forget what the state file holds: what every member has, and, for members that lag, all but a tail.
+    /// Who needs what is gone gets a snapshot.
     fn maybe_purge(&mut self) {
+        let log_bytes = self.parts.log.bytes();
+        let kept = self.kept_for_snapshots(self.parts.clock.now());
+        let tail = self.parts.log.tail_first(self.parts.group).prev();
+        let raft = &self.parts.raft;
+        let spare = raft.stored_by_all().max(tail);
+        // A log that grows too long is not kept for anyone's sake: writes go before.
+        let is_too_long = log_bytes > self.parts.limits.wal_bytes_max / 4 * 3;
+        let spare = if is_too_long { spare } else { kept.map_or(spare, |kept| spare.min(kept)) };
         // A fold may hold entries of which the core has not heard yet that they are applied.
-        let known = self.parts.raft.stored_by_all().min(self.parts.raft.applied_index());
-        let to = self.parts.store.folded().0.min(known);
-        let (purged, _) = self.parts.raft.purged();
+        let to = self.parts.store.folded().0.min(raft.applied_index()).min(spare);
+        let (purged, _) = raft.purged();
         // Few large entries fill a log as well as many small ones. What can go changes with each fold, so there is no
         // flood of small purges.
-        let is_long = self.parts.log.bytes() > self.parts.limits.wal_bytes_max / 4;
+        let is_long = log_bytes > self.parts.limits.log_tail_bytes_max;
         if to.0 < purged.0 + if is_long { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }
-        let term = self.parts.raft.term_at(to).expect("an index between purged and applied has a term");
-        let base = self.parts.raft.membership_at(to).clone();
+        let term = raft.term_at(to).expect("an index between purged and applied has a term");
+        let base = raft.membership_at(to).clone();
         self.parts.raft.purge_to(to);
         self.parts.log.purge(self.parts.group, (to, term), base);
     }

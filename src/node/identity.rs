@@ -12,7 +12,8 @@
 //!   cluster 9c1f5e0b7a3d2846      16 hex digits
 //!   token-hash 51ab03c9f4d2e607   of --cluster-token, so that a wrong token is told from a changed member list
 //!   incarnation 3f9a6d1c20b4e785
-//!   state ready                   or `creating`, until log and state file exist
+//!   state ready                   or `creating`, until log and state file exist; who joins another cluster is first
+//!                                 `joining` (node and cluster are 0, or the id that it asks for), then `joined`
 //!   peer 2 71c60a9d5e8f4b32       one line a member met, in id order
 //!   crc 5d8c2f10                  CRC-32 of all lines before
 //! ```
@@ -69,12 +70,14 @@ pub enum Error {
 /// What a directory is asked to be.
 #[derive(Clone, Debug)]
 pub struct Expected<'a> {
-    /// This node.
+    /// This node; 0: whichever the directory is of.
     pub node: NodeId,
     /// The cluster's token.
     pub token: &'a str,
     /// The members of a new cluster.
     pub members: Vec<NodeId>,
+    /// Whether a new directory is to join a cluster instead of founding one.
+    pub joins: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +86,38 @@ struct Content {
     cluster: ClusterId,
     token_hash: u64,
     incarnation: Incarnation,
-    ready: bool,
+    stage: Stage,
     peers: BTreeMap<NodeId, Incarnation>,
+}
+
+/// How far a directory's first start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It founds a cluster with others.
+    Creating,
+    /// It asks to be let into a cluster.
+    Joining,
+    /// It was let in: its log begins without a configuration.
+    Joined,
+    /// Log and state file exist.
+    Ready,
+}
+
+impl Stage {
+    const ALL: [(Stage, &'static str); 4] = [
+        (Stage::Creating, "creating"),
+        (Stage::Joining, "joining"),
+        (Stage::Joined, "joined"),
+        (Stage::Ready, "ready"),
+    ];
+
+    fn name(self) -> &'static str {
+        Stage::ALL.into_iter().find(|(stage, _)| *stage == self).map_or("", |(_, name)| name)
+    }
+
+    fn parse(name: &str) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|(_, known)| *known == name).map(|(stage, _)| stage)
+    }
 }
 
 /// A directory's identity, and the record of those it has met.
@@ -119,7 +152,10 @@ impl Identity {
                 let what = format!("the identity file is missing beside {found}");
                 return Err(Error::Damaged { path, what });
             }
-            let content = Content::new(expected, Incarnation(random));
+            let content = match expected.joins {
+                true => Content::joining(expected, Incarnation(random)),
+                false => Content::new(expected, Incarnation(random)),
+            };
             fs::replace(&*fs, &path, content.encode().as_bytes()).map_err(io)?;
             content
         };
@@ -128,7 +164,33 @@ impl Identity {
 
     /// Whether log and state file were created: if so, they must be there.
     pub fn is_ready(&self) -> bool {
-        self.lock().ready
+        self.lock().stage == Stage::Ready
+    }
+
+    /// Whether it still has to be let into its cluster.
+    pub fn is_joining(&self) -> bool {
+        self.lock().stage == Stage::Joining
+    }
+
+    /// Whether it came into its cluster by joining, and its log does not exist yet.
+    pub fn has_joined(&self) -> bool {
+        self.lock().stage == Stage::Joined
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeId {
+        self.lock().node
+    }
+
+    /// It was let into a cluster, under this id.
+    ///
+    /// # Errors
+    /// If that cannot be recorded.
+    pub fn set_joined(&self, cluster: ClusterId, node: NodeId) -> Result<(), Error> {
+        let mut content = self.lock();
+        assert_eq!(content.stage, Stage::Joining, "only who asks is let in");
+        let changed = Content { stage: Stage::Joined, cluster, node, ..content.clone() };
+        self.store(&mut content, changed)
     }
 
     /// Log and state file exist from now on.
@@ -137,7 +199,7 @@ impl Identity {
     /// If that cannot be recorded.
     pub fn set_ready(&self) -> Result<(), Error> {
         let mut content = self.lock();
-        let changed = Content { ready: true, ..content.clone() };
+        let changed = Content { stage: Stage::Ready, ..content.clone() };
         self.store(&mut content, changed)
     }
 
@@ -235,13 +297,19 @@ impl Content {
             cluster: cluster_id(expected.token, &expected.members),
             token_hash: hash(expected.token),
             incarnation,
-            ready: false,
+            stage: Stage::Creating,
             peers: BTreeMap::new(),
         }
     }
 
+    fn joining(expected: &Expected<'_>, incarnation: Incarnation) -> Content {
+        let stage = Stage::Joining;
+        Content { stage, cluster: ClusterId(0), ..Content::new(expected, incarnation) }
+    }
+
     fn check(&self, expected: &Expected<'_>) -> Result<(), String> {
-        if self.node != expected.node {
+        let asks_anew = self.stage == Stage::Joining && self.node == NodeId(0);
+        if expected.node != NodeId(0) && self.node != expected.node && !asks_anew {
             return Err(format!("this directory is node {}'s, not node {}'s", self.node, expected.node));
         }
         if self.token_hash != hash(expected.token) {
@@ -253,7 +321,7 @@ impl Content {
     }
 
     fn encode(&self) -> String {
-        let state = if self.ready { "ready" } else { "creating" };
+        let state = self.stage.name();
         let mut text = format!(
             "{HEADER}\nnode {}\ncluster {:016x}\ntoken-hash {:016x}\nincarnation {:016x}\nstate {state}\n",
             self.node, self.cluster.0, self.token_hash, self.incarnation.0
@@ -279,7 +347,7 @@ impl Content {
         }
         let hex = |word: &str| u64::from_str_radix(word, 16).map_err(|_| "a number is malformed");
         let decimal = |word: &str| word.parse::<u64>().map_err(|_| "a number is malformed");
-        let (mut node, mut cluster, mut token, mut incarnation, mut ready) = (None, None, None, None, None);
+        let (mut node, mut cluster, mut token, mut incarnation, mut stage) = (None, None, None, None, None);
         let mut peers = BTreeMap::new();
         for line in body.lines().skip(1) {
             match line.split(' ').collect::<Vec<_>>()[..] {
@@ -287,17 +355,16 @@ impl Content {
                 ["cluster", id] => cluster = Some(ClusterId(hex(id)?)),
                 ["token-hash", value] => token = Some(hex(value)?),
                 ["incarnation", value] => incarnation = Some(Incarnation(hex(value)?)),
-                ["state", "ready"] => ready = Some(true),
-                ["state", "creating"] => ready = Some(false),
+                ["state", name] => stage = Some(Stage::parse(name).ok_or("a state is unknown")?),
                 ["peer", id, value] => {
                     peers.insert(NodeId(decimal(id)?), Incarnation(hex(value)?));
                 }
                 _ => return Err("a line is unknown"),
             }
         }
-        let content = match (node, cluster, token, incarnation, ready) {
-            (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(ready)) => {
-                Content { node, cluster, token_hash, incarnation, ready, peers }
+        let content = match (node, cluster, token, incarnation, stage) {
+            (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(stage)) => {
+                Content { node, cluster, token_hash, incarnation, stage, peers }
             }
             _ => return Err("a line is missing"),
         };
@@ -315,8 +382,12 @@ mod tests {
     use super::*;
 
     fn content() -> Content {
-        let expected =
-            Expected { node: NodeId(2), token: "t", members: vec![NodeId(3), NodeId(1), NodeId(2)] };
+        let expected = Expected {
+            node: NodeId(2),
+            token: "t",
+            members: vec![NodeId(3), NodeId(1), NodeId(2)],
+            joins: false,
+        };
         let mut content = Content::new(&expected, Incarnation(0x0123_4567_89ab_cdef));
         content.peers.insert(NodeId(1), Incarnation(7));
         content
@@ -376,7 +447,7 @@ mod tests {
 
     #[test]
     fn another_node_or_token_is_foreign() {
-        let expected = |node, token| Expected { node: NodeId(node), token, members: vec![] };
+        let expected = |node, token| Expected { node: NodeId(node), token, members: vec![], joins: false };
         assert!(content().check(&expected(2, "t")).is_ok());
         assert!(content().check(&expected(1, "t")).is_err());
         assert!(content().check(&expected(2, "u")).is_err());

@@ -9,16 +9,17 @@
 //!
 //! A failed write or fsync is final: nothing is retried, nothing more is completed, and the node stops.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::executor::Lane;
 use super::{Fatal, FatalSender};
 use crate::raft::{Entry, HardState, Membership, WriteSeq};
 use crate::types::{GroupId, Index, Term};
-use crate::wal::{self, GroupWrite, Wal};
+use crate::wal::{self, GroupWrite, Install, Wal};
 
 /// Batches of one append, at most so many writes.
 const WRITES_PER_BATCH_MAX: usize = 1_024;
@@ -28,20 +29,38 @@ const WRITES_PER_BATCH_MAX: usize = 1_024;
 pub struct LogWriter {
     requests: mpsc::UnboundedSender<Request>,
     bytes: Arc<AtomicU64>,
+    tails: Tails,
 }
+
+/// Where the newest `log_tail_bytes` of each group's log begin, as of the last append.
+type Tails = Arc<Mutex<BTreeMap<GroupId, Index>>>;
 
 enum Request {
     Write { seq: WriteSeq, write: GroupWrite, done: mpsc::UnboundedSender<WriteSeq> },
     Purge { group: GroupId, to: (Index, Term), base: Membership },
+    Switch { group: GroupId, state: u64, done: oneshot::Sender<()> },
 }
 
 impl LogWriter {
-    /// Starts the writer over an open log. `lane` runs the blocking work.
-    pub fn start(wal: Wal, lane: Lane, fatal: FatalSender) -> (LogWriter, tokio::task::JoinHandle<()>) {
+    /// Starts the writer over an open log. `lane` runs the blocking work; `tail_bytes` are kept for members that lag.
+    pub fn start(
+        wal: Wal,
+        lane: Lane,
+        tail_bytes: u64,
+        fatal: FatalSender,
+    ) -> (LogWriter, tokio::task::JoinHandle<()>) {
         let (requests, receiver) = mpsc::unbounded_channel();
         let bytes = Arc::new(AtomicU64::new(wal.bytes()));
-        let service = Service { wal: Arc::new(Mutex::new(wal)), lane, fatal, bytes: bytes.clone() };
-        (LogWriter { requests, bytes }, tokio::spawn(service.run(receiver)))
+        let tails = Tails::default();
+        let service = Service {
+            wal: Arc::new(Mutex::new(wal)),
+            lane,
+            fatal,
+            bytes: bytes.clone(),
+            tail_bytes,
+            tails: tails.clone(),
+        };
+        (LogWriter { requests, bytes, tails }, tokio::spawn(service.run(receiver)))
     }
 
     /// Hands over one write of a group; `done` receives `seq` once it, and all before it, is on disk.
@@ -50,10 +69,11 @@ impl LogWriter {
         group: GroupId,
         seq: WriteSeq,
         hard_state: Option<HardState>,
+        install: Option<Install>,
         entries: Vec<Entry>,
         done: &mpsc::UnboundedSender<WriteSeq>,
     ) {
-        let write = GroupWrite { group, hard_state, install: None, entries };
+        let write = GroupWrite { group, hard_state, install, entries };
         // Fails only when the writer has stopped: then the node is stopping too.
         let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
     }
@@ -63,9 +83,35 @@ impl LogWriter {
         let _ = self.requests.send(Request::Purge { group, to, base });
     }
 
+    /// Lets a group's log belong to another state file, which holds the same as the one before. Answers when that is
+    /// durable; not at all if the node stops.
+    pub(super) fn switch(&self, group: GroupId, state: u64) -> oneshot::Receiver<()> {
+        let (done, switched) = oneshot::channel();
+        let _ = self.requests.send(Request::Switch { group, state, done });
+        switched
+    }
+
+    /// Where the tail of a group's log begins that is kept for members that lag; 1 if nothing was written yet.
+    pub(super) fn tail_first(&self, group: GroupId) -> Index {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        tails.get(&group).copied().unwrap_or(Index(1))
+    }
+
     /// The log's size on disk in bytes, as of the last append.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What is to be recorded of where groups' logs begin, and which state files belong to them.
+struct Points {
+    purges: Vec<(GroupId, (Index, Term), Membership)>,
+    switches: Vec<(GroupId, u64)>,
+}
+
+impl Points {
+    fn is_empty(&self) -> bool {
+        self.purges.is_empty() && self.switches.is_empty()
     }
 }
 
@@ -74,6 +120,8 @@ struct Service {
     lane: Lane,
     fatal: FatalSender,
     bytes: Arc<AtomicU64>,
+    tail_bytes: u64,
+    tails: Tails,
 }
 
 impl Service {
@@ -82,7 +130,7 @@ impl Service {
         while receiver.recv_many(&mut requests, WRITES_PER_BATCH_MAX).await > 0 {
             let mut batch = Vec::new();
             let mut completions = Vec::new();
-            let mut purges = Vec::new();
+            let (mut purges, mut switches) = (Vec::new(), Vec::new());
             for request in requests.drain(..) {
                 match request {
                     Request::Write { seq, write, done } => {
@@ -92,10 +140,18 @@ impl Service {
                         }
                     }
                     Request::Purge { group, to, base } => purges.push((group, to, base)),
+                    Request::Switch { group, state, done } => switches.push((group, state, done)),
                 }
             }
-            if (!batch.is_empty() || !purges.is_empty()) && !self.store(batch, purges).await {
+            let points = Points {
+                purges,
+                switches: switches.iter().map(|(group, state, _)| (*group, *state)).collect(),
+            };
+            if !(batch.is_empty() && points.is_empty()) && !self.store(batch, points).await {
                 return;
+            }
+            for (_, _, done) in switches {
+                let _ = done.send(());
             }
             for (seq, done) in completions {
                 // The driver is gone only when the node is stopping.
@@ -104,16 +160,24 @@ impl Service {
         }
     }
 
-    /// Appends and purges on the lane; false once the node must stop.
-    async fn store(&self, batch: Vec<GroupWrite>, purges: Vec<(GroupId, (Index, Term), Membership)>) -> bool {
-        let wal = self.wal.clone();
+    /// Appends, purges and switches on the lane; false once the node must stop.
+    async fn store(&self, batch: Vec<GroupWrite>, points: Points) -> bool {
+        let (wal, tails, tail_bytes) = (self.wal.clone(), self.tails.clone(), self.tail_bytes);
         let job = move || -> Result<u64, wal::Error> {
             let mut wal = wal.lock().unwrap_or_else(PoisonError::into_inner);
             if !batch.is_empty() {
                 wal.append(&batch)?;
             }
-            for (group, to, base) in &purges {
+            for (group, to, base) in &points.purges {
                 wal.purge(*group, *to, base)?;
+            }
+            for (group, state) in &points.switches {
+                wal.switch(*group, *state)?;
+            }
+            let groups: BTreeSet<GroupId> = batch.iter().map(|write| write.group).collect();
+            for group in groups {
+                let first = wal.first_within(group, tail_bytes);
+                tails.lock().unwrap_or_else(PoisonError::into_inner).insert(group, first);
             }
             Ok(wal.bytes())
         };

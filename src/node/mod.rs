@@ -42,6 +42,7 @@ mod log_writer;
 mod members;
 mod proposals;
 mod reads;
+pub mod state_files;
 mod status;
 
 pub use admin::{JoinRequest, Joined};

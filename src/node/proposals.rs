@@ -204,6 +204,19 @@ impl Proposals {
         }
     }
 
+    /// A snapshot took the place of all entries up to `index`: what became of the writes among them it does not tell (H25).
+    pub fn installed(&mut self, index: Index) {
+        while let Some(first) = self.inflight.first_entry() {
+            if first.key().0 > index {
+                return;
+            }
+            let (origin, bytes) = first.remove();
+            self.bytes -= bytes;
+            let text = "the entries of that time came to this node as a snapshot: it may have been executed";
+            origin.resolve(Err(Error::unknown(ErrorKind::Unavailable, text)));
+        }
+    }
+
     /// Forgets writes that nobody waits for any more.
     pub fn sweep(&mut self) {
         self.waiting.retain(|pending| !pending.origin.is_abandoned());

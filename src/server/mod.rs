@@ -9,6 +9,7 @@
 //! at once instead: whatever has not been acknowledged is unknown to its caller, which is the truth.
 
 pub mod grpc;
+mod join;
 mod production;
 pub mod serve;
 #[cfg(test)]
@@ -34,7 +35,8 @@ use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
 use crate::node::probe::SharedProbe;
-use crate::node::{self, Fatal, FatalSender, LogWriter};
+use crate::node::state_files::{OpenRaw, StateFiles};
+use crate::node::{self, Fatal, FatalSender, Handle, LogWriter};
 use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
@@ -43,12 +45,11 @@ use crate::types::{GroupId, Index, Owner, Term};
 use crate::wal::fs::SharedFs;
 use crate::wal::{self, Wal};
 
+/// How long a stopping leader waits for another one, in election timeouts.
+const RESIGN_ELECTION_TIMEOUTS: u32 = 2;
+
 /// How often gRPC's health service learns whether a quorum read is confirmed.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Opens the raw state file at a path.
-pub type OpenStateFile =
-    Arc<dyn Fn(&Path) -> Result<Box<dyn redb::StorageBackend>, fsm::Error> + Send + Sync>;
 
 /// What differs between production and simulation, and nothing else does.
 #[derive(Clone)]
@@ -62,7 +63,7 @@ pub struct Seams {
     /// Time and entropy.
     pub clock: SharedClock,
     /// The state file.
-    pub state_file: OpenStateFile,
+    pub state_file: OpenRaw,
     /// Whether HTTP answers carry a `Date`; the wall clock would make a simulation unrepeatable.
     pub http_date: bool,
     /// Watches the core and changes nothing; `None` in production.
@@ -156,7 +157,8 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         fsm::Error::Io { .. }
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
-        | fsm::Error::Staged { .. } => {
+        | fsm::Error::Staged { .. }
+        | fsm::Error::GivenUp { .. } => {
             let exit = Exit::from(Fatal::of_store(error));
             Exit::new(exit.code, format!("{}: {}", path.display(), exit.message))
         }
@@ -179,8 +181,9 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let opened = tokio::select! {
         biased;
         () = &mut shutdown => return Ok(()),
-        opened = Data::open(&config, &seams) => opened?,
+        opened = open(config, &seams) => opened?,
     };
+    let (config, opened) = opened;
     let (fatal, mut fatal_reports) = FatalSender::channel();
     let poisoned = Arc::new(AtomicBool::new(false));
     let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone());
@@ -205,6 +208,9 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
         alive_sender.send_replace(false);
         return Err(exit);
     }
+    // Leadership first: the others need not find out that it is gone, and what comes meanwhile is forwarded.
+    let patience = seams.clock.now().plus(config.election_timeout * RESIGN_ELECTION_TIMEOUTS);
+    node.handle.resign(patience).await;
     info!(id = config.id.0, "draining");
     drop(tasks);
     let drained = async move {
@@ -285,6 +291,41 @@ fn spawn_serve(
     Serving { stop, task }
 }
 
+/// Opens the data directory; a new one may have to be let into its cluster first, which tells it its id.
+async fn open(config: Config, seams: &Seams) -> Result<(Config, Data), Exit> {
+    let identity = in_lane(seams, &config, open_identity).await?;
+    let identity = join::ensure(&config, seams, identity).await?;
+    let config = Config { id: identity.node(), ..config };
+    let data = {
+        let (config, seams) = (config.clone(), seams.clone());
+        in_lane(&seams.clone(), &config.clone(), move |_, _| Data::open(&config, &seams, identity)).await?
+    };
+    Ok((config, data))
+}
+
+/// Runs blocking work of the start on a lane.
+async fn in_lane<T: Send + 'static>(
+    seams: &Seams,
+    config: &Config,
+    work: impl FnOnce(&Config, &Seams) -> Result<T, Exit> + Send + 'static,
+) -> Result<T, Exit> {
+    let lane = Lane::open(&*seams.executor, "open");
+    let (config, seams) = (config.clone(), seams.clone());
+    let done = lane.run(move || work(&config, &seams)).await;
+    done.unwrap_or_else(|| Err(Exit::new(ExitCode::Unexpected, "opening the data directory panicked")))
+}
+
+fn open_identity(config: &Config, seams: &Seams) -> Result<Identity, Exit> {
+    let members = config.initial_cluster.keys().copied().collect();
+    let expected = identity::Expected {
+        node: config.id,
+        token: &config.cluster_token,
+        members,
+        joins: config.join.is_some(),
+    };
+    Ok(Identity::open(seams.fs.clone(), &config.data_dir, &expected, seams.clock.random())?)
+}
+
 /// What the data directory holds, opened and recovered.
 struct Data {
     identity: Identity,
@@ -292,22 +333,12 @@ struct Data {
     reader: wal::Reader,
     group: wal::RecoveredGroup,
     store: Store,
+    files: StateFiles,
 }
 
 impl Data {
-    async fn open(config: &Config, seams: &Seams) -> Result<Data, Exit> {
-        let lane = Lane::open(&*seams.executor, "open");
-        let (config, seams) = (config.clone(), seams.clone());
-        let opened = lane.run(move || Data::open_blocking(&config, &seams)).await;
-        opened.unwrap_or_else(|| Err(Exit::new(ExitCode::Unexpected, "opening the data directory panicked")))
-    }
-
-    fn open_blocking(config: &Config, seams: &Seams) -> Result<Data, Exit> {
+    fn open(config: &Config, seams: &Seams, identity: Identity) -> Result<Data, Exit> {
         let dir = &config.data_dir;
-        let members = config.initial_cluster.keys().copied().collect();
-        let expected = identity::Expected { node: config.id, token: &config.cluster_token, members };
-        let identity = Identity::open(seams.fs.clone(), dir, &expected, seams.clock.random())?;
-
         let wal_dir = dir.join("wal");
         let has_log =
             seams.fs.list(&wal_dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".wal")));
@@ -328,8 +359,15 @@ impl Data {
             bytes_max: log_bytes_max(limits),
             tail_bytes_max: limits.log_cache_bytes_max,
         };
-        let peers = config.initial_cluster.iter().map(|(id, address)| (*id, address.clone()));
-        let bootstrap = BTreeMap::from([(GroupId::FIRST, Membership::bootstrap(peers))]);
+        // Who joins knows of no group: it learns the configuration with the log.
+        let first = match identity.has_joined() {
+            true => Membership::default(),
+            false => {
+                let peers = config.initial_cluster.iter().map(|(id, address)| (*id, address.clone()));
+                Membership::bootstrap(peers)
+            }
+        };
+        let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
         let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
@@ -337,21 +375,16 @@ impl Data {
         let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
-        let store = open_store(config, seams, owner, &group)?;
+        let files = state_files(config, seams, owner);
+        let store = open_store(&files, &group)?;
         if !identity.is_ready() {
             identity.set_ready()?;
         }
-        Ok(Data { identity, wal, reader, group, store })
+        Ok(Data { identity, wal, reader, group, store, files })
     }
 }
 
-fn open_store(
-    config: &Config,
-    seams: &Seams,
-    owner: Owner,
-    group: &wal::RecoveredGroup,
-) -> Result<Store, Exit> {
-    let path = config.data_dir.join("state.redb");
+fn state_files(config: &Config, seams: &Seams, owner: Owner) -> StateFiles {
     let limits = &config.limits;
     let options = fsm::Options {
         owner,
@@ -360,9 +393,15 @@ fn open_store(
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
     };
-    let store = (seams.state_file)(&path)
-        .and_then(|file| Store::open(file, options))
-        .map_err(|error| store_exit(&path, &error))?;
+    let (dir, fs, open) = (config.data_dir.clone(), seams.fs.clone(), seams.state_file.clone());
+    StateFiles { dir, fs, open, options }
+}
+
+/// Opens the state file that the log points to, and removes what a crash left of others.
+fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+    let path = files.path(group.state);
+    let store = files.open(group.state).map_err(|error| store_exit(&path, &error))?;
+    files.remove_others(group.state).map_err(|error| store_exit(&path, &error))?;
     let (folded, term) = store.folded();
     let (purged, _) = group.purged;
     if folded < purged || folded > group.last || term_at(group, folded) != term {
@@ -390,6 +429,7 @@ fn term_at(group: &wal::RecoveredGroup, index: Index) -> Term {
 struct Assembled {
     router: Router,
     running: node::Running,
+    handle: Handle,
     transport: Transport,
 }
 
@@ -401,14 +441,16 @@ impl Assembled {
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
     ) -> Assembled {
-        let Data { identity, wal, reader, group, store } = data;
+        let Data { identity, wal, reader, group, store, files } = data;
+        let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
         let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
         let token_hash = identity.token_hash();
         let own = own_record(config, incarnation);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
-        let (log, _) = LogWriter::start(wal, Lane::open(&*seams.executor, "wal"), fatal.clone());
+        let lane = Lane::open(&*seams.executor, "wal");
+        let (log, _) = LogWriter::start(wal, lane, limits.log_tail_bytes_max, fatal.clone());
         let (transport, inbox) = Transport::start(
             seams.net.clone(),
             clock.clone(),
@@ -427,6 +469,8 @@ impl Assembled {
             heartbeat_interval: config.heartbeat_interval,
             raft,
             store,
+            files,
+            state,
             log,
             reader,
             transport: transport.clone(),
@@ -438,7 +482,7 @@ impl Assembled {
             poisoned,
             probe: seams.probe.clone(),
         });
-        Assembled { router: Router::new(handle), running, transport }
+        Assembled { router: Router::new(handle.clone()), running, handle, transport }
     }
 }
 

@@ -64,6 +64,8 @@ fn config(id: u64, nodes: u64, seed: u64) -> Config {
         advertise_peer: address(id, PEER_PORT),
         advertise_grpc: address(id, GRPC_PORT),
         initial_cluster,
+        join: None,
+        learner: false,
         cluster_token: "simulation".to_owned(),
         heartbeat_interval: Duration::from_millis(heartbeat_ms),
         election_timeout: Duration::from_millis(election_ms),
@@ -73,9 +75,12 @@ fn config(id: u64, nodes: u64, seed: u64) -> Config {
 
 /// Limits so small that a run rolls segments, folds, reads its log back from the disk and purges it, more than once.
 fn limits(rng: &mut fastrand::Rng) -> Limits {
+    let wal_bytes_max = [1 << 20, 4 << 20, 8 << 20][rng.usize(..3)];
     Limits {
         wal_segment_bytes: [32 << 10, 64 << 10, 128 << 10][rng.usize(..3)],
-        wal_bytes_max: [1 << 20, 4 << 20, 8 << 20][rng.usize(..3)],
+        wal_bytes_max,
+        log_tail_bytes_max: [0, 64 << 10, wal_bytes_max / 2][rng.usize(..3)],
+        snapshot_pin: Duration::from_millis([300, 3_000, 20_000][rng.usize(..3)]),
         write_set_bytes_max: [16 << 10, 64 << 10, 256 << 10][rng.usize(..3)],
         store_cache_bytes: 256 << 10,
         log_cache_bytes_max: [16 << 10, 256 << 10, 16 << 20][rng.usize(..3)],

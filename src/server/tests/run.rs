@@ -236,6 +236,8 @@ fn config(directory: &Path, limits: Limits) -> Config {
         advertise_http: any.clone(),
         advertise_peer: "127.0.0.1:7001".to_owned(),
         advertise_grpc: any.clone(),
+        join: None,
+        learner: false,
         initial_cluster: BTreeMap::from([(NodeId(1), any)]),
         cluster_token: CLUSTER_TOKEN_DEFAULT.to_owned(),
         heartbeat_interval: Duration::from_millis(10),

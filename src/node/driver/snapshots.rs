@@ -1,0 +1,638 @@
+//! The driver's part of snapshots: who is sent one, what becomes of one that comes, and when the own file is rewritten.
+//!
+//! ```text
+//! core wants one for a member                    a member sends one
+//!   open     a read transaction of the store       build    a file under the next number, nobody looks there
+//!   begun    the core names what it is worth       stage    all of it is there, checked and durable
+//!   send     chunk by chunk, from its own task     step     the core takes it, or knows better
+//!   ended    the core is told                      install  one record of the log points to the file: the switch
+//!                                                  applier  readers see it; the file of before is removed
+//! ```
+//!
+//! While a snapshot is on its way, and until the member has caught up behind it, the log is kept from its index on, unless
+//! the log grows too long. A transfer that breaks off is tried again as long as its read transaction may live: the
+//! receiver keeps what it has, and says from where it wants more. One snapshot comes in at a time; the newest counts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tracing::{debug, info, warn};
+
+use super::{Driver, Internal};
+use crate::clock::{SharedClock, sleep};
+use crate::fsm::{self, Builder, Fresh, Snapshot, Store};
+use crate::node::applier::Work;
+use crate::node::executor::Lane;
+use crate::node::state_files::StateFiles;
+use crate::node::{Fatal, FatalSender};
+use crate::raft::{Envelope, Install, RoleName, SessionId, SnapshotFor, WriteSeq};
+use crate::transport::Transport;
+use crate::transport::snapshot::{SnapshotReceiver, SnapshotSender};
+use crate::types::{GroupId, Index, Monotonic, NodeId};
+use crate::wal;
+
+/// How long after a transfer broke off the next try begins.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// All that a group knows of snapshots.
+pub(super) struct Snapshots {
+    /// On their way, or followed by a member that catches up.
+    outgoing: BTreeMap<NodeId, Outgoing>,
+    /// The file in use.
+    number: u64,
+    /// The newest number that was given to a file.
+    last_number: u64,
+    /// One that came and that the core has not decided on yet.
+    staged: Option<Staged>,
+    /// One that the log points to, or is about to.
+    installing: Option<(WriteSeq, Staged)>,
+    /// Files that go once the state machine has left them.
+    removing: Vec<u64>,
+    /// A rewrite is under way, or its switch.
+    rewriting: Rewriting,
+    /// What a broken transfer left, and the turn to receive.
+    desk: Arc<Mutex<Option<Parked>>>,
+    lane: Lane,
+    rewrite_lane: Lane,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rewriting {
+    No,
+    Copying,
+    Switching,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    session: SessionId,
+    index: Index,
+    /// Where the log ended when all of it had arrived: the member has caught up when it is there.
+    until: Option<(Index, Monotonic)>,
+}
+
+/// A state that is whole and durable, under a number.
+#[derive(Debug)]
+pub(super) struct Staged {
+    fresh: Fresh,
+    number: u64,
+}
+
+/// The beginning of a snapshot whose stream broke off.
+struct Parked {
+    from: NodeId,
+    id: u64,
+    number: u64,
+    /// The chunk that comes next.
+    next: u64,
+    builder: Builder,
+    since: Monotonic,
+}
+
+/// One that has come, whole.
+pub(super) struct Received {
+    envelope: Envelope,
+    staged: Staged,
+    stream: Box<SnapshotReceiver>,
+}
+
+/// News for the driver.
+pub(super) enum News {
+    Opened { wanted: SnapshotFor, snapshot: Result<Snapshot, fsm::Error> },
+    Ended { to: NodeId, session: SessionId, ok: bool },
+    Received(Box<Received>),
+    Rewritten { number: u64, result: Result<fsm::Rewritten, fsm::Error> },
+    Adopted { number: u64, result: Result<(), fsm::Error> },
+}
+
+impl Snapshots {
+    pub fn new(number: u64, lane: Lane, rewrite_lane: Lane) -> Snapshots {
+        Snapshots {
+            outgoing: BTreeMap::new(),
+            number,
+            last_number: number,
+            staged: None,
+            installing: None,
+            removing: Vec::new(),
+            rewriting: Rewriting::No,
+            desk: Arc::default(),
+            lane,
+            rewrite_lane,
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+/// The sender's side.
+impl Driver {
+    /// A member needs a snapshot.
+    pub(super) fn open_snapshot(&mut self, wanted: SnapshotFor) {
+        let (store, lane, internal) =
+            (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
+        tokio::spawn(async move {
+            if let Some(snapshot) = lane.run(move || store.snapshot()).await {
+                let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
+            }
+        });
+    }
+
+    fn on_opened(&mut self, wanted: SnapshotFor, snapshot: Snapshot) {
+        let SnapshotFor { to, session } = wanted;
+        let (index, term) = snapshot.applied();
+        let raft = &mut self.parts.raft;
+        // The log went on meanwhile; or nothing was folded yet.
+        if index < raft.purged().0 || index == Index(0) {
+            return raft.snapshot_sent(to, session, false);
+        }
+        let membership = raft.membership_at(index).encode();
+        let Some(envelope) = raft.snapshot_begun(to, session, index, term, membership) else { return };
+        info!(to = to.0, index = index.0, "sending a snapshot");
+        self.snapshots.outgoing.insert(to, Outgoing { session, index, until: None });
+        let id = self.parts.clock.random();
+        let sending = Sending {
+            to,
+            group: self.parts.group,
+            id,
+            envelope,
+            manifest: snapshot.manifest(),
+            source: Some(snapshot),
+            unacked: VecDeque::new(),
+            next: 0,
+            transport: self.parts.transport.clone(),
+            clock: self.parts.clock.clone(),
+            lane: Lane::open(&*self.parts.executor, "snapshot-reader"),
+            store: self.parts.store.clone(),
+            file_bytes: self.parts.store.sizes().file_bytes,
+            pin: self.parts.limits.snapshot_pin,
+            growth_bytes_max: self.parts.limits.snapshot_pin_growth_bytes,
+            fatal: self.parts.fatal.clone(),
+        };
+        let internal = self.internal.clone();
+        tokio::spawn(async move {
+            let ok = sending.run().await;
+            let _ = internal.send(Internal::Snapshots(News::Ended { to, session, ok }));
+        });
+    }
+
+    fn on_ended(&mut self, to: NodeId, session: SessionId, ok: bool) {
+        let (last, now) = (self.parts.raft.last_index(), self.parts.clock.now());
+        self.parts.raft.snapshot_sent(to, session, ok);
+        let Some(outgoing) = self.snapshots.outgoing.get_mut(&to) else { return };
+        if outgoing.session == session {
+            match ok {
+                true => outgoing.until = Some((last, now)),
+                false => drop(self.snapshots.outgoing.remove(&to)),
+            }
+        }
+    }
+
+    /// From where on the log is kept for members that have got a snapshot, or are getting one.
+    pub(super) fn kept_for_snapshots(&mut self, now: Monotonic) -> Option<Index> {
+        let raft = &self.parts.raft;
+        let pin = self.parts.limits.snapshot_pin;
+        let is_leader = raft.role() == RoleName::Leader;
+        self.snapshots.outgoing.retain(|&to, outgoing| match outgoing.until {
+            None => true,
+            Some((until, since)) => {
+                is_leader && raft.matched(to).is_some_and(|at| at < until) && now < since.plus(pin)
+            }
+        });
+        self.snapshots.outgoing.values().map(|outgoing| outgoing.index).min()
+    }
+}
+
+/// A transfer under way, in a task of its own.
+struct Sending {
+    to: NodeId,
+    group: GroupId,
+    id: u64,
+    envelope: Envelope,
+    manifest: Bytes,
+    /// Away while the lane reads from it.
+    source: Option<Snapshot>,
+    /// Chunks that the receiver may ask for again: those that it has not said it has.
+    unacked: VecDeque<(u64, Bytes)>,
+    /// The number of the next chunk that is read.
+    next: u64,
+    transport: Transport,
+    clock: SharedClock,
+    lane: Lane,
+    store: Store,
+    /// The state file's size at the beginning.
+    file_bytes: u64,
+    pin: Duration,
+    growth_bytes_max: u64,
+    fatal: FatalSender,
+}
+
+impl Sending {
+    /// Sends all of it, in as many tries as the read transaction may live for without progress.
+    async fn run(mut self) -> bool {
+        let mut progress_at = self.clock.now();
+        let mut acked = 0;
+        loop {
+            let sender = self.transport.snapshot(
+                self.to,
+                self.group,
+                self.envelope.clone(),
+                self.manifest.clone(),
+                self.id,
+            );
+            let failed = match sender {
+                Ok(sender) => match self.attempt(sender, &mut acked, &mut progress_at).await {
+                    Ok(()) => {
+                        info!(to = self.to.0, chunks = self.next, "a snapshot has arrived");
+                        return true;
+                    }
+                    Err(reason) => reason,
+                },
+                Err(failed) => failed.reason,
+            };
+            let is_over = self.clock.now() >= progress_at.plus(self.pin) || self.pins_too_much();
+            info!(to = self.to.0, reason = failed, is_over, "a snapshot did not arrive");
+            if is_over {
+                return false;
+            }
+            sleep(&*self.clock, RETRY_PAUSE).await;
+        }
+    }
+
+    /// A long-lived reader lets the file grow for good.
+    fn pins_too_much(&self) -> bool {
+        self.store.sizes().file_bytes.saturating_sub(self.file_bytes) > self.growth_bytes_max
+    }
+
+    async fn attempt(
+        &mut self,
+        mut sender: SnapshotSender,
+        acked: &mut u64,
+        progress_at: &mut Monotonic,
+    ) -> Result<(), String> {
+        let wanted = sender.begin().await.map_err(|failed| failed.reason)?;
+        let first = self.unacked.front().map_or(self.next, |(number, _)| *number);
+        if wanted < first || wanted > self.next {
+            // It has lost what it had, or never had it: what is read cannot be read again. A new one is asked for.
+            *progress_at = Monotonic(0);
+            return Err(format!("the receiver wants chunk {wanted}, chunks from {first} on are there"));
+        }
+        for (number, chunk) in self.unacked.clone().into_iter().filter(|(number, _)| *number >= wanted) {
+            sender.send(number, chunk).await.map_err(|failed| failed.reason)?;
+        }
+        while let Some(chunk) = self.read().await? {
+            let number = self.next;
+            self.next += 1;
+            self.unacked.push_back((number, chunk.clone()));
+            sender.send(number, chunk).await.map_err(|failed| failed.reason)?;
+            let known = sender.acked();
+            while self.unacked.pop_front_if(|(number, _)| *number < known).is_some() {}
+            if known > *acked {
+                (*acked, *progress_at) = (known, self.clock.now());
+            }
+            if self.pins_too_much() {
+                return Err("the state file has grown too much meanwhile".to_owned());
+            }
+        }
+        sender.finish().await.map_err(|failed| failed.reason)
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, String> {
+        let mut source = self.source.take().ok_or("it cannot be read any more")?;
+        let read = self.lane.run(move || {
+            let chunk = source.next_chunk();
+            (source, chunk)
+        });
+        let (source, chunk) = read.await.ok_or("the node stops")?;
+        self.source = Some(source);
+        chunk.map_err(|error| {
+            self.fatal.report(Fatal::of_store(&error));
+            error.to_string()
+        })
+    }
+}
+
+/// The receiver's side.
+impl Driver {
+    /// A peer begins to send one.
+    pub(super) fn receive_snapshot(
+        &mut self,
+        from: NodeId,
+        envelope: Envelope,
+        manifest: Bytes,
+        id: u64,
+        stream: Box<SnapshotReceiver>,
+    ) {
+        if self.snapshots.staged.is_some() || self.snapshots.installing.is_some() {
+            return stream.done(Err("another snapshot is being installed".to_owned()));
+        }
+        let receiving = Receiving {
+            from,
+            id,
+            number: self.snapshots.next_number(),
+            manifest,
+            files: self.parts.files.clone(),
+            lane: self.snapshots.lane.clone(),
+            clock: self.parts.clock.clone(),
+            fatal: self.parts.fatal.clone(),
+        };
+        let (desk, internal) = (self.snapshots.desk.clone(), self.internal.clone());
+        info!(from = from.0, "a snapshot comes");
+        tokio::spawn(async move {
+            // The transport has ended the stream before this one: its task leaves the desk soon.
+            let mut desk = desk.lock().await;
+            if let Some((staged, stream)) = receiving.run(&mut desk, stream).await {
+                let received = Box::new(Received { envelope, staged, stream });
+                let _ = internal.send(Internal::Snapshots(News::Received(received)));
+            }
+        });
+    }
+
+    /// All of it is there: the core decides.
+    fn on_received(&mut self, received: Received) {
+        let Received { envelope, staged, stream } = received;
+        // A rewrite's file that has a later number may have become the one in use, or is about to.
+        let is_late = staged.number <= self.snapshots.number
+            || self.snapshots.rewriting == Rewriting::Switching
+            || self.snapshots.staged.is_some()
+            || self.snapshots.installing.is_some();
+        if is_late {
+            self.discard(staged);
+            return stream.done(Err("the state file was changed meanwhile".to_owned()));
+        }
+        self.snapshots.staged = Some(staged);
+        if let Some(probe) = &self.parts.probe {
+            probe.stepping(&self.parts.raft, &envelope);
+        }
+        self.parts.raft.step(self.parts.clock.now(), envelope);
+        // What the core makes of it is in what it hands out next.
+        self.perform();
+        if let Some(unwanted) = self.snapshots.staged.take() {
+            debug!("a snapshot came that is not needed any more");
+            self.discard(unwanted);
+        }
+        stream.done(Ok(()));
+    }
+
+    /// The core takes the staged snapshot: the record that points to it goes to the log.
+    pub(super) fn point_to_staged(&mut self, seq: WriteSeq, install: Install) -> wal::Install {
+        let Install { index, term, membership } = install;
+        let staged = self.snapshots.staged.take().expect("the core installs what it was just given");
+        assert_eq!(
+            staged.fresh.applied(),
+            (index, term),
+            "the core installs another snapshot than the staged one"
+        );
+        info!(index = index.0, term = term.0, "installing a snapshot");
+        let state = staged.number;
+        self.snapshots.installing = Some((seq, staged));
+        wal::Install { to: (index, term), base: membership, state }
+    }
+
+    /// Writes up to this one are on disk: if the pointer was among them, the state machine takes the snapshot.
+    pub(super) fn maybe_install(&mut self, seq: WriteSeq) {
+        if self.snapshots.installing.as_ref().is_none_or(|(at, _)| *at > seq) {
+            return;
+        }
+        let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
+        let before = std::mem::replace(&mut self.snapshots.number, number);
+        self.snapshots.removing.push(before);
+        let _ = self.work.send(Work::Install(fresh));
+    }
+
+    /// The state machine has it.
+    pub(super) fn on_installed(&mut self, index: Index) {
+        self.proposals.installed(index);
+        self.parts.raft.applied(index);
+        self.reads.applied(index);
+        self.on_reached(index);
+        for number in std::mem::take(&mut self.snapshots.removing) {
+            self.remove_file(number);
+        }
+    }
+
+    fn discard(&self, staged: Staged) {
+        let Staged { fresh, number } = staged;
+        drop(fresh);
+        self.remove_file(number);
+    }
+
+    /// Removes a file that does not count, or not any more.
+    fn remove_file(&self, number: u64) {
+        let (files, lane, fatal) =
+            (self.parts.files.clone(), self.snapshots.lane.clone(), self.parts.fatal.clone());
+        tokio::spawn(async move {
+            if let Some(Err(error)) = lane.run(move || files.remove(number)).await {
+                fatal.report(Fatal::of_store(&error));
+            }
+        });
+    }
+
+    /// Gives up what a broken transfer left, once nobody can be expected to go on with it.
+    pub(super) fn sweep_snapshots(&mut self, now: Monotonic) {
+        let Ok(mut desk) = self.snapshots.desk.try_lock() else { return };
+        let pin = self.parts.limits.snapshot_pin;
+        if let Some(parked) = desk.take_if(|parked| now >= parked.since.plus(pin)) {
+            let number = parked.number;
+            drop(parked);
+            drop(desk);
+            self.remove_file(number);
+        }
+    }
+}
+
+/// A snapshot that comes in, in a task of its own.
+struct Receiving {
+    from: NodeId,
+    id: u64,
+    number: u64,
+    manifest: Bytes,
+    files: StateFiles,
+    lane: Lane,
+    clock: SharedClock,
+    fatal: FatalSender,
+}
+
+impl Receiving {
+    async fn run(
+        self,
+        desk: &mut Option<Parked>,
+        mut stream: Box<SnapshotReceiver>,
+    ) -> Option<(Staged, Box<SnapshotReceiver>)> {
+        let (number, mut builder, mut next) = match self.begin(desk).await {
+            Ok(begun) => begun,
+            Err(reason) => {
+                stream.done(Err(reason));
+                return None;
+            }
+        };
+        stream.ask_from(next);
+        loop {
+            match stream.next().await {
+                Ok(Some((at, chunk))) => {
+                    let added = self.lane.run(move || {
+                        let added = builder.add(&chunk);
+                        (builder, added)
+                    });
+                    let (back, added) = added.await?;
+                    builder = back;
+                    if let Err(error) = added {
+                        stream.done(Err(self.give_up(builder, number, &error).await));
+                        return None;
+                    }
+                    next = at + 1;
+                    stream.ack(at);
+                }
+                Ok(None) => break,
+                Err(lost) => {
+                    info!(from = self.from.0, reason = lost.reason, chunks = next, "a snapshot broke off");
+                    let (from, id, since) = (self.from, self.id, self.clock.now());
+                    *desk = Some(Parked { from, id, number, next, builder, since });
+                    return None;
+                }
+            }
+        }
+        match self.lane.run(move || builder.finish()).await? {
+            Ok(fresh) => Some((Staged { fresh, number }, stream)),
+            Err(error) => {
+                let reason = self.judge(&error);
+                self.remove(number).await;
+                stream.done(Err(reason));
+                None
+            }
+        }
+    }
+
+    /// Goes on with what is parked, if it is the same snapshot, or begins a file.
+    async fn begin(&self, desk: &mut Option<Parked>) -> Result<(u64, Builder, u64), String> {
+        if let Some(parked) = desk.take() {
+            if (parked.from, parked.id) == (self.from, self.id) {
+                return Ok((parked.number, parked.builder, parked.next));
+            }
+            let number = parked.number;
+            drop(parked);
+            self.remove(number).await;
+        }
+        let (files, number, manifest) = (self.files.clone(), self.number, self.manifest.clone());
+        let begun = self.lane.run(move || files.receive(number, &manifest)).await;
+        match begun.ok_or("the node stops")? {
+            Ok(builder) => Ok((self.number, builder, 0)),
+            Err(error) => Err(self.judge(&error)),
+        }
+    }
+
+    async fn give_up(&self, builder: Builder, number: u64, error: &fsm::Error) -> String {
+        drop(builder);
+        let reason = self.judge(error);
+        self.remove(number).await;
+        reason
+    }
+
+    /// What is wrong with the snapshot is the sender's concern; a disk that fails ends the node (H15).
+    fn judge(&self, error: &fsm::Error) -> String {
+        match error {
+            fsm::Error::Snapshot { .. } => warn!(from = self.from.0, %error, "a snapshot is no good"),
+            _ => self.fatal.report(Fatal::of_store(error)),
+        }
+        error.to_string()
+    }
+
+    async fn remove(&self, number: u64) {
+        let files = self.files.clone();
+        if let Some(Err(error)) = self.lane.run(move || files.remove(number)).await {
+            self.fatal.report(Fatal::of_store(&error));
+        }
+    }
+}
+
+/// Rewriting the own file.
+impl Driver {
+    /// After a fold: a file that is mostly free is copied.
+    pub(super) fn maybe_rewrite(&mut self) {
+        let is_free = self.snapshots.rewriting == Rewriting::No
+            && self.snapshots.staged.is_none()
+            && self.snapshots.installing.is_none();
+        if !is_free || !self.parts.store.is_mostly_free() {
+            return;
+        }
+        self.snapshots.rewriting = Rewriting::Copying;
+        let number = self.snapshots.next_number();
+        let sizes = self.parts.store.sizes();
+        info!(bytes = sizes.file_bytes, "the state file is mostly free: rewriting it");
+        let (files, store) = (self.parts.files.clone(), self.parts.store.clone());
+        let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
+        tokio::spawn(async move {
+            let rewritten = lane.run(move || store.rewrite(files.create(number)?)).await;
+            if let Some(result) = rewritten {
+                let _ = internal.send(Internal::Snapshots(News::Rewritten { number, result }));
+            }
+        });
+    }
+
+    fn on_rewritten(&mut self, number: u64, result: Result<fsm::Rewritten, fsm::Error>) {
+        let rewritten = match result {
+            Ok(rewritten) => rewritten,
+            Err(error) => return self.end_rewrite(number, &error),
+        };
+        let is_late = number <= self.snapshots.number
+            || self.snapshots.staged.is_some()
+            || self.snapshots.installing.is_some();
+        if is_late {
+            drop(rewritten);
+            self.snapshots.rewriting = Rewriting::No;
+            return self.remove_file(number);
+        }
+        self.snapshots.rewriting = Rewriting::Switching;
+        let switched = self.parts.log.switch(self.parts.group, number);
+        let store = self.parts.store.clone();
+        let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
+        tokio::spawn(async move {
+            if switched.await.is_err() {
+                return;
+            }
+            if let Some(result) = lane.run(move || store.adopt(rewritten)).await {
+                let _ = internal.send(Internal::Snapshots(News::Adopted { number, result }));
+            }
+        });
+    }
+
+    fn on_adopted(&mut self, number: u64, result: Result<(), fsm::Error>) {
+        self.snapshots.rewriting = Rewriting::No;
+        match result {
+            Ok(()) => {
+                let before = std::mem::replace(&mut self.snapshots.number, number);
+                info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
+                self.remove_file(before);
+            }
+            // The pointer stands, and the store did not follow it: no snapshot can have come in between.
+            Err(error) => self.parts.fatal.report(Fatal::of_store(&error)),
+        }
+    }
+
+    fn end_rewrite(&mut self, number: u64, error: &fsm::Error) {
+        self.snapshots.rewriting = Rewriting::No;
+        match error {
+            fsm::Error::GivenUp { .. } => {
+                info!(%error, "the state file is rewritten another time");
+                self.remove_file(number);
+            }
+            error => self.parts.fatal.report(Fatal::of_store(error)),
+        }
+    }
+
+    pub(super) fn on_snapshot_news(&mut self, news: News) {
+        match news {
+            News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, snapshot),
+            News::Opened { snapshot: Err(error), .. } => self.parts.fatal.report(Fatal::of_store(&error)),
+            News::Ended { to, session, ok } => self.on_ended(to, session, ok),
+            News::Received(received) => self.on_received(*received),
+            News::Rewritten { number, result } => self.on_rewritten(number, result),
+            News::Adopted { number, result } => self.on_adopted(number, result),
+        }
+    }
+}
