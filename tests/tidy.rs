@@ -8,12 +8,17 @@
 //! - `tidy/paths.rs` finds every path in them: `use` trees, inline paths, and those inside macros.
 //! - `tidy/table.rs` is the dependency table and its judge.
 //! - `tidy/rules.rs` holds sizes, banned tokens, module docs, leftover files.
-//! - `tidy/figure2.rs` checks the index that ends the module doc of `raft`.
+//! - `tidy/figure2.rs` checks the index that ends the module doc of `raft`, `tidy/hazards.rs` the tables of
+//!   `docs/hazards.md`; both by `tidy/index.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "a test reads files and runs git")]
 
 #[path = "tidy/figure2.rs"]
 mod figure2;
+#[path = "tidy/hazards.rs"]
+mod hazards;
+#[path = "tidy/index.rs"]
+mod index;
 #[path = "tidy/paths.rs"]
 mod paths;
 #[path = "tidy/rules.rs"]
@@ -58,6 +63,7 @@ fn judge(root: &Path) -> Vec<Complaint> {
         rules::check(source, &mut complaints);
     }
     figure2::check(&sources, &mut complaints);
+    hazards::check(root, &sources, &mut complaints);
     rules::check_files(root, &mut complaints);
     rules::check_manifest(root, &mut complaints);
     complaints.sort();

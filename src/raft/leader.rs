@@ -27,8 +27,6 @@ pub(super) struct Leader {
     pub(super) rounds: Rounds,
     /// The index of this term's first entry, its no-op.
     pub(super) first: Index,
-    /// The last session given out.
-    pub(super) sessions: SessionId,
     /// When the rounds left, for leases.
     pub(super) departures: Departures,
     /// It asked another node to campaign, which may do so at any time from now on: no lease any more in this term.
@@ -45,7 +43,6 @@ impl Leader {
             peers: BTreeMap::new(),
             rounds: Rounds::default(),
             first,
-            sessions: SessionId(0),
             departures: Departures::default(),
             has_handed_over: false,
             transfer: None,
@@ -53,13 +50,19 @@ impl Leader {
         }
     }
 
-    /// Follows a change of the configuration: a progress for each other member, none for anyone else.
-    pub(super) fn set_peers(&mut self, members: impl Iterator<Item = NodeId>, next: Index) {
+    /// Follows a change of the configuration: a progress for each other member, none for anyone else. `sessions`: the
+    /// last session given out.
+    pub(super) fn set_peers(
+        &mut self,
+        members: impl Iterator<Item = NodeId>,
+        next: Index,
+        sessions: &mut SessionId,
+    ) {
         let mut peers = BTreeMap::new();
         for id in members {
             let progress = self.peers.remove(&id).unwrap_or_else(|| {
-                self.sessions = SessionId(self.sessions.0 + 1);
-                Progress::new(self.sessions, next)
+                *sessions = SessionId(sessions.0 + 1);
+                Progress::new(*sessions, next)
             });
             peers.insert(id, progress);
         }

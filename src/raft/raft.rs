@@ -19,7 +19,7 @@ use super::timers::{Counters, NEVER, Timers};
 use super::writes::{Ballot, Writes};
 use super::{
     Config, Entry, EntryKind, Envelope, Fetch, FetchFor, InvalidMembership, Membership, Message, ReadId,
-    ReadOutcome, Restored, RoleChange, RoleName, WriteSeq,
+    ReadOutcome, Restored, RoleChange, RoleName, SessionId, WriteSeq,
 };
 
 /// One member of one group: see the [module](super).
@@ -49,6 +49,9 @@ pub struct Raft {
     pub(super) applying: Applying,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
     pub(super) read_counter: u64,
+    /// The last session given out as a leader. Never falls: what a driver reports of a transfer that began in an earlier
+    /// leadership must not be taken for one of this.
+    pub(super) sessions: SessionId,
     pub(super) outbox: Outbox,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
@@ -152,6 +155,7 @@ impl Raft {
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
             read_counter: 0,
+            sessions: SessionId(0),
             outbox: Outbox::default(),
             timers: Timers::new(config.seed, now),
             counters: Counters::default(),
@@ -382,7 +386,7 @@ impl Raft {
         let before = std::mem::replace(&mut self.quorum, quorum);
         let (others, next) = (self.others(), self.log.last().next());
         if let RoleState::Leader(leader) = &mut self.role {
-            leader.set_peers(others, next);
+            leader.set_peers(others, next, &mut self.sessions);
             // A new voter's silence so far was nobody's concern.
             let newcomers = leader.peers.iter_mut().filter(|&(&id, _)| !before.contains(id));
             newcomers.for_each(|(_, peer)| peer.active = true);
@@ -451,7 +455,8 @@ impl Raft {
     pub(super) fn become_leader(&mut self) {
         assert!(matches!(self.role, RoleState::Candidate(_)), "a leader without an election");
         let mut leader = Leader::new(self.log.last().next());
-        leader.set_peers(self.others(), self.log.last().next());
+        let (others, next) = (self.others(), self.log.last().next());
+        leader.set_peers(others, next, &mut self.sessions);
         self.leader = Some(self.config.id);
         self.drop_evidence();
         self.role = RoleState::Leader(leader);

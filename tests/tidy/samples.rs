@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::source::Source;
-use crate::{Complaint, figure2, rules, table};
+use crate::{Complaint, figure2, hazards, rules, table};
 
 const CRATES: &[&str] = &[
     "std",
@@ -343,4 +343,41 @@ fn the_index_of_figure_2_names_what_exists() {
     }
     let none = figure2::judge(&source("src/raft/mod.rs", "//! Raft.\n"), &BTreeSet::new(), &BTreeSet::new());
     assert_eq!(none.iter().map(|found| found.rule).collect::<Vec<_>>(), ["figure-2"]);
+}
+
+#[test]
+fn the_table_of_hazards_is_whole_and_names_what_exists() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let tests =
+        names(&["src/raft/tests/paper::votes", "src/wal/tests/crash::cut", "src/fsm/tests/crash::cut"]);
+    let files = names(&["src/raft/testscripts/vote.txt", "sim/mutants/h01-vote.patch"]);
+    let numbers: Vec<u32> = (1..=39).filter(|number| *number != 24).collect();
+    let judge = |numbers: &[u32], extra: &str| -> Vec<String> {
+        let shown = "`paper::votes`, `raft/tests/paper::votes`, `vote.txt`, `h01-vote.patch`";
+        let hazards: String =
+            numbers.iter().map(|number| format!("| H{number} | wrong | {shown} |\n")).collect();
+        let scenarios = "| `a` | b | `vote.txt`: as it is |\n".repeat(60);
+        let page = format!(
+            "# H\n\n| hazard | what goes wrong | shown by |\n|---|---|---|\n{hazards}\n\
+             | scenario | of | ours |\n|---|---|---|\n{scenarios}{extra}"
+        );
+        hazards::judge(&page, &tests, &files).into_iter().map(|found| found.text).collect()
+    };
+    assert_eq!(judge(&numbers, ""), [""; 0]);
+    assert_eq!(judge(&numbers[1..], ""), ["H1 has 0 rows: it needs one"]);
+    assert_eq!(judge(&[&numbers[..], &[7]].concat(), ""), ["H7 has 2 rows: it needs one"]);
+    for (row, part) in [
+        ("| `c` | d | |", "no test is named"),
+        ("| `c` | d | vote.txt |", "no test is named"),
+        ("| `c` | d |", "three cells"),
+        ("| `c` | d | `paper::never` |", "`paper::never` does not exist"),
+        ("| `c` | d | `per::votes` |", "`per::votes` does not exist"),
+        ("| `c` | d | `gone.txt` |", "`gone.txt` does not exist"),
+        ("| `c` | d | `crash::cut` |", "may be any of 2"),
+    ] {
+        let found = judge(&numbers, row);
+        assert!(found.len() == 1 && found[0].contains(part), "{row}: {found:?}");
+    }
+    let empty = hazards::judge("# H\n", &tests, &files);
+    assert_eq!(empty.len(), 39, "38 hazards and the scenarios: {empty:?}");
 }

@@ -4,7 +4,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `cluster nodes=N [learners=N] [spare=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [reads=N] [tail=N] [lease=MS]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term; `spare`: nodes that know of no group yet |
+//! | `cluster nodes=N [learners=N] [spare=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [apply=BYTES] [reads=N] [tail=N] [lease=MS]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term; `spare`: nodes that know of no group yet |
 //! | `campaign N`, `propose N a b ...`, `publish N version=V [of=N]`, `read N` | calls that input on node N |
 //! | `died N peer=P` | node N has evidence that the process of P has ended |
 //! | `lease N`, `set-lease N ms=MS` | shows the lease that N holds / N puts another one into the configuration |
@@ -25,8 +25,10 @@
 //! | `sent N to=M ok=yes/no` | N's driver says how the transfer ended |
 //! | `ship N to=M` | the three before in one |
 //! | `busy N` / `idle N` | the state machine lets installed snapshots wait |
+//! | `lag N` / `answer N` | what is read back from N's log is told to its core only by `answer`, which ends the lag |
 //! | `purge N to=I`, `network`, `status`, `versions`, `log N`, `progress N`, `counters N` | |
 
+mod fetches;
 pub(super) mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +42,7 @@ use super::node::{Node, config, membership};
 use super::trace::{describe_entry, describe_envelope, describe_write};
 use crate::raft::raft::RoleState;
 use crate::raft::{
-    Change, Entry, EntryKind, Envelope, Membership, Message, Raft, ReadId, ReadOutcome, SessionId,
+    Change, Entry, EntryKind, Envelope, Fetch, Membership, Message, Raft, ReadId, ReadOutcome, SessionId,
     SnapshotFor, WriteSeq,
 };
 use crate::types::{Index, Monotonic, NodeId, Term};
@@ -108,6 +110,10 @@ pub(super) struct Script {
     held: BTreeSet<NodeId>,
     /// Nodes whose state machine takes no snapshot.
     busy: BTreeSet<NodeId>,
+    /// Nodes whose log is read slowly.
+    lagging: BTreeSet<NodeId>,
+    /// What was read back and not told yet.
+    fetched: BTreeMap<NodeId, Vec<(Fetch, Vec<Entry>)>>,
     /// For whom each node was asked for a snapshot last.
     asked: BTreeMap<(NodeId, NodeId), SessionId>,
     /// Snapshots on their way, with what the receiver will step.
@@ -227,6 +233,14 @@ impl Script {
                 self.process(id);
             }
             "busy" | "idle" | "open" | "receive" | "sent" | "ship" => self.snapshot(command, &mut args),
+            "lag" => {
+                let id = args.node();
+                self.lagging.insert(id);
+            }
+            "answer" => {
+                let id = args.node();
+                self.answer(id);
+            }
             "persist" => self.persist(&mut args),
             "complete" => {
                 let id = args.node();
@@ -238,6 +252,7 @@ impl Script {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
                 self.node(id).crash(kept);
+                self.fetched.remove(&id);
             }
             "restart" => {
                 let (id, now, tail) = (args.node(), self.now, self.tail);
@@ -360,6 +375,7 @@ impl Script {
             ("batch", &mut template.append_batch_bytes_max),
             ("cache", &mut template.cache_bytes_max),
             ("uncommitted", &mut template.uncommitted_bytes_max),
+            ("apply", &mut template.apply_inflight_bytes_max),
             ("reads", &mut template.reads_waiting_max),
         ] {
             *limit = args.size(key).unwrap_or(*limit);
@@ -627,12 +643,7 @@ impl Script {
                 self.say(format!("  {id} applies {} (commit {commit})", entries.join(" ")));
                 self.node(id).apply(&ready.apply);
             }
-            for fetch in ready.fetches {
-                self.say(format!("  {id} fetches {}..{} for {:?}", fetch.first, fetch.last, fetch.purpose));
-                let node = self.node(id);
-                let entries = node.disk.fetch(&fetch);
-                node.raft().fetched(fetch, entries);
-            }
+            ready.fetches.into_iter().for_each(|fetch| self.fetch(id, fetch));
             for SnapshotFor { to, session } in ready.snapshots {
                 self.say(format!("  {id} wants a snapshot for {to}"));
                 self.asked.insert((id, to), session);

@@ -183,6 +183,28 @@ fn late_reports_change_nothing() {
     assert_eq!(begun, None, "it does not lead");
 }
 
+/// A transfer may outlive the leadership in which it began. When it ends its node leads again, and has asked for another
+/// snapshot for the same follower: neither the report nor the opening of the old one is taken for the new one's.
+#[test]
+fn reports_of_an_earlier_leadership_change_nothing() {
+    let mut script = behind();
+    let old = SessionId(2);
+    script.then("open 1 to=3\ncrash 2\npartition 1 3\nrun time=2500\nrestart 2\npartition 3 1,2");
+    script.then("tick time=2000 2\ndrop\nelect 1\nheal\nrun time=200");
+    assert_eq!(script.raft(1).term(), Term(2));
+    let mut raft = script.raft(1).clone();
+    let before = raft.clone();
+    for ok in [true, false] {
+        raft.snapshot_sent(NodeId(3), old, ok);
+        assert_eq!(raft, before, "ok: {ok}");
+    }
+    let membership = membership(3, 0).encode();
+    assert_eq!(raft.snapshot_begun(NodeId(3), old, Index(5), Term(2), membership), None);
+    // The old one arrives first, and is of a term that is over.
+    script.then("receive 3\nstabilize\nship 1 to=3\nrun time=100");
+    assert_eq!(script.raft(3).applied_index(), script.raft(1).applied_index());
+}
+
 /// A snapshot that was opened before the log was purged beyond it would not help: another is asked for later.
 #[test]
 fn a_snapshot_before_the_purge_point_is_not_sent() {
