@@ -119,6 +119,14 @@ pub const TARGETS: &[Target] = &[
         heap_bytes_max: (64 << 20, 16),
     },
     Target {
+        name: "snapshot_state",
+        check: crate::fsm::fuzzing::check_snapshot_state,
+        mend: crate::fsm::fuzzing::mend_snapshot_state,
+        samples: crate::fsm::fuzzing::snapshot_states,
+        // Two files in memory, with what was not synced; and LZ4 makes 255 bytes of one.
+        heap_bytes_max: (64 << 20, 2_048),
+    },
+    Target {
         name: "rest",
         check: crate::api::rest::fuzzing::check,
         mend: crate::api::rest::fuzzing::mend,
