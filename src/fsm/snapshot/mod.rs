@@ -27,10 +27,10 @@
 //! # Compression
 //!
 //! Each chunk is an LZ4 block where that saves an eighth or more, and plain where it does not. Measured on this stream,
-//! optimised, one core, against copying and summing a chunk alone: of rows with small JSON documents 46 % is left, at a
-//! ninth of the speed (370-430 MB/s, unpacked at 1.4-2 GB/s); rows with 1 KiB of noise would shrink by 3 %, so they are
-//! sent plain, and the attempt costs about the same (520-580 MB/s). Either is three times what a gigabit carries: it pays
-//! wherever the network is the bottleneck, and where the disk is, it does not matter.
+//! optimised, one core, against copying and summing a chunk alone: rows with small JSON documents shrink to 46 %, at a
+//! tenth of the speed (370-430 MB/s, unpacked at 1.4-2 GB/s); rows with 1 KiB of noise would shrink to 97 % and are sent
+//! plain, but for the attempt, at a seventh of it (520-580 MB/s). Even the slowest is three times what a gigabit carries:
+//! where the network is the bottleneck it pays, elsewhere it does not matter.
 //!
 //! # What it does not do
 //!

@@ -220,8 +220,11 @@ fn chunks_that_are_cut_swapped_repeated_missing_or_others_are_refused() {
     build(&file(), &later_manifest, &later_chunks).expect("together they are sound");
 }
 
+/// A row on its way: table, key, row.
+type Row<'a> = (u8, &'a [u8], &'a [u8]);
+
 /// A stream of rows with sums that are right, as only a liar or an error in a sender makes it.
-fn forged(manifest: &Manifest, rows: &[(u8, &[u8], &[u8])]) -> (Bytes, Vec<Bytes>) {
+fn forged(manifest: &Manifest, rows: &[Row<'_>]) -> (Bytes, Vec<Bytes>) {
     let mut stream = vec![];
     let mut counts = [0; 3];
     for (table, key, row) in rows {
@@ -258,14 +261,14 @@ fn a_liars_stream_is_refused() {
         hash: crate::fsm::hash::pair(key, row),
         membership: None,
     };
-    let forge = |rows: &[(u8, &[u8], &[u8])]| {
+    let forge = |rows: &[Row<'_>]| {
         let (manifest, chunks) = forged(&manifest, rows);
         build(&CrashFile::new(), &manifest, &chunks)
     };
-    let sound: [(u8, &[u8], &[u8]); 3] = [(0, key, row), (1, &owner.1, &owner.2), (2, reply, reply_row)];
+    let sound: [Row<'_>; 3] = [(0, key, row), (1, &owner.1, &owner.2), (2, reply, reply_row)];
     assert_eq!(forge(&sound).expect("nothing is wrong with it").applied(), manifest.applied);
     let greater = [key.as_ref(), b"z"].concat();
-    let lies: [(&str, &[(u8, &[u8], &[u8])], &str); 11] = [
+    let lies: [(&str, &[Row<'_>], &str); 11] = [
         ("a key twice", &[(0, key, row), (0, key, row)], "not after"),
         ("keys that fall", &[(0, &greater, row), (0, key, row)], "not after"),
         ("tables that fall", &[(1, session, session_row), (0, key, row)], "not after"),
