@@ -95,7 +95,6 @@ fn free_bytes_are_those_of_pages_that_hold_nothing() {
     };
     rewrite(&store);
     let rewritten = store.sizes();
-    assert!(rewritten.file_bytes * 2 < full.file_bytes, "{full:?} became {rewritten:?}");
     assert!(free(&store) < 0.05, "{rewritten:?} after {full:?}");
     // One in eight stays: the pages that are left are next to empty.
     for key in (0..8_000_u64).filter(|key| key % 8 > 0) {
