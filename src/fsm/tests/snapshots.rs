@@ -212,6 +212,9 @@ fn chunks_that_are_cut_swapped_repeated_missing_or_others_are_refused() {
         }
     }
     refusal(build(&file(), &manifest, &[]), "no chunk came");
+    // The misplaced one is found itself, before any of it is used; not by the hash at the end.
+    let misplaced = format::decode(1, &chunks[0], &mut vec![]);
+    assert!(matches!(misplaced, Err(Error::Snapshot { .. })), "{misplaced:?}");
     // Of another state, one put later: its chunks fit one another, but not this manifest.
     apply(&store, write(vec![put("a", "3")]));
     store.fold().expect("fold");
