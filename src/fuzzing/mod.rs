@@ -19,7 +19,7 @@
 mod mutate;
 
 #[cfg(test)]
-mod meter;
+pub(crate) mod meter;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,10 @@ use super::support::*;
 use crate::command::{Command, Envelope, Reply};
 use crate::fsm::snapshot::format;
 use crate::fsm::testing::{CrashFile, Loss};
-use crate::fsm::{Body, Builder, CHUNK_BYTES_MAX, Error, Fresh, Input, Manifest, Rewritten, Snapshot, Store};
+use crate::fsm::{
+    Body, Builder, CHUNK_BYTES_MAX, Error, Fresh, Input, Manifest, Rewritten, Snapshot, Store, file_backend,
+};
+use crate::fuzzing::meter::measure;
 use crate::types::{ClientId, Index, Revision, Term};
 
 /// The entries of a state that has something of everything. Entry 5 is a session's, and may be repeated.
@@ -464,4 +467,34 @@ fn all_that_is_handed_out_may_change_threads() {
     is_send::<Builder>();
     is_send::<Fresh>();
     is_send::<Rewritten>();
+}
+
+/// What is held beside redb's cache is a few chunks and rows, however much is sent; the same goes for a rewrite.
+#[test]
+fn memory_is_bounded_by_the_chunk_and_not_by_the_data() {
+    const VALUE_BYTES: usize = 1 << 20;
+    const HEAP_BYTES_MAX: usize = 16 << 20;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let raw = |name: &str| file_backend(&directory.path().join(name)).expect("a file");
+    let store = Store::open(raw("source"), options()).expect("open");
+    for seed in 0..32 {
+        apply(&store, write(vec![put_bytes(&format!("large {seed}"), noise(seed, VALUE_BYTES))]));
+        if seed % 8 == 7 {
+            store.fold().expect("fold");
+        }
+    }
+    assert!(store.sizes().file_bytes as usize > 2 * HEAP_BYTES_MAX);
+    let (fresh, sent) = measure(|| {
+        let mut sender = store.snapshot().expect("a snapshot");
+        let mut builder = Builder::begin(raw("received"), options(), &sender.manifest()).expect("begin");
+        while let Some(chunk) = sender.next_chunk().expect("a chunk") {
+            builder.add(&chunk).expect("a sound chunk");
+        }
+        builder.finish().expect("all of it")
+    });
+    assert_eq!(fresh.applied(), store.folded());
+    assert!(sent < HEAP_BYTES_MAX, "{sent} bytes for sending and receiving");
+    let (rewritten, copied) = measure(|| store.rewrite(raw("rewritten")).expect("rewrite"));
+    assert!(copied < HEAP_BYTES_MAX, "{copied} bytes for rewriting");
+    store.adopt(rewritten).expect("adopt");
 }
