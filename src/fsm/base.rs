@@ -88,10 +88,11 @@ impl Base {
         let head = self.head(&txn)?;
         let meta = txn.open_table(META).map_err(|error| self.fault(error))?;
         let row = meta.get(META_FOOTPRINT).map_err(|error| self.fault(error))?;
-        let Some(row) = row else {
-            return Err(self.latch.set(schema::broken("footprint", "there is none")));
+        // A file from before that row was kept is counted once, by a walk; its next fold writes the row.
+        let footprint = match row {
+            Some(row) => schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error))?,
+            None => self.count()?,
         };
-        let footprint = schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error))?;
         self.set_footprint(footprint);
         let mut sessions = Sessions::default();
         let mut rows = Rows::of(txn, Table::Sessions);
@@ -100,6 +101,16 @@ impl Base {
             load_row(&mut sessions, table, key, row).map_err(|error| self.latch.set(error))?;
         }
         Ok(Loaded { head, sessions })
+    }
+
+    /// What the rows cost, by reading them all.
+    fn count(&self) -> Result<u64, Error> {
+        let mut rows = Rows::of(self.begin_read()?, Table::Records);
+        let mut sum = 0;
+        while let Some((_, key, row)) = rows.next(self)? {
+            sum += cost(key.value(), row.value());
+        }
+        Ok(sum)
     }
 
     /// How far the transaction's state is.

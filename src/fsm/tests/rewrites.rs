@@ -9,6 +9,7 @@ use redb::StorageBackend;
 use super::concurrency::{assert_is_one_state, entry};
 use super::support::*;
 use crate::command::{Command, Query};
+use crate::fsm::schema::{META, META_FOOTPRINT};
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::fsm::{Error, Options, Store};
 use crate::types::{ClientId, Index, Keyspace};
@@ -116,6 +117,16 @@ fn what_the_rows_cost_is_kept_through_restarts() {
     store.fold().expect("fold");
     let expected: u64 = rows(&store).iter().map(|(_, key, row)| crate::fsm::base::cost(key, row)).sum();
     assert_eq!(store.shared.base().footprint(), expected);
+    drop(store);
+    let store = open(&file).expect("reopen");
+    assert_eq!(store.shared.base().footprint(), expected);
+    // Nor is a file refused that was made before it was kept.
+    {
+        let base = store.shared.base();
+        let txn = base.db.begin_write().expect("begin");
+        txn.open_table(META).expect("open").remove(META_FOOTPRINT).expect("remove").expect("it was there");
+        txn.commit().expect("commit");
+    }
     drop(store);
     let store = open(&file).expect("reopen");
     assert_eq!(store.shared.base().footprint(), expected);
