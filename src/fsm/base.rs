@@ -11,6 +11,10 @@
 //! cost ([`cost`]), beside the head, in its own transaction; what the file has beyond that sum is free. How full redb's
 //! pages are is a guess, until the file was once written as a whole: then what it took is known, and goes for its later
 //! content too. So a file that was just rewritten is never taken for one that needs it.
+//!
+//! A fold writes a page anew before the old one is free, and a file grows by doubling: one that holds keys written in no
+//! order is two thirds free most of the time, and would be so again soon after a rewrite (measured). So what counts for a
+//! rewrite is what is free beyond room for a second copy of the rows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,10 +88,11 @@ impl Base {
         let head = self.head(&txn)?;
         let meta = txn.open_table(META).map_err(|error| self.fault(error))?;
         let row = meta.get(META_FOOTPRINT).map_err(|error| self.fault(error))?;
-        let Some(row) = row else {
-            return Err(self.latch.set(schema::broken("footprint", "there is none")));
+        // A file from before that row was kept is counted once, by a walk; its next fold writes the row.
+        let footprint = match row {
+            Some(row) => schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error))?,
+            None => self.count()?,
         };
-        let footprint = schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error))?;
         self.set_footprint(footprint);
         let mut sessions = Sessions::default();
         let mut rows = Rows::of(txn, Table::Sessions);
@@ -96,6 +101,16 @@ impl Base {
             load_row(&mut sessions, table, key, row).map_err(|error| self.latch.set(error))?;
         }
         Ok(Loaded { head, sessions })
+    }
+
+    /// What the rows cost, by reading them all.
+    fn count(&self) -> Result<u64, Error> {
+        let mut rows = Rows::of(self.begin_read()?, Table::Records);
+        let mut sum = 0;
+        while let Some((_, key, row)) = rows.next(self)? {
+            sum += cost(key.value(), row.value());
+        }
+        Ok(sum)
     }
 
     /// How far the transaction's state is.
@@ -126,18 +141,23 @@ impl Base {
 
     /// Bytes of the file that hold nothing, by the reckoning above.
     pub(super) fn free_bytes(&self) -> u64 {
+        self.file.raw_bytes().saturating_sub(self.needed_bytes())
+    }
+
+    /// Whether more than half of the file is free though a second copy of its rows were in it.
+    pub(super) fn is_mostly_free(&self) -> bool {
+        let file_bytes = self.file.raw_bytes();
+        let free_bytes = file_bytes.saturating_sub(2 * self.needed_bytes());
+        file_bytes >= REWRITE_FILE_BYTES_MIN && free_bytes > file_bytes / 2
+    }
+
+    /// What the rows need.
+    fn needed_bytes(&self) -> u64 {
         let rows = u128::from(self.footprint());
         let (file_then, rows_then) = self.written_whole.map_or((3, 2), |(file, rows)| (file, rows.max(1)));
         let needed = rows * u128::from(file_then) / u128::from(rows_then);
         // A file of next to no rows is all overhead, and says nothing about what more rows need.
-        let needed = needed.clamp(rows, 4 * rows);
-        self.file.raw_bytes().saturating_sub(u64::try_from(needed).unwrap_or(u64::MAX))
-    }
-
-    /// Whether a rewrite would make much of the file's bytes free.
-    pub(super) fn is_mostly_free(&self) -> bool {
-        let file_bytes = self.file.raw_bytes();
-        file_bytes >= REWRITE_FILE_BYTES_MIN && self.free_bytes() > file_bytes / 2
+        u64::try_from(needed.clamp(rows, 4 * rows)).unwrap_or(u64::MAX / 2)
     }
 }
 

@@ -10,8 +10,12 @@ use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Ow
 
 use super::layout::{SECTOR_BYTES, raw_offset, seal_sector};
 use super::schema::{Head, ReplyRow, SessionRow, reply_key, reply_of_key, session_key, session_of_key};
+use super::snapshot::format::{
+    CHUNK_BYTES_MAX, Content as Taken, Manifest, ROW_HEADER_BYTES, Trailer, chunk_crc, decode,
+    decode_row_header, encode_piece, encode_trailer,
+};
 use super::testing::CrashFile;
-use super::{Body, Error, Input, Options, Store};
+use super::{Body, Builder, Error, Input, Options, Store, hash};
 
 /// Lets every row's decoder loose on the input: what is accepted has one encoding, but for a reply, which encodes back
 /// to an equal one.
@@ -186,4 +190,126 @@ pub(crate) fn wounds() -> Vec<(&'static str, Vec<u8>)> {
         ("sums", same(raw_offset(1) - 4096, 32)),
         ("block", [same(raw_offset(1), 24), same(raw_offset(3) + 100, 24)].concat()),
     ]
+}
+
+/// A manifest and chunks, each behind its length in four bytes. What is cut short ends there.
+fn pieces_of(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let (len, body) = rest.split_first_chunk::<4>()?;
+        let (piece, after) = body.split_at((u32::from_le_bytes(*len) as usize).min(body.len()));
+        rest = after;
+        Some(piece)
+    })
+}
+
+fn join(pieces: &[Bytes]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for piece in pieces {
+        joined.extend(u32::try_from(piece.len()).expect("a chunk").to_le_bytes());
+        joined.extend(&piece[..]);
+    }
+    joined
+}
+
+/// Builds a state from a manifest and chunks. One that is accepted is in the file: it can be installed, opened again, and
+/// sent on under the same manifest.
+pub(crate) fn check_snapshot_state(input: &[u8]) -> bool {
+    let mut pieces = pieces_of(input).map(Bytes::copy_from_slice);
+    let manifest = pieces.next().unwrap_or_default();
+    let file = CrashFile::new();
+    let built = Builder::begin(Box::new(file.clone()), options(), &manifest).and_then(|mut builder| {
+        pieces.try_for_each(|chunk| builder.add(&chunk))?;
+        builder.finish()
+    });
+    let fresh = match built {
+        Ok(fresh) => fresh,
+        Err(Error::Snapshot { .. }) => return false,
+        Err(error) => panic!("no answer to a stream on a disk that is well: {error}"),
+    };
+    let applied = fresh.applied();
+    if applied.0 == Index(0) {
+        return true;
+    }
+    let store = Store::open(Box::new(CrashFile::new()), options()).expect("a new file");
+    store.install(fresh);
+    let found = content(&store).expect("a state that was accepted can be read");
+    assert_eq!(found.2, applied);
+    let mut sent = store.snapshot().expect("and sent");
+    assert_eq!(sent.manifest(), manifest);
+    while let Some(chunk) = sent.next_chunk().expect("whole") {
+        assert!(chunk.len() <= CHUNK_BYTES_MAX);
+    }
+    drop((sent, store));
+    let again = Store::open(Box::new(file), options()).expect("and opened");
+    assert_eq!(content(&again).expect("read"), found);
+    true
+}
+
+/// Makes lengths, sums, counts and hashes right for what the rows became.
+pub(crate) fn mend_snapshot_state(input: &mut Vec<u8>) {
+    let mut pieces = pieces_of(input);
+    let mut manifest = pieces.next().unwrap_or_default().to_vec();
+    let mut stream = Vec::new();
+    for (number, chunk) in (0..).zip(pieces) {
+        let mut chunk = chunk.to_vec();
+        if chunk.len() > 12 {
+            let crc = chunk_crc(number, &chunk[..8], &chunk[12..]);
+            chunk[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
+        if !matches!(decode(number, &chunk, &mut stream), Ok(Taken::Piece)) {
+            break;
+        }
+    }
+    let (mut rows, mut sum, mut at) = ([0_u64; 3], 0_u128, 0);
+    while let Some((header, rest)) = stream[at..].split_first_chunk::<ROW_HEADER_BYTES>() {
+        let Ok((table, key, row)) = decode_row_header(header) else { break };
+        let (Some(count), Some(pair)) = (rows.get_mut(usize::from(table)), rest.get(..key + row)) else {
+            break;
+        };
+        *count += 1;
+        if table == 0 {
+            sum = sum.wrapping_add(hash::pair(&pair[..key], &pair[key..]));
+        }
+        at += ROW_HEADER_BYTES + pair.len();
+    }
+    if manifest.len() >= 69 {
+        let body = manifest.len() - 4;
+        manifest[40..48].copy_from_slice(&rows[0].to_le_bytes());
+        manifest[48..64].copy_from_slice(&sum.to_le_bytes());
+        let crc = crc32fast::hash(&manifest[..body]);
+        manifest[body..].copy_from_slice(&crc.to_le_bytes());
+    }
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    hasher.update(&manifest);
+    hasher.update(&stream[..at]);
+    let trailer = Trailer { rows, bytes: at as u64, hash: hasher.digest128() };
+    let mut mended = vec![Bytes::from(manifest)];
+    // Small pieces, so that rows are cut.
+    for piece in stream[..at].chunks(4_000) {
+        mended.push(encode_piece(mended.len() as u64 - 1, piece, &mut Vec::new()));
+    }
+    mended.push(encode_trailer(mended.len() as u64 - 1, &trailer));
+    *input = join(&mended);
+}
+
+/// The state of the other target's file, and one of no rows.
+pub(crate) fn snapshot_states() -> Vec<(&'static str, Vec<u8>)> {
+    let file = CrashFile::with_bytes(WHOLE.0.clone());
+    let store = Store::open(Box::new(file), options()).expect("a sound file");
+    let mut sent = store.snapshot().expect("a snapshot");
+    let mut pieces = vec![sent.manifest()];
+    pieces.extend(std::iter::from_fn(|| sent.next_chunk().expect("a chunk")));
+    let manifest = Manifest {
+        applied: (Index(3), Term(1)),
+        revision: Revision::EMPTY,
+        group_time_ms: 9,
+        keys: 0,
+        hash: 0,
+        membership: Some(Bytes::from_static(b"three members")),
+    }
+    .encode();
+    let hash = xxhash_rust::xxh3::xxh3_128(&manifest);
+    let empty = [manifest, encode_trailer(0, &Trailer { hash, ..Trailer::default() })];
+    vec![("whole", join(&pieces)), ("empty", join(&empty))]
 }

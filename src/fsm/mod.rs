@@ -13,6 +13,11 @@
 //! the group time and the state hash. That fold is the checkpoint: after a crash the store opens at the last folded
 //! index and the log is replayed from there, exactly, since applying is deterministic (H20, H21).
 //!
+//! The file below can be replaced whole, by one mechanism for two ends: a snapshot from another node is built into a file
+//! of its own and installed ([`Builder`], [`Store::install`]), and a file that is mostly free is copied into a new one
+//! and adopted ([`Store::rewrite`], [`Store::adopt`]). Both need the node to make its pointer to the new file durable
+//! first; no crash leaves a mixture (H26-H30).
+//!
 //! # The data model
 //!
 //! etcd's. An empty store is at revision 1. Each command that changes at least one key takes the next revision, and
@@ -29,13 +34,16 @@
 //!   back. **The session limits of [`Options`] decide replies, so they must be equal on all nodes.**
 //! - A reader sees the state after some whole batch: content, revision and applied index belong together.
 //! - A command that cannot be decoded stops the node. It is never skipped: the nodes' states would part.
-//! - The first error about the file is latched; from then on the store answers nothing else (H15).
+//! - The first error about the file is latched; from then on the store answers nothing else (H15). An error about a
+//!   file that nobody points to yet ([`Error::Snapshot`], [`Error::Staged`]) is not: the state is as it was.
+//! - Who holds a transaction on a file holds that file open; one that was replaced is closed when its last reader is done.
 //!
 //! # What it deliberately does not do
 //!
 //! It does not know the log, the network or the clock, starts no thread and never waits for one: who calls
-//! [`Store::fold`], and that the applier stops while [`Store::is_full`], is the node's business. It keeps no history
-//! of a key and makes no snapshot file yet; both get their own tables.
+//! [`Store::fold`], and that the applier stops while [`Store::is_full`], is the node's business. So is what a state file
+//! is called, which one counts, and when a transfer that no longer makes progress is dropped. It keeps no history of a
+//! key; that gets its own table.
 
 mod apply;
 mod backend;

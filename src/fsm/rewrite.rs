@@ -28,6 +28,9 @@ use crate::types::{Index, Term};
 /// How much is kept of what is folded while the file is copied, in full write sets.
 const KEPT_SETS_MAX: usize = 4;
 
+/// How often the copy tries to catch up while folds go on.
+const CATCH_UP_ROUNDS_MAX: usize = 8;
+
 /// What a fold must know: the rewrite that is under way, if one is. Its owner is whoever drives the rewrite; when that
 /// is gone, so is this.
 #[derive(Default)]
@@ -156,15 +159,16 @@ impl Store {
         copy(&source, rows, &head, &mut stage)?;
         let base = stage.settle(&head)?;
         let mut applied = head.applied;
-        // Each round is as long as what was folded during the one before, so the last one is short.
-        loop {
+        // Each round is as long as what was folded during the one before, so the last one is short; unless folds come one
+        // on the heels of the other, and then they must wait at some time.
+        for _ in 0..CATCH_UP_ROUNDS_MAX {
             let sets = twin.catch_up()?;
             if sets.is_empty() {
                 break;
             }
             follow(&base, &sets, &mut applied)?;
         }
-        // From here on folds wait, for at most one set and two syncs.
+        // From here on folds wait, for what was folded during the last round.
         let _folds_wait = shared.folding();
         follow(&base, &twin.catch_up()?, &mut applied)?;
         // Not formed before the old file is known to be sound to the end, and still the one in use.

@@ -102,7 +102,7 @@ impl Inserter<'_> {
         let mut rows =
             self.txn.open_table(table.definition()).map_err(|error| staged(self.base.fault(error)))?;
         let before = rows.insert(key, row).map_err(|error| staged(self.base.fault(error)))?;
-        assert!(before.is_none(), "the key {key:?} came twice");
+        assert!(before.is_none(), "a key of {table:?} came twice");
         self.cost += cost(key, row);
         Ok(())
     }

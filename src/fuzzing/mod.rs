@@ -19,7 +19,7 @@
 mod mutate;
 
 #[cfg(test)]
-mod meter;
+pub(crate) mod meter;
 #[cfg(test)]
 mod tests;
 
@@ -117,6 +117,14 @@ pub const TARGETS: &[Target] = &[
         samples: crate::fsm::fuzzing::wounds,
         // The file that the wounds are inflicted on.
         heap_bytes_max: (64 << 20, 16),
+    },
+    Target {
+        name: "snapshot_state",
+        check: crate::fsm::fuzzing::check_snapshot_state,
+        mend: crate::fsm::fuzzing::mend_snapshot_state,
+        samples: crate::fsm::fuzzing::snapshot_states,
+        // Two files in memory, with what was not synced; and LZ4 makes 255 bytes of one.
+        heap_bytes_max: (64 << 20, 2_048),
     },
     Target {
         name: "rest",

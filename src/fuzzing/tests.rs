@@ -115,7 +115,21 @@ macro_rules! targets {
     };
 }
 
-targets!(wal, codec, membership, identity, frame, handshake, snapshot, peers, rows, state, rest, settings);
+targets!(
+    wal,
+    codec,
+    membership,
+    identity,
+    frame,
+    handshake,
+    snapshot,
+    peers,
+    rows,
+    state,
+    snapshot_state,
+    rest,
+    settings
+);
 
 /// A mutation changes something, mostly, and the same seed makes the same mutant.
 #[test]

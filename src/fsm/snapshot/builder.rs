@@ -146,7 +146,7 @@ impl Stream {
         if let Some((last_table, last)) = &self.last
             && (*last_table as u8, last.as_slice()) >= (number, key)
         {
-            return Err(refused(format!("the key {key:?} of {table:?} is not after the one before it")));
+            return Err(refused(format!("a key of {table:?} is not after the one before it")));
         }
         check_row(table, key, row)?;
         if table == Table::Records {

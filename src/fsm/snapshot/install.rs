@@ -8,7 +8,6 @@ use crate::fsm::Store;
 use crate::fsm::base::{Base, Loaded};
 use crate::fsm::schema::Head;
 use crate::fsm::sessions::Sessions;
-use crate::fsm::write_set::WriteSet;
 use crate::types::{Index, Term};
 
 /// A whole state in a file of its own, durable and ready to be installed.
@@ -60,7 +59,7 @@ impl Store {
             view.sessions = sessions.len();
             (
                 std::mem::replace(&mut view.base, Arc::new(base)),
-                std::mem::replace(&mut view.active, WriteSet::default()),
+                std::mem::take(&mut view.active),
                 view.frozen.take(),
                 std::mem::replace(&mut view.head, head),
                 std::mem::replace(&mut applier.sessions, sessions),
