@@ -1,4 +1,4 @@
-//! What a node says about itself: the log lines' output, and the name of every counter.
+//! What a node says about itself: the log lines' output, and the name, kind and meaning of every figure.
 //!
 //! Log lines go to stderr, one event a line, for a person or as JSON objects. Nothing is logged per request at the
 //! level `info`: a line stands for a change (of role, of membership, of the process) or for something that an
@@ -23,88 +23,146 @@ pub enum LogFormat {
 /// What is logged unless told otherwise.
 pub const LOG_LEVEL_DEFAULT: &str = "info";
 
-/// Writes that clients of this node asked for.
-pub const PROPOSALS_TOTAL: &str = "proposals_total";
-/// Writes that wait for their outcome.
-pub const PROPOSALS_WAITING: &str = "proposals_waiting";
-/// Writes that this node passed on to the leader.
-pub const FORWARDS_TOTAL: &str = "forwards_total";
-/// Linearizable reads that clients of this node asked for.
-pub const READS_TOTAL: &str = "reads_total";
-/// Questions to the core that served them.
-pub const READ_ROUNDS_TOTAL: &str = "read_rounds_total";
-/// Leaders that this node has met, beyond the one before.
-pub const LEADER_CHANGES_TOTAL: &str = "leader_changes_total";
-/// Elections that this node began.
-pub const CAMPAIGNS_TOTAL: &str = "campaigns_total";
-/// Vote requests ignored because a leader is heard.
-pub const VOTES_IGNORED_TOTAL: &str = "votes_ignored_total";
-/// Times that this node's disk was found to hang: writes were under way and none completed.
-pub const DISK_STALLS_TOTAL: &str = "disk_stalls_total";
-/// Evidence that the leader's process had ended, ignored because lease reads are on.
-pub const DEATHS_IGNORED_TOTAL: &str = "deaths_ignored_total";
-/// Messages of an earlier term or conversation: normal after a change of leader.
-pub const MESSAGES_STALE_TOTAL: &str = "messages_stale_total";
-/// Messages that no correct peer sends.
-pub const MESSAGES_INVALID_TOTAL: &str = "messages_invalid_total";
-/// Proposals refused because too much was uncommitted.
-pub const PROPOSALS_REFUSED_TOTAL: &str = "proposals_refused_total";
-/// The log on disk, in bytes.
-pub const WAL_BYTES: &str = "wal_bytes";
-/// The write set that is being written to, in bytes.
-pub const WRITE_SET_BYTES: &str = "write_set_bytes";
-/// The state file, in bytes.
-pub const STATE_FILE_BYTES: &str = "state_file_bytes";
-/// Keys held.
-pub const KEYS: &str = "keys";
-/// Client sessions held.
-pub const SESSIONS: &str = "sessions";
-/// Messages handed to a connection.
-pub const TRANSPORT_SENT: &str = "transport_sent";
-/// The frames that carried them.
-pub const TRANSPORT_FRAMES_SENT: &str = "transport_frames_sent";
-/// Messages from peers that were handed to the inbox.
-pub const TRANSPORT_RECEIVED: &str = "transport_received";
-/// The frames that carried them.
-pub const TRANSPORT_FRAMES_RECEIVED: &str = "transport_frames_received";
-/// Messages dropped because there is no connection to the peer, or it ended before they were handed to it.
-pub const TRANSPORT_DROPPED_UNCONNECTED: &str = "transport_dropped_unconnected";
-/// Messages dropped because the control lane's queue was full.
-pub const TRANSPORT_DROPPED_CONTROL_FULL: &str = "transport_dropped_control_full";
-/// Messages dropped because the bulk lane's queue was full.
-pub const TRANSPORT_DROPPED_BULK_FULL: &str = "transport_dropped_bulk_full";
-/// Messages dropped because no frame may be as large.
-pub const TRANSPORT_DROPPED_OVERSIZE: &str = "transport_dropped_oversize";
-/// Messages of peers that broke a rule and were dropped.
-pub const TRANSPORT_REJECTED: &str = "transport_rejected";
-/// Frames of peers that could not be read; each closed its lane.
-pub const TRANSPORT_REJECTED_FRAMES: &str = "transport_rejected_frames";
-/// Forwards of peers that were refused because too many were under way.
-pub const TRANSPORT_FORWARDS_REFUSED: &str = "transport_forwards_refused";
-/// Connections that peers made and that were accepted.
-pub const TRANSPORT_ACCEPTED: &str = "transport_accepted";
-/// Connections that peers made and that were refused at the handshake.
-pub const TRANSPORT_REFUSED: &str = "transport_refused";
-/// Connections made to peers.
-pub const TRANSPORT_CONNECTED: &str = "transport_connected";
-/// Attempts to connect to a peer that failed.
-pub const TRANSPORT_CONNECT_FAILURES: &str = "transport_connect_failures";
-/// Nodes of the cluster that were heard although this node's configuration does not name them.
-pub const TRANSPORT_GUESTS: &str = "transport_guests";
-/// Connections to peers that ended with evidence that the peer's process died.
-pub const TRANSPORT_DIED: &str = "transport_died";
-/// Snapshots that this node began to send.
-pub const TRANSPORT_SNAPSHOTS_SENT: &str = "transport_snapshots_sent";
-/// The bytes of their chunks that were sent.
-pub const TRANSPORT_SNAPSHOT_BYTES_SENT: &str = "transport_snapshot_bytes_sent";
-/// Snapshots that peers began to send to this node.
-pub const TRANSPORT_SNAPSHOTS_RECEIVED: &str = "transport_snapshots_received";
-/// The bytes of their chunks that were received.
-pub const TRANSPORT_SNAPSHOT_BYTES_RECEIVED: &str = "transport_snapshot_bytes_received";
-/// Requests to join that were handed to the inbox.
-pub const TRANSPORT_JOINS: &str = "transport_joins";
-/// Requests to join that were turned away because too many were under way.
-pub const TRANSPORT_JOINS_REFUSED: &str = "transport_joins_refused";
+/// What a figure is, as Prometheus has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process. Its full name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A text that does not change, as a label.
+    Info,
+}
+
+/// A figure that a node gives of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name, without the prefix that all have. A unit stands last.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What it says, in a sentence.
+    pub help: &'static str,
+}
+
+/// One constant for each name, and the table of them all: a figure's doc is its help text.
+macro_rules! figures {
+    ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident = $name:literal;)*) => {
+        $($(#[doc = $help])+ pub const $constant: &str = $name;)*
+
+        /// Every figure. `GET /metrics` shows them as `quorate_` and the name; alarms are written on those.
+        pub const FIGURES: &[Figure] = &[$(
+            Figure { name: $name, kind: Kind::$kind, help: concat!($($help),+).trim_ascii() },
+        )*];
+    };
+}
+
+figures! {
+    /// The version of this node's binary.
+    BUILD_INFO: Info = "build_info";
+    /// Whether this node knows a leader: 1 or 0.
+    HAS_LEADER: Gauge = "has_leader";
+    /// Whether this node leads: 1 or 0.
+    IS_LEADER: Gauge = "is_leader";
+    /// The current term.
+    TERM: Gauge = "term";
+    /// The last log entry known to be committed.
+    COMMIT_INDEX: Gauge = "commit_index";
+    /// The last log entry that the state machine holds.
+    APPLIED_INDEX: Gauge = "applied_index";
+    /// The last log entry.
+    LAST_INDEX: Gauge = "last_index";
+    /// The last log entry on this node's disk.
+    PERSISTED_INDEX: Gauge = "persisted_index";
+    /// The last log entry in the state machine's file.
+    FOLDED_INDEX: Gauge = "folded_index";
+    /// The last log entry that was removed from the log.
+    PURGED_INDEX: Gauge = "purged_index";
+    /// The store's revision on this node.
+    REVISION: Gauge = "revision";
+    /// Writes that clients of this node asked for.
+    PROPOSALS_TOTAL: Counter = "proposals_total";
+    /// Writes that wait for their outcome.
+    PROPOSALS_WAITING: Gauge = "proposals_waiting";
+    /// Writes that this node passed on to the leader.
+    FORWARDS_TOTAL: Counter = "forwards_total";
+    /// Linearizable reads that clients of this node asked for.
+    READS_TOTAL: Counter = "reads_total";
+    /// Questions to the core that served them.
+    READ_ROUNDS_TOTAL: Counter = "read_rounds_total";
+    /// Leaders that this node has met, beyond the one before.
+    LEADER_CHANGES_TOTAL: Counter = "leader_changes_total";
+    /// Elections that this node began.
+    CAMPAIGNS_TOTAL: Counter = "campaigns_total";
+    /// Vote requests ignored because a leader is heard.
+    VOTES_IGNORED_TOTAL: Counter = "votes_ignored_total";
+    /// Times that this node's disk was found to hang: writes were under way and none completed.
+    DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
+    /// Evidence that the leader's process had ended, ignored because lease reads are on.
+    DEATHS_IGNORED_TOTAL: Counter = "deaths_ignored_total";
+    /// Messages of an earlier term or conversation: normal after a change of leader.
+    MESSAGES_STALE_TOTAL: Counter = "messages_stale_total";
+    /// Messages that no correct peer sends.
+    MESSAGES_INVALID_TOTAL: Counter = "messages_invalid_total";
+    /// Proposals refused because too much was uncommitted.
+    PROPOSALS_REFUSED_TOTAL: Counter = "proposals_refused_total";
+    /// The log on disk, in bytes.
+    WAL_BYTES: Gauge = "wal_bytes";
+    /// The write set that is being written to, in bytes.
+    WRITE_SET_BYTES: Gauge = "write_set_bytes";
+    /// The state file, in bytes.
+    STATE_FILE_BYTES: Gauge = "state_file_bytes";
+    /// Keys held.
+    KEYS: Gauge = "keys";
+    /// Client sessions held.
+    SESSIONS: Gauge = "sessions";
+    /// Messages handed to a connection.
+    TRANSPORT_SENT: Counter = "transport_sent";
+    /// The frames that carried them.
+    TRANSPORT_FRAMES_SENT: Counter = "transport_frames_sent";
+    /// Messages from peers that were handed to the inbox.
+    TRANSPORT_RECEIVED: Counter = "transport_received";
+    /// The frames that carried them.
+    TRANSPORT_FRAMES_RECEIVED: Counter = "transport_frames_received";
+    /// Messages dropped because there is no connection to the peer, or it ended before they were handed to it.
+    TRANSPORT_DROPPED_UNCONNECTED: Counter = "transport_dropped_unconnected";
+    /// Messages dropped because the control lane's queue was full.
+    TRANSPORT_DROPPED_CONTROL_FULL: Counter = "transport_dropped_control_full";
+    /// Messages dropped because the bulk lane's queue was full.
+    TRANSPORT_DROPPED_BULK_FULL: Counter = "transport_dropped_bulk_full";
+    /// Messages dropped because no frame may be as large.
+    TRANSPORT_DROPPED_OVERSIZE: Counter = "transport_dropped_oversize";
+    /// Messages of peers that broke a rule and were dropped.
+    TRANSPORT_REJECTED: Counter = "transport_rejected";
+    /// Frames of peers that could not be read; each closed its lane.
+    TRANSPORT_REJECTED_FRAMES: Counter = "transport_rejected_frames";
+    /// Forwards of peers that were refused because too many were under way.
+    TRANSPORT_FORWARDS_REFUSED: Counter = "transport_forwards_refused";
+    /// Connections that peers made and that were accepted.
+    TRANSPORT_ACCEPTED: Counter = "transport_accepted";
+    /// Connections that peers made and that were refused at the handshake.
+    TRANSPORT_REFUSED: Counter = "transport_refused";
+    /// Connections made to peers.
+    TRANSPORT_CONNECTED: Counter = "transport_connected";
+    /// Attempts to connect to a peer that failed.
+    TRANSPORT_CONNECT_FAILURES: Counter = "transport_connect_failures";
+    /// Nodes of the cluster that were heard although this node's configuration does not name them.
+    TRANSPORT_GUESTS: Counter = "transport_guests";
+    /// Connections to peers that ended with evidence that the peer's process died.
+    TRANSPORT_DIED: Counter = "transport_died";
+    /// Snapshots that this node began to send.
+    TRANSPORT_SNAPSHOTS_SENT: Counter = "transport_snapshots_sent";
+    /// The bytes of their chunks that were sent.
+    TRANSPORT_SNAPSHOT_BYTES_SENT: Counter = "transport_snapshot_bytes_sent";
+    /// Snapshots that peers began to send to this node.
+    TRANSPORT_SNAPSHOTS_RECEIVED: Counter = "transport_snapshots_received";
+    /// The bytes of their chunks that were received.
+    TRANSPORT_SNAPSHOT_BYTES_RECEIVED: Counter = "transport_snapshot_bytes_received";
+    /// Requests to join that were handed to the inbox.
+    TRANSPORT_JOINS: Counter = "transport_joins";
+    /// Requests to join that were turned away because too many were under way.
+    TRANSPORT_JOINS_REFUSED: Counter = "transport_joins_refused";
+}
 
 /// Why log lines could not be set up.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use http::{Method, StatusCode};
 use utoipa::openapi::path::OperationBuilder;
 
 use super::problem::{Code, Problem};
-use super::query::{Parameter, Query};
+use super::query::{self, Parameter, Query};
 use super::reply::{Kind, Reply, respond};
-use super::{Door, Shared, delete, get, health, list, openapi, set, stats};
+use super::{Door, Shared, delete, get, health, list, members, metrics, openapi, set, settings, stats};
 
 /// One method of one path: all that the router and the API description need.
 pub(super) struct Endpoint {
@@ -42,8 +42,18 @@ macro_rules! codes_behind_the_node {
     };
 }
 
+/// The problems of a change of the group; with a body, those of one that is wrong.
+macro_rules! codes_of_a_change {
+    ($($code:ident),* $(,)?) => {
+        codes_behind_the_node![InvalidParameter, RequestTimeout, ChangeInProgress, LogFull, DiskFull, $($code),*]
+    };
+    (body: $($code:ident),* $(,)?) => {
+        codes_of_a_change![InvalidJson, UnsupportedMediaType, InvalidBody, $($code),*]
+    };
+}
+
 /// Every endpoint. The order is that of the README.
-pub(super) static ENDPOINTS: [Endpoint; 9] = [
+pub(super) static ENDPOINTS: [Endpoint; 18] = [
     Endpoint {
         method: Method::POST,
         path: "/api/set",
@@ -58,6 +68,8 @@ pub(super) static ENDPOINTS: [Endpoint; 9] = [
             UnsupportedMediaType,
             InvalidBody,
             LogFull,
+            DiskFull,
+            StorageFull,
         ],
         mount: |method| on(method, set::set),
         describe: openapi::set,
@@ -92,6 +104,7 @@ pub(super) static ENDPOINTS: [Endpoint; 9] = [
             RequestTimeout,
             ConditionFailed,
             LogFull,
+            DiskFull,
         ],
         mount: |method| on(method, delete::delete),
         describe: openapi::delete,
@@ -104,6 +117,87 @@ pub(super) static ENDPOINTS: [Endpoint; 9] = [
         codes: &[Code::Unavailable, Code::Stopping],
         mount: |method| on(method, stats::stats),
         describe: openapi::stats,
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/api/members",
+        kind: Kind::Read,
+        query: members::QUERY,
+        codes: codes_behind_the_node![InvalidParameter],
+        mount: |method| on(method, members::list),
+        describe: openapi::list_members,
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/members",
+        kind: Kind::Write,
+        query: &[],
+        codes: codes_of_a_change![body: MemberExists, IdRetired],
+        mount: |method| on(method, members::add),
+        describe: openapi::add_member,
+    },
+    Endpoint {
+        method: Method::PUT,
+        path: members::MEMBER,
+        kind: Kind::Write,
+        query: &[],
+        codes: codes_of_a_change![body: NoSuchMember],
+        mount: |method| on(method, members::update),
+        describe: openapi::update_member,
+    },
+    Endpoint {
+        method: Method::DELETE,
+        path: members::MEMBER,
+        kind: Kind::Write,
+        query: members::QUERY_FORCE,
+        codes: codes_of_a_change![NoSuchMember, QuorumAtRisk],
+        mount: |method| on(method, members::remove),
+        describe: openapi::remove_member,
+    },
+    Endpoint {
+        method: Method::POST,
+        path: members::PROMOTE,
+        kind: Kind::Write,
+        query: members::QUERY_FORCE,
+        codes: codes_of_a_change![NoSuchMember, MemberExists, QuorumAtRisk],
+        mount: |method| on(method, members::promote),
+        describe: openapi::promote_member,
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/leader",
+        kind: Kind::Write,
+        query: &[],
+        codes: codes_of_a_change![body: NoSuchMember],
+        mount: |method| on(method, members::lead),
+        describe: openapi::lead,
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/api/settings",
+        kind: Kind::Read,
+        query: members::QUERY,
+        codes: codes_behind_the_node![InvalidParameter],
+        mount: |method| on(method, settings::get),
+        describe: openapi::get_settings,
+    },
+    Endpoint {
+        method: Method::PUT,
+        path: "/api/settings",
+        kind: Kind::Write,
+        query: &[],
+        codes: codes_of_a_change![body:],
+        mount: |method| on(method, settings::put),
+        describe: openapi::put_settings,
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/metrics",
+        kind: Kind::Read,
+        query: &[],
+        codes: &[],
+        mount: |method| on(method, metrics::metrics),
+        describe: openapi::metrics,
     },
     Endpoint {
         method: Method::GET,
@@ -176,7 +270,7 @@ async fn not_found(State(shared): Door, request: Request) -> Response {
 /// axum adds `Allow`.
 async fn method_not_allowed(State(shared): Door, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let here = || ENDPOINTS.iter().filter(|endpoint| endpoint.path == parts.uri.path());
+    let here = || ENDPOINTS.iter().filter(|endpoint| query::is_path(endpoint.path, parts.uri.path()));
     let methods: Vec<&str> = here().map(|endpoint| endpoint.method.as_str()).collect();
     let is_write = here().any(|endpoint| endpoint.kind == Kind::Write);
     let detail = format!("This path does not take {}: use {}.", parts.method, methods.join(" or "));

@@ -15,7 +15,9 @@ use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, Session
 use crate::config::Limits;
 use crate::error::Error;
 use crate::shard::fake::Fake;
-use crate::shard::{Consistency, MemberStatus, Router, Status};
+use crate::shard::{
+    Freshness, Member, MemberChange, MemberStatus, Members, Router, Status,
+};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
 
 use super::{Front, routes};
@@ -85,7 +87,7 @@ impl Fake for Node {
         }
     }
 
-    fn read(&self, query: Query, _: Consistency, _: Monotonic) -> Result<Answer, Error> {
+    fn read(&self, query: Query, _: Freshness, _: Monotonic) -> Result<Answer, Error> {
         let found = match query {
             Query::Get { key, .. } => {
                 self.check_key(&key);
@@ -98,6 +100,44 @@ impl Fake for Node {
             }
         };
         Ok(Answer { revision: Revision(3), applied: Index(9), found })
+    }
+
+    fn members_here(&self) -> Members {
+        let member = |status| Member { status, is_leader: true, match_index: Some(Index(9)) };
+        let members = self.status().members.into_iter().map(member).collect();
+        Members { members, config_index: Index(7), is_joint: false, lease_ms: 0, version: 1 }
+    }
+
+    fn change(&self, change: MemberChange, force: bool, _: Monotonic) -> Result<Members, Error> {
+        let (id, addresses) = match &change {
+            MemberChange::Add { id, peer, .. } => (id.as_ref(), vec![peer]),
+            MemberChange::Update { id, peer, http, grpc } => {
+                let addresses: Vec<&String> = [peer, http, grpc].into_iter().flatten().collect();
+                assert!(!addresses.is_empty(), "an update of nothing came through");
+                (Some(id), addresses)
+            }
+            MemberChange::Remove(id) | MemberChange::Promote(id) => (Some(id), Vec::new()),
+            MemberChange::Lease(lease_ms) => {
+                assert!(*lease_ms <= 60_000, "a lease of {lease_ms} ms came through");
+                (None, Vec::new())
+            }
+        };
+        assert!(id.is_none_or(|id| id.0 > 0), "node 0 came through");
+        let may_force = matches!(change, MemberChange::Remove(_) | MemberChange::Promote(_));
+        assert!(may_force || !force, "{change:?} came through forced");
+        for address in addresses {
+            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+            let is_address = address.len() <= 259
+                && address.bytes().all(|byte| byte.is_ascii_graphic())
+                && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+            assert!(is_address, "{address:?} came through");
+        }
+        Ok(self.members_here())
+    }
+
+    fn transfer(&self, to: NodeId, _: Monotonic) -> Result<Members, Error> {
+        assert!(to.0 > 0, "node 0 came through");
+        Ok(self.members_here())
     }
 
     fn confirm(&self, _: Monotonic) -> Result<(), Error> {
@@ -276,24 +316,39 @@ pub(crate) fn mend(input: &mut Vec<u8>) {
 
 /// A request to each route.
 pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
-    let set = |body: &str| {
+    let send = |line: &str, body: &str| {
         let mut request = format!(
-            "POST /api/set HTTP/1.1\r\nhost: n1\r\ncontent-type: application/json\r\nx-request-id: r1\r\n\
+            "{line} HTTP/1.1\r\nhost: n1\r\ncontent-type: application/json\r\nx-request-id: r1\r\n\
              x-quorate-timeout-ms: 500\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         request.push_str(body);
         request.into_bytes()
     };
+    let set = |body| send("POST /api/set", body);
     let plain = |line: &str| format!("{line} HTTP/1.1\r\nhost: n1\r\n\r\n").into_bytes();
-    let several = ["GET /livez", "GET /readyz?verbose=true", "GET /health", "GET /api/stats"];
+    let several = [
+        "GET /livez",
+        "GET /readyz?verbose=true",
+        "GET /health",
+        "GET /api/stats",
+        "GET /api/members?consistency=stale",
+        "GET /api/settings",
+        "GET /metrics",
+    ];
     vec![
         ("set", set(r#"{"key":"k","value":"v \u00fc","if_revision":3}"#)),
         ("set-base64", set(r#"{"key":"a2V5","value":"dmFsdWU=","encoding":"base64"}"#)),
-        ("get", plain("GET /api/get?key=gr%C3%BCn&consistency=stale")),
+        ("get", plain("GET /api/get?key=gr%C3%BCn&consistency=stale&max_staleness_ms=50&min_revision=3")),
         ("get-base64", plain("GET /api/get?key=a2V5&encoding=base64")),
         ("list", plain("GET /api/list?prefix=a%2F&after=a%2Fb&limit=2")),
         ("delete", plain("DELETE /api/delete?key=k&if_revision=3")),
+        ("member-add", send("POST /api/members", r#"{"id":4,"peer":"n4:7001","role":"learner"}"#)),
+        ("member-update", send("PUT /api/members/2", r#"{"peer":"[::1]:7001","http":"n2:1","grpc":"n2:2"}"#)),
+        ("member-remove", plain("DELETE /api/members/2?force=true")),
+        ("member-promote", send("POST /api/members/3/promote?force", "")),
+        ("leader", send("POST /api/leader", r#"{"id":2}"#)),
+        ("settings", send("PUT /api/settings", r#"{"lease_ms":400}"#)),
         ("several", several.iter().flat_map(|line| plain(line)).collect()),
     ]
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::command::{self, Found};
-use crate::shard::Freshness;
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
@@ -16,7 +15,13 @@ use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
 use super::{Door, Front};
 
-pub(super) const QUERY: &[Parameter] = &[Parameter::Key, Parameter::Consistency, Parameter::Encoding];
+pub(super) const QUERY: &[Parameter] = &[
+    Parameter::Key,
+    Parameter::Consistency,
+    Parameter::MaxStalenessMs,
+    Parameter::MinRevision,
+    Parameter::Encoding,
+];
 
 /// A key's value.
 #[derive(Serialize, ToSchema)]
@@ -47,14 +52,10 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
-    let consistency = query.consistency()?;
+    let freshness = query.freshness()?;
     let key = query.key(encoding, &front.limits)?;
     let query = command::Query::Get { keyspace: Keyspace(0), key };
-    let answer = front
-        .router(deadline)
-        .await?
-        .read(query, Freshness { consistency, min_revision: None }, deadline)
-        .await?;
+    let answer = front.router(deadline).await?.read(query, freshness, deadline).await?;
     let Found::Record(record) = &answer.found else { return Err(Problem::unexpected_reply()) };
     let (body, size_hint) = match record {
         Some(record) => {

@@ -69,13 +69,13 @@ struct Check {
 
 fn check_live(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     front.deadline(&parts.headers)?;
-    let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
+    let verbose = Query::parse(parts.uri.query(), QUERY)?.flag(Parameter::Verbose)?;
     Ok(report("livez", &[check_disk(front)], verbose))
 }
 
 async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let timeout = front.timeout(&parts.headers, timeout_default(&front.limits))?;
-    let verbose = Query::parse(parts.uri.query(), QUERY)?.verbose()?;
+    let verbose = Query::parse(parts.uri.query(), QUERY)?.flag(Parameter::Verbose)?;
     let mut checks = vec![check_disk(front)];
     let router = front.router_now();
     let failure = router.is_none().then(|| "the node is still opening its data".to_owned());

@@ -50,16 +50,47 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// The whole body, if it is not too large and arrives before the deadline.
+/// The whole body of a write, if it is not too large and arrives before the deadline.
 pub(super) async fn collect(front: &Front, body: Body, deadline: Monotonic) -> Result<Bytes, Problem> {
     let max = body_bytes_max(&front.limits);
+    collect_up_to(front, body, max, deadline).await?.ok_or_else(|| {
+        let value = front.limits.value_bytes_max;
+        let detail = format!(
+            "The body is over {max} bytes, the most that a value of {value} bytes can need: store less under one key."
+        );
+        Problem::new(Code::TooLarge, detail)
+    })
+}
+
+/// The same for a body that holds a few short fields, whose media type is checked too.
+pub(super) async fn collect_small(
+    front: &Front,
+    headers: &HeaderMap,
+    body: Body,
+    deadline: Monotonic,
+) -> Result<Bytes, Problem> {
+    check_media_type(headers)?;
+    collect_up_to(front, body, BODY_FRAME_BYTES, deadline).await?.ok_or_else(|| {
+        let detail =
+            format!("The body is over {BODY_FRAME_BYTES} bytes, more than this request can need: send less.");
+        Problem::new(Code::TooLarge, detail)
+    })
+}
+
+/// The whole body if it arrives before the deadline; none if it has more than `max` bytes.
+async fn collect_up_to(
+    front: &Front,
+    body: Body,
+    max: usize,
+    deadline: Monotonic,
+) -> Result<Option<Bytes>, Problem> {
     // What says beforehand that it is too large is refused before it is sent (`Expect: 100-continue`).
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
-        return Err(body_too_large(&front.limits));
+        return Ok(None);
     }
     match timeout_at(&*front.clock, deadline, Limited::new(body, max).collect()).await {
-        Some(Ok(collected)) => Ok(collected.to_bytes()),
-        Some(Err(error)) if error.is::<LengthLimitError>() => Err(body_too_large(&front.limits)),
+        Some(Ok(collected)) => Ok(Some(collected.to_bytes())),
+        Some(Err(error)) if error.is::<LengthLimitError>() => Ok(None),
         Some(Err(_)) => {
             Err(Problem::new(Code::Invalid, "The body broke off: send the request again in whole."))
         }
@@ -77,7 +108,7 @@ pub(super) async fn refuse_any(front: &Front, body: Body, deadline: Monotonic) -
         Some(Ok(_)) => Ok(()),
         Some(Err(_)) => Err(Problem::new(
             Code::Invalid,
-            "This request takes no body: give key, if_revision and encoding in the query.",
+            "This request takes no body: what it needs stands in the path and in the query.",
         )),
         None => Err(late()),
     }
@@ -88,14 +119,6 @@ fn late() -> Problem {
         Code::RequestTimeout,
         "The body did not arrive within the request's deadline: send it faster, or raise X-Quorate-Timeout-Ms.",
     )
-}
-
-fn body_too_large(limits: &Limits) -> Problem {
-    let (max, value) = (body_bytes_max(limits), limits.value_bytes_max);
-    let detail = format!(
-        "The body is over {max} bytes, the most that a value of {value} bytes can need: store less under one key."
-    );
-    Problem::new(Code::TooLarge, detail)
 }
 
 /// What to set.
@@ -116,41 +139,143 @@ pub(super) struct SetBody<'a> {
     pub(super) encoding: Option<Cow<'a, str>>,
 }
 
-/// The fields of [`SetBody`].
-const SET_FIELDS: &[&str] = &["key", "value", "if_revision", "encoding"];
-
 impl<'a> SetBody<'a> {
+    const SHAPE: Shape = Shape {
+        fields: &[
+            Field::text("key"),
+            Field::text("value"),
+            Field::whole("if_revision").optional(),
+            Field::text("encoding").optional(),
+        ],
+        example: r#"{"key":"k","value":"v"}"#,
+        wanted: "the texts key and value, and, if wanted, the whole number if_revision (0 or more) and the text encoding",
+    };
+
     /// Parses `body`: not JSON is one error, JSON of another shape is another.
     pub(super) fn parse(body: &'a [u8]) -> Result<SetBody<'a>, Problem> {
-        let reading = Cell::new("");
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let parsed = deserializer
-            .deserialize_map(SetVisitor { reading: &reading })
-            .and_then(|parsed| deserializer.end().map(|()| parsed));
-        parsed.map_err(|error| refuse(body, reading.get(), &error))
+        let mut fields = SetBody::SHAPE.parse(body)?;
+        Ok(SetBody {
+            key: fields.given_text("key"),
+            value: fields.given_text("value"),
+            if_revision: fields.whole("if_revision"),
+            encoding: fields.text("encoding"),
+        })
     }
 }
 
-/// Tells JSON of a wrong shape from what is not JSON. The parser stops at the first thing it dislikes: when that is a
-/// shape, whether the rest is JSON is still open.
-fn refuse(body: &[u8], field: &str, error: &serde_json::Error) -> Problem {
-    let is_json = error.classify() == Category::Data
-        && std::str::from_utf8(body).is_ok()
-        && serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    if !is_json {
-        // What the parser dislikes first may be a shape: not why this is no JSON.
-        let why = if error.classify() == Category::Data { String::new() } else { format!(" ({error})") };
-        let detail = format!(
-            "The body is not JSON{why}: it must be a JSON object such as {{\"key\":\"k\",\"value\":\"v\"}}."
-        );
-        return Problem::new(Code::InvalidJson, detail);
+/// What a body must look like: an object of these fields and no others.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) fields: &'static [Field],
+    /// Such an object.
+    pub(super) example: &'static str,
+    /// Its fields in words: "Send an object with ..., each once."
+    pub(super) wanted: &'static str,
+}
+
+/// A field of a body.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    is_text: bool,
+    is_optional: bool,
+}
+
+impl Field {
+    /// A text.
+    pub(super) const fn text(name: &'static str) -> Field {
+        Field { name, is_text: true, is_optional: false }
     }
-    let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
-    let detail = format!(
-        "{at}{error}. Send an object with the texts key and value, and, if wanted, the whole number if_revision (0 or \
-         more) and the text encoding, each once."
-    );
-    Problem::new(Code::InvalidBody, detail)
+
+    /// A whole number, 0 or more.
+    pub(super) const fn whole(name: &'static str) -> Field {
+        Field { name, is_text: false, is_optional: false }
+    }
+
+    /// That may be left out.
+    pub(super) const fn optional(self) -> Field {
+        Field { is_optional: true, ..self }
+    }
+}
+
+/// The most fields that a body has.
+const FIELDS_MAX: usize = 4;
+
+/// What a body holds.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    fields: &'static [Field],
+    values: [Option<Scalar<'a>>; FIELDS_MAX],
+}
+
+#[derive(Debug)]
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    Whole(u64),
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, name: &str) -> Option<Scalar<'a>> {
+        let at = self.fields.iter().position(|field| field.name == name);
+        self.values[at.expect("only fields of its shape are asked for")].take()
+    }
+
+    /// The text of that name, if given.
+    pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        match self.take(name)? {
+            Scalar::Text(text) => Some(text),
+            Scalar::Whole(number) => unreachable!("{name} is a text, and {number} came through"),
+        }
+    }
+
+    /// The text of that name, which is not optional.
+    pub(super) fn given_text(&mut self, name: &str) -> Cow<'a, str> {
+        self.text(name).expect("without it the body was refused")
+    }
+
+    /// The whole number of that name, which is not optional.
+    pub(super) fn given_whole(&mut self, name: &str) -> u64 {
+        self.whole(name).expect("without it the body was refused")
+    }
+
+    /// The whole number of that name, if given.
+    pub(super) fn whole(&mut self, name: &str) -> Option<u64> {
+        match self.take(name)? {
+            Scalar::Whole(number) => Some(number),
+            Scalar::Text(text) => unreachable!("{name} is a number, and {text:?} came through"),
+        }
+    }
+}
+
+impl Shape {
+    /// Parses `body`: not JSON is one error, JSON of another shape is another.
+    pub(super) fn parse<'a>(&self, body: &'a [u8]) -> Result<Fields<'a>, Problem> {
+        let reading = Cell::new("");
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let parsed = deserializer
+            .deserialize_map(FieldsVisitor { fields: self.fields, reading: &reading })
+            .and_then(|parsed| deserializer.end().map(|()| parsed));
+        parsed.map_err(|error| self.refuse(body, reading.get(), &error))
+    }
+
+    /// Tells JSON of a wrong shape from what is not JSON. The parser stops at the first thing it dislikes: when that is
+    /// a shape, whether the rest is JSON is still open.
+    fn refuse(&self, body: &[u8], field: &str, error: &serde_json::Error) -> Problem {
+        let is_json = error.classify() == Category::Data
+            && std::str::from_utf8(body).is_ok()
+            && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        if !is_json {
+            // What the parser dislikes first may be a shape: not why this is no JSON.
+            let why =
+                if error.classify() == Category::Data { String::new() } else { format!(" ({error})") };
+            let detail =
+                format!("The body is not JSON{why}: it must be a JSON object such as {}.", self.example);
+            return Problem::new(Code::InvalidJson, detail);
+        }
+        let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
+        let detail = format!("{at}{error}. Send an object with {}, each once.", self.wanted);
+        Problem::new(Code::InvalidBody, detail)
+    }
 }
 
 /// Text that is borrowed from the input where it can be; serde's own `Cow` always copies.
@@ -158,49 +283,44 @@ fn refuse(body: &[u8], field: &str, error: &serde_json::Error) -> Problem {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Written by hand: a derived one would take an array for an object, and would not say which field is mistyped.
-struct SetVisitor<'c> {
+struct FieldsVisitor<'c> {
+    fields: &'static [Field],
     /// The field whose value is being read, for the error's text.
     reading: &'c Cell<&'static str>,
 }
 
-impl<'de> Visitor<'de> for SetVisitor<'_> {
-    type Value = SetBody<'de>;
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SetBody<'de>, A::Error> {
-        let (mut key, mut value, mut if_revision, mut encoding) = (None, None, None, None);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut values = [const { None }; FIELDS_MAX];
         while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-            let Some(field) = SET_FIELDS.iter().copied().find(|field| *field == name) else {
-                return Err(A::Error::unknown_field(&name, SET_FIELDS));
+            let Some(at) = self.fields.iter().position(|field| field.name == name) else {
+                let names: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
+                let text = format!("unknown field `{name}`, there are {}", names.join(", "));
+                return Err(A::Error::custom(text));
             };
-            self.reading.set(field);
-            match field {
-                "key" => put(&mut key, field, text(&mut map)?)?,
-                "value" => put(&mut value, field, text(&mut map)?)?,
-                "if_revision" => put(&mut if_revision, field, map.next_value::<u64>()?)?,
-                _ => put(&mut encoding, field, text(&mut map)?)?,
+            let field = &self.fields[at];
+            self.reading.set(field.name);
+            let value = if field.is_text {
+                map.next_value::<Text<'de>>().map(|Text(text)| Scalar::Text(text))?
+            } else {
+                Scalar::Whole(map.next_value::<u64>()?)
+            };
+            if values[at].replace(value).is_some() {
+                return Err(A::Error::duplicate_field(field.name));
             }
             self.reading.set("");
         }
-        Ok(SetBody {
-            key: key.ok_or_else(|| A::Error::missing_field("key"))?,
-            value: value.ok_or_else(|| A::Error::missing_field("value"))?,
-            if_revision,
-            encoding,
-        })
-    }
-}
-
-fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Cow<'de, str>, A::Error> {
-    map.next_value::<Text<'de>>().map(|Text(text)| text)
-}
-
-fn put<T, E: serde::de::Error>(slot: &mut Option<T>, field: &'static str, value: T) -> Result<(), E> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(E::duplicate_field(field)),
+        let missing =
+            self.fields.iter().zip(&values).find(|(field, value)| value.is_none() && !field.is_optional);
+        match missing {
+            Some((field, _)) => Err(A::Error::missing_field(field.name)),
+            None => Ok(Fields { fields: self.fields, values }),
+        }
     }
 }

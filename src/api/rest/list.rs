@@ -9,7 +9,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::command::{self, Found};
-use crate::shard::Freshness;
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
@@ -19,7 +18,15 @@ use super::reply::{Kind, Reply, respond};
 use super::{Door, Front};
 
 pub(super) const QUERY: &[Parameter] =
-    &[Parameter::Prefix, Parameter::After, Parameter::Limit, Parameter::Consistency, Parameter::Encoding];
+&[
+    Parameter::Prefix,
+    Parameter::After,
+    Parameter::Limit,
+    Parameter::Consistency,
+    Parameter::MaxStalenessMs,
+    Parameter::MinRevision,
+    Parameter::Encoding,
+];
 
 /// The JSON around one pair, about.
 const PAIR_FRAME_BYTES: usize = 64;
@@ -63,7 +70,7 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
-    let consistency = query.consistency()?;
+    let freshness = query.freshness()?;
     let query = command::Query::List {
         keyspace: Keyspace(0),
         prefix: query.prefix(encoding, limits)?,
@@ -71,11 +78,7 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
         limit: query.limit(limits)?,
         bytes_max: limits.list_bytes_max,
     };
-    let answer = front
-        .router(deadline)
-        .await?
-        .read(query, Freshness { consistency, min_revision: None }, deadline)
-        .await?;
+    let answer = front.router(deadline).await?.read(query, freshness, deadline).await?;
     let Found::Page { pairs, more } = &answer.found else { return Err(Problem::unexpected_reply()) };
     let size_hint = pairs.iter().map(|(key, record)| key.len() + record.value.len() + PAIR_FRAME_BYTES).sum();
     let pairs = pairs.iter().map(|(key, record)| {

@@ -6,10 +6,11 @@
 //! ```text
 //! request -> routes   which endpoint (404, 405)          one table, which is also the API description
 //!         -> front    deadline, then wait for the node   header X-Quorate-Timeout-Ms (400), 503
-//!         -> query    parameters: known, once, in range  (400)
+//!         -> query    parameters: known, once, in range  (400), and the member that a path names
 //!         -> json     media type, size, JSON, fields     (415, 413, 400, 422), bodies only
 //!         -> encoding text or base64 -> bytes            (400)
 //!         -> Router   write | read | confirm | status    (412, 429, 503, 507)
+//!                     members | change | transfer        (404, 409)
 //!         -> reply    JSON, X-Quorate-Revision, X-Request-Id
 //! ```
 //!
@@ -41,6 +42,7 @@ use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::shard::Router;
 
+mod address;
 mod delete;
 mod encoding;
 mod endpoints;
@@ -51,11 +53,14 @@ mod get;
 mod health;
 mod json;
 mod list;
+mod members;
+mod metrics;
 mod openapi;
 mod problem;
 mod query;
 mod reply;
 mod set;
+mod settings;
 mod stats;
 
 #[cfg(test)]

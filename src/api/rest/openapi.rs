@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, Parameter as ParameterDoc, ParameterBuilder, ParameterIn, Paths,
 };
-use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{ComponentsBuilder, Object, SchemaType, Type};
 use utoipa::openapi::{
     ContentBuilder, Header, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApiBuilder, Ref,
@@ -27,10 +27,13 @@ use super::get::GetAnswer;
 use super::health::{self, HealthAnswer};
 use super::json::SetBody;
 use super::list::{ListAnswer, Pair};
+use super::members::{AddBody, GroupMember, LeaderBody, MembersAnswer, UpdateBody};
+use super::metrics;
 use super::problem::{self, Code, ProblemBody};
-use super::query::Parameter;
+use super::query::{ID_SEGMENT, Parameter};
 use super::reply::{Kind, REQUEST_ID_HEADER};
 use super::set::SetAnswer;
+use super::settings::{SettingsAnswer, SettingsBody};
 use super::stats::{MemberAnswer, StatsAnswer};
 
 /// The whole description as JSON.
@@ -58,6 +61,13 @@ pub(super) fn document(limits: &Limits) -> Bytes {
         .schema_from::<DeleteAnswer>()
         .schema_from::<StatsAnswer>()
         .schema_from::<MemberAnswer>()
+        .schema_from::<MembersAnswer>()
+        .schema_from::<GroupMember>()
+        .schema_from::<AddBody<'_>>()
+        .schema_from::<UpdateBody>()
+        .schema_from::<LeaderBody>()
+        .schema_from::<SettingsAnswer>()
+        .schema_from::<SettingsBody>()
         .schema_from::<HealthAnswer<'_>>()
         .schema_from::<Encoding>()
         .schema_from::<ProblemBody<'_>>()
@@ -68,7 +78,7 @@ pub(super) fn document(limits: &Limits) -> Bytes {
 }
 
 const ABOUT: &str = "A linearizable, replicated key-value store. Every node answers alike: one that does not lead does \
-    what is needed. Reads are linearizable unless `consistency=stale`. Values are text, or base64 with \
+    what is needed. Reads are linearizable unless `consistency` says otherwise. Values are text, or base64 with \
     `encoding=base64`; bytes that are not UTF-8 come as base64 with `\"encoding\":\"base64\"` beside them. Errors are \
     problems (RFC 9457): branch on `code`; `retryable` says whether the same request may succeed later; for writes \
     `outcome` says `not_applied` or `unknown`. A path that does not exist answers 404 `not_found`, a method that a \
@@ -86,8 +96,11 @@ fn http_method(method: &Method) -> HttpMethod {
 
 fn operation(endpoint: &Endpoint, limits: &Limits) -> Operation {
     let id = format!("{}{}", endpoint.method.as_str().to_ascii_lowercase(), endpoint.path);
-    let id = id.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
+    let id = id.replace(['{', '}'], "").replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
     let mut operation = OperationBuilder::new().operation_id(Some(id));
+    if endpoint.path.split('/').any(|segment| segment == ID_SEGMENT) {
+        operation = operation.parameter(id_parameter());
+    }
     for parameter in endpoint.query {
         operation = operation.parameter(query_parameter(*parameter, limits));
     }
@@ -106,48 +119,85 @@ fn operation(endpoint: &Endpoint, limits: &Limits) -> Operation {
 fn query_parameter(parameter: Parameter, limits: &Limits) -> ParameterDoc {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let whole = |min: usize| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(min));
-    let (required, schema, about) = match parameter {
-        Parameter::Key => {
-            let about = "The key: not empty, at most 4 KiB once decoded, written as `encoding` says.";
-            (Required::True, text().min_length(Some(1)), about)
-        }
-        Parameter::Prefix => {
-            (Required::False, text(), "Only keys that start so, written as `encoding` says.")
-        }
+    let flag = || text().enum_values(Some(["", "true", "false"]));
+    let (schema, about) = match parameter {
+        Parameter::Key => (
+            text().min_length(Some(1)),
+            "The key: not empty, at most 4 KiB once decoded, written as `encoding` says.",
+        ),
+        Parameter::Prefix => (text(), "Only keys that start so, written as `encoding` says."),
         Parameter::After => {
-            let about =
-                "Only keys that come after this one, written as `encoding` says. Not that key itself.";
-            (Required::False, text(), about)
+            (text(), "Only keys that come after this one, written as `encoding` says. Not that key itself.")
         }
         Parameter::Limit => {
             let schema =
                 whole(1).maximum(Some(limits.list_pairs_max)).default(Some(json!(limits.list_pairs_default)));
-            (Required::False, schema, "At most so many pairs. A page also ends at 4 MiB.")
+            (schema, "At most so many pairs. A page also ends at 4 MiB.")
         }
         Parameter::IfRevision => {
-            let about =
-                "Write only if this is the revision of the key's last change; 0: only if it is absent.";
-            (Required::False, whole(0), about)
+            (whole(0), "Write only if this is the revision of the key's last change; 0: only if it is absent.")
         }
         Parameter::Consistency => {
-            let schema =
-                text().enum_values(Some(["linearizable", "stale"])).default(Some(json!("linearizable")));
-            (Required::False, schema, "`stale` answers from this node alone, with whatever it has applied.")
+            (choice(["linearizable", "lease", "stale"], "linearizable"), ABOUT_CONSISTENCY)
         }
-        Parameter::Encoding => {
-            let schema = text().enum_values(Some(["text", "base64"])).default(Some(json!("text")));
-            (Required::False, schema, "How every key and value of request and answer is written.")
+        Parameter::MaxStalenessMs => (whole(0), ABOUT_MAX_STALENESS),
+        Parameter::MinRevision => (whole(0), ABOUT_MIN_REVISION),
+        Parameter::LeaderConsistency => {
+            (choice(["linearizable", "stale"], "linearizable"), ABOUT_LEADER_CONSISTENCY)
         }
-        Parameter::Verbose => {
-            let schema = text().enum_values(Some(["", "true", "false"]));
-            (Required::False, schema, "Answer line by line as text: what was checked and what came out.")
-        }
+        Parameter::Encoding => (
+            choice(["text", "base64"], "text"),
+            "How every key and value of request and answer is written.",
+        ),
+        Parameter::Force => (flag(), ABOUT_FORCE),
+        Parameter::Verbose => (flag(), "Answer line by line as text: what was checked and what came out."),
     };
+    let required = if parameter == Parameter::Key { Required::True } else { Required::False };
     ParameterBuilder::new()
         .name(parameter.name())
         .parameter_in(ParameterIn::Query)
         .required(required)
         .description(Some(about))
+        .schema(Some(schema))
+        .build()
+}
+
+const ABOUT_CONSISTENCY: &str = "What the read promises, and what that costs. `linearizable`: it shows every write that \
+    was acknowledged before it began; a quorum is asked, once for all reads that wait, so it takes a round trip between \
+    nodes and fails without a quorum. `lease`: the same promise, as long as no two clocks of the group drift apart by more \
+    than an eighth; a leader that holds a lease (`lease_ms` of /api/settings) asks nobody; elsewhere it is a linearizable \
+    read. `stale`: whatever this node has applied, which may be old, but never less than a quorum once committed; it \
+    asks nobody and answers without a quorum.";
+
+const ABOUT_MAX_STALENESS: &str = "Only with `consistency=stale`: what is shown must have been the newest at most so many \
+    milliseconds ago, as far as this node can tell by when it last heard its leader. A node that is further behind, or \
+    hears none, makes it a linearizable read.";
+
+const ABOUT_MIN_REVISION: &str = "The store must be at this revision at least, with any `consistency`: a node that is not \
+    there yet waits for it, within the request's deadline. Given the revision of your last write, you read that write on \
+    any node, even with `stale`.";
+
+const ABOUT_LEADER_CONSISTENCY: &str = "`linearizable`: the leader is asked, once a quorum has confirmed it. `stale`: \
+    this node alone says what it knows, without a quorum too; `match_index` is then absent.";
+
+const ABOUT_FORCE: &str = "Do it even if fewer voters can be reached than the quorum of those that there would be: then \
+    nothing can be written until they are back.";
+
+/// A text that is one of a few, or not given.
+fn choice<const N: usize>(values: [&'static str; N], default: &'static str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(values))
+        .default(Some(json!(default)))
+}
+
+fn id_parameter() -> ParameterDoc {
+    let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1usize));
+    ParameterBuilder::new()
+        .name("id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The member. What is no whole number of 1 or more is refused with `invalid_parameter`."))
         .schema(Some(schema))
         .build()
 }
@@ -187,7 +237,7 @@ fn request_id_parameter() -> ParameterDoc {
 fn problem_response(codes: &[Code], kind: Kind) -> Response {
     let lines: Vec<String> =
         codes.iter().map(|code| format!("`{}`: {}.", code.name(), code.title())).collect();
-    let outcome = if kind == Kind::Write { " `outcome` says what became of the write." } else { "" };
+    let outcome = if kind == Kind::Write { " `outcome` says what became of it." } else { "" };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let mut response = ResponseBuilder::new()
         .description(format!("{}{outcome}", lines.join(" ")))
@@ -220,16 +270,17 @@ fn answer(description: &str, name: &str) -> Response {
         .build()
 }
 
+/// A JSON body of the schema `name`, such as `example`.
+fn body(name: &str, example: serde_json::Value) -> RequestBody {
+    let content =
+        ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).example(Some(example)).build();
+    RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content).build()
+}
+
 pub(super) fn set(operation: OperationBuilder) -> OperationBuilder {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("SetRequest")))
-        .example(Some(json!({"key": "user:1001", "value": "John Doe"})))
-        .build();
-    let body =
-        RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content).build();
     operation
         .summary(Some("Set a key."))
-        .request_body(Some(body))
+        .request_body(Some(body("SetRequest", json!({"key": "user:1001", "value": "John Doe"}))))
         .response("200", answer("The write took effect, durably on a quorum.", "SetAnswer"))
 }
 
@@ -242,7 +293,7 @@ pub(super) fn get(operation: OperationBuilder) -> OperationBuilder {
 pub(super) fn list(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("List keys with their values, in key order, page by page."))
-        .description(Some("Each page is its own linearizable read."))
+        .description(Some("Each page is a read of its own, as fresh as `consistency` says."))
         .response("200", answer("A page.", "ListAnswer"))
 }
 
@@ -257,6 +308,83 @@ pub(super) fn stats(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("This node's view of itself and its group. Asks no quorum."))
         .response("200", answer("The node's status.", "StatsAnswer"))
+}
+
+pub(super) fn list_members(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Who is in the group, where each is reached, and who leads."))
+        .response("200", answer("The members.", "MembersAnswer"))
+}
+
+pub(super) fn add_member(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Announce a node that does not run yet."))
+        .description(Some(
+            "It takes the place when it is started with `--join` and that `--id`, or without `--id` if its peer \
+             address is the one given here. It begins as a learner; as a `voter` it is promoted by itself once it \
+             has caught up.",
+        ))
+        .request_body(Some(body("AddMemberRequest", json!({"peer": "node4:7001"}))))
+        .response("200", changed())
+}
+
+pub(super) fn update_member(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Say where a member is reached."))
+        .description(Some("A node that runs publishes its own addresses, and those count from then on."))
+        .request_body(Some(body("UpdateMemberRequest", json!({"peer": "node4.example:7001"}))))
+        .response("200", changed())
+}
+
+pub(super) fn remove_member(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Remove a member. Its id is never used again."))
+        .description(Some("Takes no request body: one that is not empty is refused with `invalid`."))
+        .response("200", changed())
+}
+
+pub(super) fn promote_member(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Give a learner a vote, however far it is."))
+        .description(Some("Takes no request body: one that is not empty is refused with `invalid`."))
+        .response("200", changed())
+}
+
+pub(super) fn lead(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Make a voter lead. Nothing changes if it leads already."))
+        .request_body(Some(body("LeaderRequest", json!({"id": 3}))))
+        .response("200", answer("It leads.", "MembersAnswer"))
+}
+
+/// 200 after a change of the group.
+fn changed() -> Response {
+    answer("The change is committed; these are the members now.", "MembersAnswer")
+}
+
+pub(super) fn get_settings(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("What the whole group goes by."))
+        .response("200", answer("The settings.", "SettingsAnswer"))
+}
+
+pub(super) fn put_settings(operation: OperationBuilder) -> OperationBuilder {
+    operation
+        .summary(Some("Change what the whole group goes by."))
+        .request_body(Some(body("SettingsRequest", json!({"lease_ms": 400}))))
+        .response("200", answer("The change is committed; these are the settings now.", "SettingsAnswer"))
+}
+
+pub(super) fn metrics(operation: OperationBuilder) -> OperationBuilder {
+    let (media_type, _) = metrics::MEDIA_TYPE.split_once(';').unwrap_or((metrics::MEDIA_TYPE, ""));
+    let text = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
+    let response = ResponseBuilder::new()
+        .description("The figures as OpenMetrics text; while the node is opening, `quorate_build_info` alone.")
+        .content(media_type, text)
+        .header("X-Quorate-Revision", revision_header());
+    operation
+        .summary(Some("This node's figures, for Prometheus. Asks nobody and never waits."))
+        .response("200", response.build())
 }
 
 pub(super) fn live(operation: OperationBuilder) -> OperationBuilder {

@@ -101,7 +101,7 @@ impl Code {
                 ("missing_parameter", StatusCode::BAD_REQUEST, "Query parameter missing")
             }
             Code::InvalidParameter => {
-                ("invalid_parameter", StatusCode::BAD_REQUEST, "Query parameter or option not valid")
+                ("invalid_parameter", StatusCode::BAD_REQUEST, "Parameter or field not valid")
             }
             Code::InvalidKey => ("invalid_key", StatusCode::BAD_REQUEST, "Key empty or too long"),
             Code::InvalidEncoding => {
@@ -209,9 +209,8 @@ impl Code {
     /// Seconds after which a retry makes sense.
     pub(super) fn retry_after(self) -> Option<&'static str> {
         match self {
-            Code::Overloaded | Code::Unavailable | Code::Stopping => Some("1"),
+            Code::Overloaded | Code::Unavailable | Code::Stopping | Code::ChangeInProgress => Some("1"),
             Code::LogFull | Code::DiskFull | Code::StorageFull => Some("30"),
-            Code::ChangeInProgress => Some("1"),
             _ => None,
         }
     }
@@ -229,6 +228,17 @@ impl Code {
             Code::Stopping => "Send the request to another node.",
             Code::LogFull => {
                 "Bring the members that are down back, so that the log can be shortened, or raise wal-bytes-max."
+            }
+            Code::DiskFull => {
+                "Make room on the disks of the nodes, or delete keys: reads and deletes go on."
+            }
+            Code::StorageFull => "Delete keys, or let the store grow larger: reads and deletes go on.",
+            Code::NoSuchMember => "GET /api/members lists those that there are.",
+            Code::ChangeInProgress => "Retry after the pause that Retry-After names.",
+            Code::MemberExists => "Look at GET /api/members: there may be nothing left to do.",
+            Code::IdRetired => "Give another id, or none.",
+            Code::QuorumAtRisk => {
+                "With force=true in the query it is done nonetheless; then nothing can be written while they stay away."
             }
             Code::Internal => "Look at the node's log.",
             _ => "Change the request.",
@@ -305,24 +315,40 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
+        Problem::of(
+            &error,
+            "If this was a write, it may have taken effect or still do: read before you repeat it, or repeat it with \
+             if_revision.",
+        )
+    }
+}
+
+impl Problem {
+    /// What became of a change of the group.
+    pub(super) fn of_change(error: Error) -> Problem {
+        Problem::of(
+            &error,
+            "It may have been done or may still be: look at GET /api/members before you repeat it.",
+        )
+    }
+
+    /// An error with what to do about it; that is `unknown` if nobody knows the outcome.
+    fn of(error: &Error, unknown: &str) -> Problem {
         let code = Code::from(error.kind());
         let message = error.message().trim_end_matches('.');
         let detail = match error.outcome() {
             Outcome::NotApplied if says_what_to_do(code, message) => format!("{message}."),
             Outcome::NotApplied => format!("{message}. {}", code.advice()),
-            Outcome::Unknown => format!(
-                "{message}. If this was a write, it may have taken effect or still do: read before you repeat it, or \
-                 repeat it with if_revision."
-            ),
+            Outcome::Unknown => format!("{message}. {unknown}"),
         };
         Problem { outcome: error.outcome(), ..Problem::new(code, detail) }
     }
 }
 
 /// Texts of the node are written "what is wrong: what to do"; advice is not given twice. What broke inside a node
-/// quotes other errors, whose colons mean nothing.
+/// quotes other errors, whose colons mean nothing; and the node does not know how REST forces a change.
 fn says_what_to_do(code: Code, message: &str) -> bool {
-    code != Code::Internal && message.contains(": ")
+    !matches!(code, Code::Internal | Code::QuorumAtRisk) && message.contains(": ")
 }
 
 /// What is answered to a request that did not succeed (RFC 9457), as `application/problem+json`.

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::config::Limits;
-use crate::shard::Consistency;
-use crate::types::Revision;
+use crate::shard::{Consistency, Freshness};
+use crate::types::{NodeId, Revision};
 
 use super::encoding::{self, Encoding};
 use super::problem::{Code, Problem};
@@ -23,11 +23,16 @@ pub(super) enum Parameter {
     Limit,
     IfRevision,
     Consistency,
+    MaxStalenessMs,
+    MinRevision,
+    /// Of what the leader knows: there is no lease for that.
+    LeaderConsistency,
     Encoding,
+    Force,
     Verbose,
 }
 
-const PARAMETERS_COUNT: usize = 8;
+const PARAMETERS_COUNT: usize = 12;
 
 impl Parameter {
     pub(super) fn name(self) -> &'static str {
@@ -37,8 +42,11 @@ impl Parameter {
             Parameter::After => "after",
             Parameter::Limit => "limit",
             Parameter::IfRevision => "if_revision",
-            Parameter::Consistency => "consistency",
+            Parameter::Consistency | Parameter::LeaderConsistency => "consistency",
+            Parameter::MaxStalenessMs => "max_staleness_ms",
+            Parameter::MinRevision => "min_revision",
             Parameter::Encoding => "encoding",
+            Parameter::Force => "force",
             Parameter::Verbose => "verbose",
         }
     }
@@ -79,11 +87,34 @@ impl<'a> Query<'a> {
         self.take(Parameter::Encoding).map(|name| Encoding::parse(&name)).transpose()
     }
 
-    /// `consistency`, linearizable if not given.
-    pub(super) fn consistency(&mut self) -> Result<Consistency, Problem> {
-        match self.take(Parameter::Consistency).as_deref() {
-            None | Some("linearizable") => Ok(Consistency::Linearizable),
-            Some("stale") => Ok(Consistency::Stale { max_staleness_ms: None }),
+    /// `consistency` (linearizable if not given), `max_staleness_ms` and `min_revision`: what a read may show.
+    pub(super) fn freshness(&mut self) -> Result<Freshness, Problem> {
+        let max_staleness_ms = self.whole(Parameter::MaxStalenessMs)?;
+        let min_revision = self.whole(Parameter::MinRevision)?.map(Revision);
+        let consistency = match self.take(Parameter::Consistency).as_deref() {
+            None | Some("linearizable") => Consistency::Linearizable,
+            Some("lease") => Consistency::Lease,
+            Some("stale") => Consistency::Stale { max_staleness_ms },
+            Some(other) => {
+                let detail = format!(
+                    "consistency is {other:?}: give linearizable (the default), lease or stale, or leave it out."
+                );
+                return Err(Problem::new(Code::InvalidParameter, detail));
+            }
+        };
+        if max_staleness_ms.is_some() && !matches!(consistency, Consistency::Stale { .. }) {
+            let detail = "max_staleness_ms only means something with consistency=stale: add that, or leave it out. \
+                          Other reads are never stale.";
+            return Err(Problem::new(Code::InvalidParameter, detail));
+        }
+        Ok(Freshness { consistency, min_revision })
+    }
+
+    /// `consistency` where there is no lease: whether this node alone is to answer.
+    pub(super) fn is_local(&mut self) -> Result<bool, Problem> {
+        match self.take(Parameter::LeaderConsistency).as_deref() {
+            None | Some("linearizable") => Ok(false),
+            Some("stale") => Ok(true),
             Some(other) => {
                 let detail = format!(
                     "consistency is {other:?}: give linearizable (the default) or stale, or leave it out."
@@ -91,6 +122,15 @@ impl<'a> Query<'a> {
                 Err(Problem::new(Code::InvalidParameter, detail))
             }
         }
+    }
+
+    /// A whole number, if given.
+    fn whole(&mut self, parameter: Parameter) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.take(parameter) else { return Ok(None) };
+        digits(&text).map(Some).ok_or_else(|| {
+            let detail = format!("{} is {text:?}: give a whole number, 0 or more.", parameter.name());
+            Problem::new(Code::InvalidParameter, detail)
+        })
     }
 
     /// `key`, which must be given.
@@ -144,17 +184,38 @@ impl<'a> Query<'a> {
         Ok(Some(Revision(revision)))
     }
 
-    /// `verbose`: a flag.
-    pub(super) fn verbose(&mut self) -> Result<bool, Problem> {
-        match self.take(Parameter::Verbose).as_deref() {
+    /// `verbose` or `force`: a flag.
+    pub(super) fn flag(&mut self, parameter: Parameter) -> Result<bool, Problem> {
+        match self.take(parameter).as_deref() {
             None | Some("false") => Ok(false),
             Some("" | "true") => Ok(true),
             Some(other) => {
-                let detail = format!("verbose is {other:?}: give it without a value, or leave it out.");
+                let name = parameter.name();
+                let detail = format!("{name} is {other:?}: give it without a value, or leave it out.");
                 Err(Problem::new(Code::InvalidParameter, detail))
             }
         }
     }
+}
+
+/// The `{id}` of a path whose template is `template`: a member's id.
+pub(super) fn path_id(template: &str, path: &str) -> Result<NodeId, Problem> {
+    let mut segments = template.split('/').zip(path.split('/'));
+    let segment = segments.find(|(name, _)| *name == ID_SEGMENT).map_or("", |(_, segment)| segment);
+    let text = decode(segment)?;
+    digits(&text).filter(|id| *id > 0).map(NodeId).ok_or_else(|| {
+        let detail = format!("The path names member {text:?}: a member's id is a whole number, 1 or more.");
+        Problem::new(Code::InvalidParameter, detail)
+    })
+}
+
+/// The part of a path's template that stands for a member's id.
+pub(super) const ID_SEGMENT: &str = "{id}";
+
+/// Whether `path` is one of those that `template` stands for.
+pub(super) fn is_path(template: &str, path: &str) -> bool {
+    let fits = |(name, segment): (&str, &str)| name == segment || (name == ID_SEGMENT && !segment.is_empty());
+    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(fits)
 }
 
 /// A whole number in decimal digits alone: `u64::from_str` would let a `+` through.

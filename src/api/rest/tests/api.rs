@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::command::Query;
-use crate::shard::Consistency;
+use crate::shard::{Consistency, Freshness};
 use crate::types::Revision;
 
 use super::{Desk, assert_json, request};
@@ -227,16 +227,24 @@ async fn list_asks_the_store_for_no_more_than_its_limits() {
 }
 
 #[tokio::test]
-async fn reads_are_linearizable_unless_stale_is_asked() {
+async fn reads_are_as_fresh_as_is_asked() {
     let desk = Desk::open();
+    let stale = |max_staleness_ms| Consistency::Stale { max_staleness_ms };
     for path in ["/api/get?key=k&", "/api/list?"] {
-        for (asked, expected) in [
-            ("", Consistency::Linearizable),
-            ("consistency=linearizable", Consistency::Linearizable),
-            ("consistency=stale", Consistency::Stale { max_staleness_ms: None }),
+        for (asked, consistency, min_revision) in [
+            ("", Consistency::Linearizable, None),
+            ("consistency=linearizable", Consistency::Linearizable, None),
+            ("consistency=lease", Consistency::Lease, None),
+            ("consistency=stale", stale(None), None),
+            ("consistency=stale&max_staleness_ms=0", stale(Some(0)), None),
+            ("max_staleness_ms=250&consistency=stale&min_revision=7", stale(Some(250)), Some(7)),
+            ("min_revision=0", Consistency::Linearizable, Some(0)),
+            ("consistency=lease&min_revision=18446744073709551615", Consistency::Lease, Some(u64::MAX)),
+            ("consistency=stale&min_revision=9", stale(None), Some(9)),
         ] {
             assert_eq!(desk.get(&format!("{path}{asked}")).await.status, 200);
-            assert_eq!(desk.store.state().consistency.take(), Some(expected), "{path}{asked}");
+            let expected = Freshness { consistency, min_revision: min_revision.map(Revision) };
+            assert_eq!(desk.store.state().freshness.take(), Some(expected), "{path}{asked}");
         }
     }
 }
@@ -251,7 +259,7 @@ async fn stats_names_everything() {
         "id": 1, "version": env!("CARGO_PKG_VERSION"), "cluster_id": "deadbeef00000001", "group": 1,
         "state": "leader", "leader": "http://127.0.0.1:8081", "leader_id": 1, "term": 3, "commit_index": 9,
         "applied_index": 8, "last_index": 10, "persisted_index": 10, "folded_index": 5, "purged_index": 2,
-        "revision": 2, "poisoned": false, "counters": {"elections_total": 2},
+        "revision": 2, "poisoned": false, "counters": super::store::counters(),
         "members": [
             {"id": 1, "incarnation": "fffffffffffffffe", "role": "voter", "peer": "127.0.0.1:7001",
              "http": "http://127.0.0.1:8081", "grpc": "127.0.0.1:9001", "labels": {"zone": "a"}, "version": "0.1.0"},

@@ -74,6 +74,8 @@ fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
         Just(json!(null)),
         Just(json!("base64")),
         Just(json!("YQ==")),
+        Just(json!("n4:7001")),
+        Just(json!(4)),
         Just(json!([1, {"a": 2}])),
     ];
     let name = prop_oneof![
@@ -81,6 +83,10 @@ fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
         Just("value".to_owned()),
         Just("if_revision".to_owned()),
         Just("encoding".to_owned()),
+        Just("id".to_owned()),
+        Just("peer".to_owned()),
+        Just("role".to_owned()),
+        Just("lease_ms".to_owned()),
         any::<String>(),
     ];
     vec((name, value), 0..6).prop_map(|fields| {
@@ -99,6 +105,9 @@ fn nearly_query() -> impl Strategy<Value = String> {
         Just("limit"),
         Just("if_revision"),
         Just("consistency"),
+        Just("max_staleness_ms"),
+        Just("min_revision"),
+        Just("force"),
         Just("encoding"),
         Just("verbose"),
         Just("%6bey"),
@@ -125,6 +134,7 @@ fn path() -> impl Strategy<Value = (Method, &'static str)> {
         Just(Method::GET),
         Just(Method::POST),
         Just(Method::DELETE),
+        Just(Method::PUT),
         Just(Method::HEAD),
         Just(Method::OPTIONS),
     ];
@@ -134,6 +144,14 @@ fn path() -> impl Strategy<Value = (Method, &'static str)> {
         Just("/api/list"),
         Just("/api/delete"),
         Just("/api/stats"),
+        Just("/api/members"),
+        Just("/api/members/2"),
+        Just("/api/members/0"),
+        Just("/api/members/%zz"),
+        Just("/api/members/2/promote"),
+        Just("/api/leader"),
+        Just("/api/settings"),
+        Just("/metrics"),
         Just("/livez"),
         Just("/readyz"),
         Just("/health"),
@@ -151,6 +169,12 @@ proptest! {
     fn any_bytes_as_a_body(body in prop_oneof![vec(any::<u8>(), 0..200), nearly_json(), nearly_right()]) {
         let answer = send(Method::POST, "/api/set", &json_header(), body).unwrap();
         prop_assert!(answer.status.as_u16() < 500, "{}", answer.status);
+    }
+
+    #[test]
+    fn any_body_on_any_path((method, path) in path(), body in prop_oneof![nearly_json(), nearly_right()]) {
+        let answer = send(method, path, &json_header(), body);
+        prop_assert!(answer.is_none_or(|answer| answer.status.as_u16() < 500));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod bad_input;
 mod description;
 mod failures;
 mod fuzz;
+mod members;
+mod metrics;
 mod probes;
 mod raw;
 mod store;
@@ -132,6 +134,10 @@ impl Desk {
         self.send(request(Method::POST, target, &[("content-type", "application/json")], body.into())).await
     }
 
+    async fn put(&self, target: &str, body: impl Into<Body>) -> Answer {
+        self.send(request(Method::PUT, target, &[("content-type", "application/json")], body.into())).await
+    }
+
     async fn set(&self, body: Value) -> Answer {
         self.post("/api/set", body.to_string()).await
     }
@@ -197,7 +203,8 @@ impl Answer {
         assert_eq!(body["type"], format!("urn:quorate:problem:{}", body["code"].as_str().unwrap()));
         let detail = body["detail"].as_str().unwrap();
         assert!(detail.ends_with('.') || detail.ends_with("..."), "a sentence: {detail}");
-        let retries = matches!(self.status.as_u16(), 429 | 503 | 507);
+        let retries =
+            matches!(self.status.as_u16(), 429 | 503 | 507) || body["code"] == "change_in_progress";
         assert_eq!(self.headers.contains_key("retry-after"), retries, "{body}");
         assert_eq!(self.headers.contains_key("allow"), self.status == 405);
     }

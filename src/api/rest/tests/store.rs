@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
 use crate::error::Error;
 use crate::shard::fake::Fake;
-use crate::shard::{Consistency, MemberStatus, Status};
+use crate::shard::{Freshness, Member, MemberChange, MemberStatus, Members, Status};
+use crate::telemetry::{FIGURES, Kind};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
 
 /// The state behind the lock.
@@ -24,10 +25,27 @@ pub(super) struct State {
     pub(super) found: Option<Found>,
     /// What the last call came with.
     pub(super) deadline: Option<Monotonic>,
-    pub(super) consistency: Option<Consistency>,
+    pub(super) freshness: Option<Freshness>,
+    /// What was asked of the group.
+    pub(super) asked: Vec<Asked>,
+    pub(super) lease_ms: u32,
     pub(super) query: Option<Query>,
     /// Calls that reached the store.
     pub(super) calls: u64,
+}
+
+/// What may be asked of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Of its leader.
+    Members,
+    /// Of this node.
+    MembersHere,
+    /// With or without force.
+    Change(MemberChange, bool),
+    Transfer(NodeId),
+    /// That a quorum confirm a read.
+    Confirm,
 }
 
 /// See the module.
@@ -42,7 +60,9 @@ impl Default for Store {
             reply: None,
             found: None,
             deadline: None,
-            consistency: None,
+            freshness: None,
+            asked: Vec::new(),
+            lease_ms: 0,
             query: None,
             calls: 0,
         }))
@@ -129,16 +149,45 @@ impl Fake for Store {
         Ok(state.write(&write))
     }
 
-    fn read(&self, query: Query, consistency: Consistency, deadline: Monotonic) -> Result<Answer, Error> {
+    fn read(&self, query: Query, freshness: Freshness, deadline: Monotonic) -> Result<Answer, Error> {
         let mut state = self.enter(deadline)?;
         let found = state.found.clone().unwrap_or_else(|| state.read(&query));
-        state.consistency = Some(consistency);
+        state.freshness = Some(freshness);
         state.query = Some(query);
         Ok(Answer { revision: state.revision, applied: Index(9), found })
     }
 
+    fn members(&self, deadline: Monotonic) -> Result<Members, Error> {
+        let mut state = self.enter(deadline)?;
+        state.asked.push(Asked::Members);
+        Ok(members(state.lease_ms, true))
+    }
+
+    fn members_here(&self) -> Members {
+        let mut state = self.state();
+        state.asked.push(Asked::MembersHere);
+        members(state.lease_ms, false)
+    }
+
+    fn change(&self, change: MemberChange, force: bool, deadline: Monotonic) -> Result<Members, Error> {
+        let mut state = self.enter(deadline)?;
+        if let MemberChange::Lease(lease_ms) = change {
+            state.lease_ms = lease_ms;
+        }
+        state.asked.push(Asked::Change(change, force));
+        Ok(members(state.lease_ms, true))
+    }
+
+    fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error> {
+        let mut state = self.enter(deadline)?;
+        state.asked.push(Asked::Transfer(to));
+        Ok(members(state.lease_ms, true))
+    }
+
     fn confirm(&self, deadline: Monotonic) -> Result<(), Error> {
-        self.enter(deadline).map(drop)
+        let mut state = self.enter(deadline)?;
+        state.asked.push(Asked::Confirm);
+        Ok(())
     }
 
     fn revision(&self) -> Revision {
@@ -181,8 +230,43 @@ impl Fake for Store {
             revision: self.state().revision,
             members: vec![member, unpublished],
             cluster_id: ClusterId(0xdead_beef_0000_0001),
-            counters: BTreeMap::from([("elections_total", 2)]),
+            counters: counters(),
             poisoned: false,
         }
+    }
+}
+
+/// A number of its own for each figure, in the table's order.
+pub(super) fn counters() -> BTreeMap<&'static str, u64> {
+    let shown_elsewhere = ["_index", "_leader", "term", "revision"];
+    let counted = FIGURES.iter().map(|figure| (figure.name, figure.kind));
+    let counted = counted.filter(|(name, kind)| {
+        *kind != Kind::Info && !shown_elsewhere.iter().any(|ending| name.ends_with(ending))
+    });
+    counted.zip(101..).map(|((name, _), value)| (name, value)).collect()
+}
+
+/// One member of each role.
+fn members(lease_ms: u32, is_leaders: bool) -> Members {
+    let member = |id: u64, role: &'static str| Member {
+        status: MemberStatus {
+            id: NodeId(id),
+            incarnation: None,
+            role,
+            peer: format!("n{id}:7001"),
+            http: format!("n{id}:8081"),
+            grpc: if role == "joining" { String::new() } else { format!("n{id}:9001") },
+            labels: BTreeMap::new(),
+            version: String::new(),
+        },
+        is_leader: id == 1,
+        match_index: (is_leaders && id < 4).then_some(Index(9 - id)),
+    };
+    Members {
+        members: vec![member(1, "voter"), member(2, "leaving"), member(3, "learner"), member(4, "joining")],
+        config_index: Index(7),
+        is_joint: true,
+        lease_ms,
+        version: 1,
     }
 }
