@@ -240,7 +240,7 @@ fn late_slow_and_skewed_it_goes_on() {
 #[test]
 fn an_identity_that_was_read_survives_the_power() {
     let dir = Path::new("/srv/quorate/data");
-    let expected = Expected { node: NodeId(1), token: "t", members: vec![NodeId(1)] };
+    let expected = Expected { node: NodeId(1), token: "t", members: vec![NodeId(1)], joins: false };
     let mut taken_over = 0;
     for calls in 1..30 {
         let trace = Trace::new(entropy::now, None).expect("no sink to fail");

@@ -214,7 +214,11 @@ impl World {
             );
             return self.judge(Err(text));
         }
-        let has_leases = self.node(leader).raft().is_some_and(|raft| raft.membership().lease_ms > 0);
+        let handed_over = self.handed_over.get(&leader).copied();
+        let has_leases = self
+            .node(leader)
+            .raft()
+            .is_some_and(|raft| raft.membership().lease_ms > 0 && handed_over != Some(raft.term()));
         if has_leases && !self.run_until(patience, |world| world.node(leader).lease.is_some()) {
             return self.judge(Err(format!("liveness: leader {leader} gets no lease")));
         }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fastrand::Rng;
-use quorate::raft::{Config, Envelope, Membership, Role, RoleChange};
+use quorate::raft::{Config, Envelope, Membership, Message, Role, RoleChange};
 use quorate::types::{Incarnation, Index, NodeId, Term};
 
 use super::clock::{Instant, span};
@@ -95,6 +95,8 @@ pub struct World {
     pub(super) now: Instant,
     pub(super) queue: Queue,
     pub(super) nodes: Vec<Node>,
+    /// In which term each node last asked another one to lead: it has no lease in that term any more.
+    pub(super) handed_over: BTreeMap<NodeId, Term>,
     /// The configurations that are committed.
     pub(super) configurations: Configurations,
     pub(super) net: Net,
@@ -173,6 +175,7 @@ impl World {
             now: 0,
             queue: Queue::default(),
             nodes,
+            handed_over: BTreeMap::new(),
             configurations: Configurations::new(membership),
             net: Net::default(),
             weather: Weather::calm(heartbeat),
@@ -265,6 +268,9 @@ impl World {
     /// A message leaves.
     pub(super) fn send(&mut self, envelope: Envelope) {
         self.term_sent = self.term_sent.max(envelope.term);
+        if envelope.message == Message::TimeoutNow {
+            self.handed_over.insert(envelope.from, envelope.term);
+        }
         let disks = AllDisks { nodes: &self.nodes, configurations: &self.configurations };
         let judged = self.invariants.sent(&envelope, Some(&disks));
         self.judge(judged);

@@ -215,7 +215,8 @@ pub(super) const ID_SEGMENT: &str = "{id}";
 /// Whether `path` is one of those that `template` stands for.
 pub(super) fn is_path(template: &str, path: &str) -> bool {
     let fits = |(name, segment): (&str, &str)| name == segment || (name == ID_SEGMENT && !segment.is_empty());
-    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(fits)
+    template.split('/').count() == path.split('/').count()
+        && template.split('/').zip(path.split('/')).all(fits)
 }
 
 /// A whole number in decimal digits alone: `u64::from_str` would let a `+` through.

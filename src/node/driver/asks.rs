@@ -171,7 +171,15 @@ impl Driver {
             }
             MemberChange::Remove(id) => Change::Remove(*id),
             MemberChange::Promote(id) => Change::Promote(*id),
-            MemberChange::Lease(lease_ms) => Change::Lease(*lease_ms),
+            MemberChange::Lease(lease_ms) => {
+                // A voter keeps silent for a lease whatever happens: longer than an election takes serves nobody.
+                let max_ms = self.parts.election_timeout.as_millis();
+                if u128::from(*lease_ms) > max_ms {
+                    let text = format!("lease_ms is {lease_ms}: at most the election timeout, {max_ms}");
+                    return Err(Error::new(ErrorKind::Invalid, text));
+                }
+                Change::Lease(*lease_ms)
+            }
             MemberChange::Update { id, peer, http, grpc } => {
                 let known = self.parts.raft.membership().members.get(id);
                 let known = known.ok_or_else(|| error_of_change(&ProposeError::NotMember))?;

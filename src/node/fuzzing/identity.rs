@@ -12,7 +12,7 @@ const DIR: &str = "/node";
 
 fn open(shared: &SharedFs) -> Result<Identity, Error> {
     let members = vec![NodeId(1), NodeId(2), NodeId(3)];
-    let expected = Expected { node: NodeId(2), token: "token", members };
+    let expected = Expected { node: NodeId(2), token: "token", members, joins: false };
     Identity::open(shared.clone(), Path::new(DIR), &expected, 0x0123_4567_89ab_cdef)
 }
 

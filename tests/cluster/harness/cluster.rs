@@ -66,6 +66,30 @@ impl Cluster {
         cluster
     }
 
+    /// `founders` nodes, started, and room for more up to `count`: those join by node 1 when they are started, and are given
+    /// their ids by the cluster.
+    pub fn start_growing(name: &str, founders: u64, count: u64, flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster::prepare(name, count, false);
+        let members: Vec<String> =
+            (1..=founders).map(|id| format!("{id}={}", cluster.slot.peer(id))).collect();
+        let first = cluster.slot.peer(1);
+        for id in cluster.ids() {
+            let node = cluster.node_mut(id);
+            if id <= founders {
+                node.set_flag("--initial-cluster", &members.join(","));
+            } else {
+                node.remove_flag("--initial-cluster");
+                node.remove_flag("--id");
+                node.set_flag("--join", &first);
+            }
+            node.arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        }
+        for id in 1..=founders {
+            cluster.start_node(id);
+        }
+        cluster
+    }
+
     /// The same, not started: a test may change the command lines first.
     pub fn prepare(name: &str, count: u64, relayed: bool) -> Cluster {
         let slot = Slot::claim(usize::try_from(count).expect("a handful of nodes"));

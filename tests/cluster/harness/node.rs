@@ -67,6 +67,21 @@ impl Node {
         Node { id, data, log, http, peer, grpc, arguments, child: None }
     }
 
+    /// Replaces or adds a flag of a node that is not running.
+    pub fn set_flag(&mut self, flag: &str, value: &str) {
+        match self.arguments.iter().position(|argument| argument == flag) {
+            Some(at) => value.clone_into(&mut self.arguments[at + 1]),
+            None => self.arguments.extend([flag.to_owned(), value.to_owned()]),
+        }
+    }
+
+    /// Takes a flag and its value away.
+    pub fn remove_flag(&mut self, flag: &str) {
+        if let Some(at) = self.arguments.iter().position(|argument| argument == flag) {
+            self.arguments.drain(at..at + 2);
+        }
+    }
+
     /// Starts the process. It may take a while until it answers.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "node {} runs already", self.id);
