@@ -83,7 +83,10 @@ mod tests {
         ] {
             let problem = check(wrong, "peer").unwrap_err();
             assert_eq!(problem.code, Code::InvalidParameter, "{wrong}");
-            assert!(problem.detail.starts_with("peer is ") && problem.detail.contains("HOST:PORT"), "{wrong}");
+            assert!(
+                problem.detail.starts_with("peer is ") && problem.detail.contains("HOST:PORT"),
+                "{wrong}"
+            );
         }
     }
 }

@@ -15,9 +15,7 @@ use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, Session
 use crate::config::Limits;
 use crate::error::Error;
 use crate::shard::fake::Fake;
-use crate::shard::{
-    Freshness, Member, MemberChange, MemberStatus, Members, Router, Status,
-};
+use crate::shard::{Freshness, Member, MemberChange, MemberStatus, Members, Router, Status};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
 
 use super::{Front, routes};

@@ -266,8 +266,7 @@ impl Shape {
             && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         if !is_json {
             // What the parser dislikes first may be a shape: not why this is no JSON.
-            let why =
-                if error.classify() == Category::Data { String::new() } else { format!(" ({error})") };
+            let why = if error.classify() == Category::Data { String::new() } else { format!(" ({error})") };
             let detail =
                 format!("The body is not JSON{why}: it must be a JSON object such as {}.", self.example);
             return Problem::new(Code::InvalidJson, detail);

@@ -17,8 +17,7 @@ use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
 use super::{Door, Front};
 
-pub(super) const QUERY: &[Parameter] =
-&[
+pub(super) const QUERY: &[Parameter] = &[
     Parameter::Prefix,
     Parameter::After,
     Parameter::Limit,

@@ -59,9 +59,13 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for figure in FIGURES {
             match figure.kind {
-                Kind::Info => write(&mut encoder, figure, &Info::new([("version", env!("CARGO_PKG_VERSION"))]))?,
+                Kind::Info => {
+                    write(&mut encoder, figure, &Info::new([("version", env!("CARGO_PKG_VERSION"))]))?
+                }
                 kind => match self.0.as_ref().and_then(|status| value_of(status, figure.name)) {
-                    Some(value) if kind == Kind::Counter => write(&mut encoder, figure, &ConstCounter::new(value))?,
+                    Some(value) if kind == Kind::Counter => {
+                        write(&mut encoder, figure, &ConstCounter::new(value))?
+                    }
                     Some(value) => write(&mut encoder, figure, &ConstGauge::new(value))?,
                     None => {}
                 },

@@ -134,9 +134,10 @@ fn query_parameter(parameter: Parameter, limits: &Limits) -> ParameterDoc {
                 whole(1).maximum(Some(limits.list_pairs_max)).default(Some(json!(limits.list_pairs_default)));
             (schema, "At most so many pairs. A page also ends at 4 MiB.")
         }
-        Parameter::IfRevision => {
-            (whole(0), "Write only if this is the revision of the key's last change; 0: only if it is absent.")
-        }
+        Parameter::IfRevision => (
+            whole(0),
+            "Write only if this is the revision of the key's last change; 0: only if it is absent.",
+        ),
         Parameter::Consistency => {
             (choice(["linearizable", "lease", "stale"], "linearizable"), ABOUT_CONSISTENCY)
         }
@@ -145,10 +146,9 @@ fn query_parameter(parameter: Parameter, limits: &Limits) -> ParameterDoc {
         Parameter::LeaderConsistency => {
             (choice(["linearizable", "stale"], "linearizable"), ABOUT_LEADER_CONSISTENCY)
         }
-        Parameter::Encoding => (
-            choice(["text", "base64"], "text"),
-            "How every key and value of request and answer is written.",
-        ),
+        Parameter::Encoding => {
+            (choice(["text", "base64"], "text"), "How every key and value of request and answer is written.")
+        }
         Parameter::Force => (flag(), ABOUT_FORCE),
         Parameter::Verbose => (flag(), "Answer line by line as text: what was checked and what came out."),
     };
@@ -185,10 +185,7 @@ const ABOUT_FORCE: &str = "Do it even if fewer voters can be reached than the qu
 
 /// A text that is one of a few, or not given.
 fn choice<const N: usize>(values: [&'static str; N], default: &'static str) -> ObjectBuilder {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(values))
-        .default(Some(json!(default)))
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values)).default(Some(json!(default)))
 }
 
 fn id_parameter() -> ParameterDoc {
@@ -197,7 +194,9 @@ fn id_parameter() -> ParameterDoc {
         .name("id")
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
-        .description(Some("The member. What is no whole number of 1 or more is refused with `invalid_parameter`."))
+        .description(Some(
+            "The member. What is no whole number of 1 or more is refused with `invalid_parameter`.",
+        ))
         .schema(Some(schema))
         .build()
 }
@@ -379,7 +378,9 @@ pub(super) fn metrics(operation: OperationBuilder) -> OperationBuilder {
     let (media_type, _) = metrics::MEDIA_TYPE.split_once(';').unwrap_or((metrics::MEDIA_TYPE, ""));
     let text = ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).build();
     let response = ResponseBuilder::new()
-        .description("The figures as OpenMetrics text; while the node is opening, `quorate_build_info` alone.")
+        .description(
+            "The figures as OpenMetrics text; while the node is opening, `quorate_build_info` alone.",
+        )
         .content(media_type, text)
         .header("X-Quorate-Revision", revision_header());
     operation

@@ -229,9 +229,7 @@ impl Code {
             Code::LogFull => {
                 "Bring the members that are down back, so that the log can be shortened, or raise wal-bytes-max."
             }
-            Code::DiskFull => {
-                "Make room on the disks of the nodes, or delete keys: reads and deletes go on."
-            }
+            Code::DiskFull => "Make room on the disks of the nodes, or delete keys: reads and deletes go on.",
             Code::StorageFull => "Delete keys, or let the store grow larger: reads and deletes go on.",
             Code::NoSuchMember => "GET /api/members lists those that there are.",
             Code::ChangeInProgress => "Retry after the pause that Retry-After names.",

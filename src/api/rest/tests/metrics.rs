@@ -23,10 +23,7 @@ async fn every_figure_is_shown_once_with_its_value() {
     let desk = Desk::open();
     let answer = at_once(desk.get("/metrics"));
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        answer.header("content-type"),
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
+    assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let counters = super::store::counters();
     let of_status: BTreeMap<&str, u64> = BTreeMap::from([
         ("has_leader", 1),
@@ -116,8 +113,7 @@ fn the_table_is_sound() {
 /// What the documents tell an operator to watch is there.
 #[test]
 fn the_documents_name_no_figure_that_does_not_exist() {
-    let known: BTreeSet<String> =
-        FIGURES.iter().map(|figure| full_name(figure.name, figure.kind)).collect();
+    let known: BTreeSet<String> = FIGURES.iter().map(|figure| full_name(figure.name, figure.kind)).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
     files.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));

@@ -203,8 +203,7 @@ impl Answer {
         assert_eq!(body["type"], format!("urn:quorate:problem:{}", body["code"].as_str().unwrap()));
         let detail = body["detail"].as_str().unwrap();
         assert!(detail.ends_with('.') || detail.ends_with("..."), "a sentence: {detail}");
-        let retries =
-            matches!(self.status.as_u16(), 429 | 503 | 507) || body["code"] == "change_in_progress";
+        let retries = matches!(self.status.as_u16(), 429 | 503 | 507) || body["code"] == "change_in_progress";
         assert_eq!(self.headers.contains_key("retry-after"), retries, "{body}");
         assert_eq!(self.headers.contains_key("allow"), self.status == 405);
     }
