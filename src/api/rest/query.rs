@@ -212,11 +212,12 @@ pub(super) fn path_id(template: &str, path: &str) -> Result<NodeId, Problem> {
 /// The part of a path's template that stands for a member's id.
 pub(super) const ID_SEGMENT: &str = "{id}";
 
-/// Whether `path` is one of those that `template` stands for.
+/// Whether `path` is one of those that `template` stands for. As the router has it: an id may be empty, but not at the
+/// end.
 pub(super) fn is_path(template: &str, path: &str) -> bool {
-    let fits = |(name, segment): (&str, &str)| name == segment || (name == ID_SEGMENT && !segment.is_empty());
-    template.split('/').count() == path.split('/').count()
-        && template.split('/').zip(path.split('/')).all(fits)
+    let fits = |(name, segment): (&str, &str)| name == ID_SEGMENT || name == segment;
+    let is_whole = template.split('/').count() == path.split('/').count() && !path.ends_with('/');
+    is_whole && template.split('/').zip(path.split('/')).all(fits)
 }
 
 /// A whole number in decimal digits alone: `u64::from_str` would let a `+` through.

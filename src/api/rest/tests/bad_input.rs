@@ -29,7 +29,10 @@ async fn refused(method: Method, target: &str, headers: &[(&str, &str)], body: &
     let problem = answer.problem(expected.0, expected.1);
     let path = target.split('?').next().unwrap();
     assert_eq!(problem["instance"], path);
-    let is_write = matches!(path, "/api/set" | "/api/delete");
+    let changes = ["/api/set", "/api/delete", "/api/members/", "/api/leader"];
+    let is_write = changes.iter().any(|change| path.starts_with(change) && path != "/api/set/")
+        && path != "/api/settings"
+        || method != Method::GET && matches!(path, "/api/members" | "/api/settings");
     assert_eq!(
         problem["outcome"],
         if is_write { json!("not_applied") } else { json!(null) },
@@ -188,6 +191,28 @@ async fn query_strings() {
         ("/api/get?key=k&consistency=", "invalid_parameter"),
         ("/api/get?key=k&consistency=Stale", "invalid_parameter"),
         ("/api/get?key=k&consistency=eventual", "invalid_parameter"),
+        ("/api/get?key=k&consistency=stale&max_staleness_ms=", "invalid_parameter"),
+        ("/api/get?key=k&consistency=stale&max_staleness_ms=-1", "invalid_parameter"),
+        ("/api/get?key=k&consistency=stale&max_staleness_ms=5s", "invalid_parameter"),
+        ("/api/get?key=k&consistency=stale&max_staleness_ms=18446744073709551616", "invalid_parameter"),
+        ("/api/get?key=k&max_staleness_ms=5", "invalid_parameter"),
+        ("/api/get?key=k&consistency=linearizable&max_staleness_ms=5", "invalid_parameter"),
+        ("/api/get?key=k&consistency=lease&max_staleness_ms=5", "invalid_parameter"),
+        ("/api/list?max_staleness_ms=5", "invalid_parameter"),
+        ("/api/get?key=k&consistency=stale&max_staleness_ms=5&max_staleness_ms=5", "repeated_parameter"),
+        ("/api/get?key=k&min_revision=", "invalid_parameter"),
+        ("/api/get?key=k&min_revision=+1", "invalid_parameter"),
+        ("/api/get?key=k&min_revision=1.0", "invalid_parameter"),
+        ("/api/list?min_revision=18446744073709551616", "invalid_parameter"),
+        ("/api/list?min_revision=1&min_revision=1", "repeated_parameter"),
+        ("/api/members?consistency=lease", "invalid_parameter"),
+        ("/api/members?consistency=", "invalid_parameter"),
+        ("/api/members?consistency=stale&consistency=stale", "repeated_parameter"),
+        ("/api/members?max_staleness_ms=5", "unknown_parameter"),
+        ("/api/members?force=true", "unknown_parameter"),
+        ("/api/settings?consistency=Stale", "invalid_parameter"),
+        ("/api/settings?min_revision=5", "unknown_parameter"),
+        ("/metrics?name=quorate_term", "unknown_parameter"),
         ("/api/get?key=k&encoding=", "invalid_parameter"),
         ("/api/get?key=k&encoding=hex", "invalid_parameter"),
         ("/api/get?key=k&encoding=BASE64", "invalid_parameter"),
@@ -258,6 +283,142 @@ async fn query_strings() {
         ("/api/set?encoding=base64", "invalid_encoding"),
     ] {
         refused(Method::POST, target, JSON, set, (400, code)).await;
+    }
+}
+
+/// Every change of the group that has a body, with one that is right.
+const CHANGES: [(&str, &str, &str); 4] = [
+    ("POST", "/api/members", r#"{"id":5,"peer":"n5:7001","role":"learner"}"#),
+    ("PUT", "/api/members/2", r#"{"peer":"n2:7001","http":"n2:8081","grpc":"n2:9001"}"#),
+    ("POST", "/api/leader", r#"{"id":3}"#),
+    ("PUT", "/api/settings", r#"{"lease_ms":400}"#),
+];
+
+fn method(name: &str) -> Method {
+    Method::from_bytes(name.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn changes_of_the_group() {
+    for (name, target, right) in CHANGES {
+        for (body, code) in [
+            ("", (400, "invalid_json")),
+            ("{", (400, "invalid_json")),
+            (&right[..right.len() - 1], (400, "invalid_json")),
+            ("[]", (422, "invalid_body")),
+            ("null", (422, "invalid_body")),
+            ("{}", (422, "invalid_body")),
+            (&right.replacen('{', r#"{"bogus":1,"#, 1), (422, "invalid_body")),
+            (&right.replacen(':', r#":[],"x":"#, 1), (422, "invalid_body")),
+            (&format!("{},{}", &right[..right.len() - 1], &right[1..]), (422, "invalid_body")),
+        ] {
+            refused(method(name), target, JSON, body.as_bytes(), code).await;
+        }
+        for headers in [&[][..], &[("content-type", "text/plain")], &[JSON[0], JSON[0]]] {
+            let code = (415, "unsupported_media_type");
+            refused(method(name), target, headers, right.as_bytes(), code).await;
+        }
+        for query in ["?bogus", "?force=true", "?consistency=stale"] {
+            let code = (400, "unknown_parameter");
+            refused(method(name), &format!("{target}{query}"), JSON, right.as_bytes(), code).await;
+        }
+        let headers = [JSON[0], ("x-quorate-timeout-ms", "0")];
+        refused(method(name), target, &headers, right.as_bytes(), (400, "invalid_header")).await;
+        let spaces = |bytes: usize| format!("{right}{}", " ".repeat(bytes - right.len()));
+        let desk = Desk::open();
+        let send = |body| desk.send(request(method(name), target, JSON, body));
+        assert_eq!(send(spaces(16 << 10).into()).await.status, 200, "{name} {target}");
+        send(spaces((16 << 10) + 1).into()).await.problem(413, "too_large");
+        let chunk = Bytes::from(vec![b' '; 1 << 10]);
+        let chunks = stream::iter((0..64).map(move |_| Ok::<_, io::Error>(chunk.clone())));
+        send(Body::from_stream(chunks)).await.problem(413, "too_large");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_a_change_of_the_group() {
+    let (invalid, mistyped) = ((400, "invalid_parameter"), (422, "invalid_body"));
+    let cases = [
+        (0, r#"{"id":5}"#, mistyped),
+        (0, r#"{"peer":null}"#, mistyped),
+        (0, r#"{"peer":7001}"#, mistyped),
+        (0, r#"{"peer":"n5:1","id":"5"}"#, mistyped),
+        (0, r#"{"peer":"n5:1","id":-5}"#, mistyped),
+        (0, r#"{"peer":"n5:1","id":null}"#, mistyped),
+        (0, r#"{"peer":"n5:1","id":18446744073709551616}"#, mistyped),
+        (0, r#"{"peer":"n5:1","role":true}"#, mistyped),
+        (0, r#"{"peer":"n5:1","id":0}"#, invalid),
+        (0, r#"{"peer":"n5:1","role":""}"#, invalid),
+        (0, r#"{"peer":"n5:1","role":"Voter"}"#, invalid),
+        (0, r#"{"peer":"n5:1","role":"joining"}"#, invalid),
+        (0, r#"{"peer":""}"#, invalid),
+        (0, r#"{"peer":"n5"}"#, invalid),
+        (0, r#"{"peer":"n5:0"}"#, invalid),
+        (0, r#"{"peer":"0.0.0.0:7001"}"#, invalid),
+        (0, r#"{"peer":"[::]:7001"}"#, invalid),
+        (0, r#"{"peer":"http://n5:7001"}"#, invalid),
+        (1, r#"{"peer":5}"#, mistyped),
+        (1, r#"{"http":null}"#, mistyped),
+        (1, r#"{"id":2,"peer":"n2:1"}"#, mistyped),
+        (1, r#"{"peer":"n2:1","role":"voter"}"#, mistyped),
+        (1, r#"{"peer":"n2"}"#, invalid),
+        (1, r#"{"peer":"n2:1","http":""}"#, invalid),
+        (1, r#"{"peer":"n2:1","http":"0.0.0.0:1"}"#, invalid),
+        (1, r#"{"grpc":"n2:0"}"#, invalid),
+        (2, r#"{"id":0}"#, invalid),
+        (2, r#"{"id":"3"}"#, mistyped),
+        (2, r#"{"id":1.5}"#, mistyped),
+        (2, r#"{"id":null}"#, mistyped),
+        (3, r#"{"lease_ms":60001}"#, invalid),
+        (3, r#"{"lease_ms":4294967296}"#, invalid),
+        (3, r#"{"lease_ms":-1}"#, mistyped),
+        (3, r#"{"lease_ms":"400"}"#, mistyped),
+        (3, r#"{"lease_ms":400,"version":2}"#, mistyped),
+    ];
+    for (at, body, code) in cases {
+        let (name, target, _) = CHANGES[at];
+        refused(method(name), target, JSON, body.as_bytes(), code).await;
+    }
+}
+
+#[tokio::test]
+async fn members_that_a_path_names() {
+    for id in ["0", "-1", "+1", "1.0", "two", "1%20", "%D9%A3", "18446744073709551616", "1;2", "1,2", "%00"] {
+        let (member, promote) = (format!("/api/members/{id}"), format!("/api/members/{id}/promote"));
+        let code = (400, "invalid_parameter");
+        refused(Method::DELETE, &member, &[], b"", code).await;
+        refused(Method::PUT, &member, JSON, br#"{"peer":"n2:1"}"#, code).await;
+        refused(Method::POST, &promote, &[], b"", code).await;
+    }
+    refused(Method::POST, "/api/members//promote", &[], b"", (400, "invalid_parameter")).await;
+    for id in ["%", "%zz", "%ff"] {
+        refused(Method::DELETE, &format!("/api/members/{id}"), &[], b"", (400, "invalid_encoding")).await;
+    }
+    for (target, code) in [
+        ("/api/members/2?force=yes", "invalid_parameter"),
+        ("/api/members/2?force=1", "invalid_parameter"),
+        ("/api/members/2?force&force", "repeated_parameter"),
+        ("/api/members/2?Force", "unknown_parameter"),
+    ] {
+        refused(Method::DELETE, target, &[], b"", (400, code)).await;
+        let target = target.replace("/2?", "/2/promote?");
+        refused(Method::POST, &target, &[], b"", (400, code)).await;
+    }
+    for body in ["{}", " ", r#"{"force":true}"#] {
+        refused(Method::DELETE, "/api/members/2", JSON, body.as_bytes(), (400, "invalid")).await;
+        refused(Method::POST, "/api/members/2/promote", JSON, body.as_bytes(), (400, "invalid")).await;
+    }
+    let desk = Desk::closed();
+    for (target, allow, says) in [
+        ("/api/members", "GET,HEAD,POST", "use GET or POST"),
+        ("/api/members/2", "PUT,DELETE", "use PUT or DELETE"),
+        ("/api/members//promote", "POST", "use POST"),
+        ("/api/settings", "GET,HEAD,PUT", "use GET or PUT"),
+    ] {
+        let answer = desk.send(request(Method::PATCH, target, &[], Body::empty())).await;
+        let problem = answer.problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), allow, "{target}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
     }
 }
 
@@ -360,8 +521,16 @@ async fn a_delete_takes_no_body() {
 
 #[tokio::test]
 async fn the_timeout_header() {
-    let targets =
-        ["/api/get?key=k", "/api/list", "/api/stats", "/livez", "/readyz", "/health", "/openapi.json"];
+    let targets = [
+        "/api/get?key=k",
+        "/api/list",
+        "/api/stats",
+        "/livez",
+        "/readyz",
+        "/health",
+        "/openapi.json",
+        "/metrics",
+    ];
     for value in ["", "0", "-1", "+5", "1.5", "5s", "300001", "99999999999999999999", "1 2", "1,2", "0x10"] {
         for target in targets {
             refused(Method::GET, target, &[("x-quorate-timeout-ms", value)], b"", (400, "invalid_header"))
@@ -382,6 +551,7 @@ async fn the_timeout_header() {
             (Method::GET, "/api/get?key=k", ""),
             (Method::GET, "/api/list", ""),
             (Method::GET, "/health", ""),
+            (Method::GET, "/api/members", ""),
             (Method::POST, "/api/set", r#"{"key":"k","value":"v"}"#),
             (Method::DELETE, "/api/delete?key=k", ""),
         ] {

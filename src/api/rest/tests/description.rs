@@ -151,7 +151,7 @@ async fn the_router_serves_what_is_described_and_nothing_else() {
         "/api/members/2/",
         "/api/members/2/demote",
         "/api/members/2/promote/",
-        "/api/members//promote",
+        "/api/leader/2",
     ] {
         for method in METHODS {
             let answer = desk.send(request(method.clone(), near, &[], Body::empty())).await;
