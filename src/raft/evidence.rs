@@ -35,6 +35,13 @@ impl Raft {
     /// from that process before.
     pub fn died(&mut self, now: Monotonic, peer: NodeId) {
         self.timers.see(now);
+        if let RoleState::Leader(leader) = &mut self.role {
+            // It cannot be counted on, until it answers again: for changes of the group, and to hand over to.
+            if let Some(progress) = leader.peers.get_mut(&peer) {
+                progress.on_died();
+            }
+            return;
+        }
         if self.leader != Some(peer) || peer == self.config.id {
             return;
         }

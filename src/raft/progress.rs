@@ -390,6 +390,11 @@ impl Progress {
         self.answered[0] = true;
     }
 
+    /// Its process has ended: that it answered lately says nothing any more.
+    pub(super) fn on_died(&mut self) {
+        self.answered = [false; 2];
+    }
+
     /// Whether it answered lately: within one to two periods of check-quorum.
     pub(super) fn is_reachable(&self) -> bool {
         self.answered.contains(&true)

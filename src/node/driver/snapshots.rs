@@ -232,6 +232,14 @@ struct Sending {
     fatal: FatalSender,
 }
 
+/// Why a try came to nothing.
+enum Broken {
+    /// It may be tried again.
+    Off(String),
+    /// This snapshot will not arrive.
+    ForGood(String),
+}
+
 impl Sending {
     /// Sends all of it, in as many tries as the read transaction may live for without progress.
     async fn run(mut self) -> bool {
@@ -251,11 +259,15 @@ impl Sending {
                         info!(to = self.to.0, chunks = self.next, "a snapshot has arrived");
                         return true;
                     }
-                    Err(reason) => reason,
+                    Err(broken) => broken,
                 },
-                Err(failed) => failed.reason,
+                Err(failed) => Broken::Off(failed.reason),
             };
-            let is_over = self.clock.now() >= progress_at.plus(self.pin) || self.pins_too_much();
+            let (failed, is_final) = match failed {
+                Broken::Off(reason) => (reason, false),
+                Broken::ForGood(reason) => (reason, true),
+            };
+            let is_over = is_final || self.clock.now() >= progress_at.plus(self.pin) || self.pins_too_much();
             info!(to = self.to.0, reason = failed, is_over, "a snapshot did not arrive");
             if is_over {
                 return false;
@@ -274,45 +286,47 @@ impl Sending {
         mut sender: SnapshotSender,
         acked: &mut u64,
         progress_at: &mut Monotonic,
-    ) -> Result<(), String> {
-        let wanted = sender.begin().await.map_err(|failed| failed.reason)?;
+    ) -> Result<(), Broken> {
+        let off = |failed: crate::transport::snapshot::Failed| Broken::Off(failed.reason);
+        let wanted = sender.begin().await.map_err(off)?;
         let first = self.unacked.front().map_or(self.next, |(number, _)| *number);
         if wanted < first || wanted > self.next {
-            // It has lost what it had, or never had it: what is read cannot be read again. A new one is asked for.
-            *progress_at = Monotonic(0);
-            return Err(format!("the receiver wants chunk {wanted}, chunks from {first} on are there"));
+            // It has lost what it had, and what was read cannot be read again: the core asks for a new one.
+            let text = format!("the receiver wants chunk {wanted}, chunks from {first} on are there");
+            return Err(Broken::ForGood(text));
         }
         for (number, chunk) in self.unacked.clone().into_iter().filter(|(number, _)| *number >= wanted) {
-            sender.send(number, chunk).await.map_err(|failed| failed.reason)?;
+            sender.send(number, chunk).await.map_err(off)?;
         }
         while let Some(chunk) = self.read().await? {
             let number = self.next;
             self.next += 1;
             self.unacked.push_back((number, chunk.clone()));
-            sender.send(number, chunk).await.map_err(|failed| failed.reason)?;
+            sender.send(number, chunk).await.map_err(off)?;
             let known = sender.acked();
             while self.unacked.pop_front_if(|(number, _)| *number < known).is_some() {}
             if known > *acked {
                 (*acked, *progress_at) = (known, self.clock.now());
             }
             if self.pins_too_much() {
-                return Err("the state file has grown too much meanwhile".to_owned());
+                return Err(Broken::ForGood("the state file has grown too much meanwhile".to_owned()));
             }
         }
-        sender.finish().await.map_err(|failed| failed.reason)
+        sender.finish().await.map_err(off)
     }
 
-    async fn read(&mut self) -> Result<Option<Bytes>, String> {
-        let mut source = self.source.take().ok_or("it cannot be read any more")?;
+    async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
+        let gone = || Broken::ForGood("the node stops".to_owned());
+        let mut source = self.source.take().ok_or_else(gone)?;
         let read = self.lane.run(move || {
             let chunk = source.next_chunk();
             (source, chunk)
         });
-        let (source, chunk) = read.await.ok_or("the node stops")?;
+        let (source, chunk) = read.await.ok_or_else(gone)?;
         self.source = Some(source);
         chunk.map_err(|error| {
             self.fatal.report(Fatal::of_store(&error));
-            error.to_string()
+            Broken::ForGood(error.to_string())
         })
     }
 }
