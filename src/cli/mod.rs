@@ -1,4 +1,4 @@
-//! The command line: `quorate serve`, `demo`, `health`, `wal inspect`.
+//! The command line: `quorate serve`, `demo`, `health`, `check`, `wal inspect`.
 //!
 //! Thin on purpose: a command reads its settings, calls the library, and turns the outcome into text and an exit
 //! code. What a command reports goes to stdout; what went wrong goes to stderr as **one line** that begins with
@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
+mod check;
 mod demo;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
@@ -48,6 +49,7 @@ Examples:
   quorate serve --id 1 --data-dir /var/lib/quorate --initial-cluster 1=127.0.0.1:7001
                                              a cluster of one node
   quorate health --endpoint http://127.0.0.1:8082
+  quorate check /var/lib/quorate             verify a stopped node's directory
   quorate wal inspect /var/lib/quorate
 
 Exit codes: 0 done or stopped, 1 unexpected (health: not healthy), 2 usage, port or directory,
@@ -66,6 +68,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Demo(demo::Args),
     Health(health::Args),
+    Check(check::Args),
     /// Look into a node's log
     #[command(subcommand, arg_required_else_help = true)]
     Wal(WalCommand),
@@ -125,6 +128,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Wal(WalCommand::Inspect(args)) => wal_inspect::run(&args),
     }
 }

@@ -79,6 +79,20 @@ pub(super) struct Checked {
     syncing: Arc<Mutex<()>>,
 }
 
+/// How many blocks [`Checked::scan`] reads at a time.
+const SCAN_BLOCKS: usize = 256;
+
+/// What [`Checked::scan`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scanned {
+    /// redb's blocks.
+    pub(super) blocks: u64,
+    /// Those whose sum does not match.
+    pub(super) strays: u64,
+    /// Where the first of them lies in the raw file.
+    pub(super) first_stray: Option<u64>,
+}
+
 /// The checksums of all data blocks.
 #[derive(Debug, Default)]
 struct Sums {
@@ -127,6 +141,30 @@ impl Checked {
         result.map_err(|error| self.latch.set(io_error("form", 0, &error)))?;
         self.write_lock().formed = true;
         Ok(())
+    }
+
+    /// Compares every block with its sum, and latches nothing: a block that redb does not refer to may differ after a
+    /// crash, and whether it refers to one is redb's to find out.
+    pub(super) fn scan(&self) -> Result<Scanned, Error> {
+        let mut scanned = Scanned { blocks: self.read_lock().blocks, ..Scanned::default() };
+        let mut content = vec![0; SCAN_BLOCKS * BLOCK_BYTES];
+        let mut first = 1;
+        while first < scanned.blocks {
+            let count = (SCAN_BLOCKS as u64).min(scanned.blocks - first) as usize;
+            for (block, run) in runs(first, count * BLOCK_BYTES) {
+                let (at, target) = (raw_offset(block), &mut content[run]);
+                self.raw.read(at, target).map_err(|error| io_error("read", at, &error))?;
+                let sums = self.read_lock();
+                for (block, content) in (block..).zip(target.chunks_exact(BLOCK_BYTES)) {
+                    if !sums.is_intact(block, content) {
+                        scanned.strays += 1;
+                        scanned.first_stray = scanned.first_stray.or(Some(raw_offset(block)));
+                    }
+                }
+            }
+            first += count as u64;
+        }
+        Ok(scanned)
     }
 
     /// The raw file's length in bytes.
@@ -189,14 +227,7 @@ impl Checked {
     }
 
     fn verify(&self, sums: &Sums, block: u64, content: &[u8]) -> io::Result<()> {
-        let (group, slot) = position(block);
-        let expected = sums.groups[group][slot];
-        let intact = match expected {
-            // A sum is one word: any single damaged bit of a block that was written leaves its sum as it was.
-            0 => content.iter().all(|&byte| byte == 0),
-            expected => expected == block_sum(block, content),
-        };
-        if intact {
+        if sums.is_intact(block, content) {
             return Ok(());
         }
         let at = raw_offset(block);
@@ -301,6 +332,15 @@ impl StorageBackend for Checked {
 }
 
 impl Sums {
+    fn is_intact(&self, block: u64, content: &[u8]) -> bool {
+        let (group, slot) = position(block);
+        match self.groups[group][slot] {
+            // A sum is one word: any single damaged bit of a block that was written leaves its sum as it was.
+            0 => content.iter().all(|&byte| byte == 0),
+            expected => expected == block_sum(block, content),
+        }
+    }
+
     fn set(&mut self, block: u64, sum: u32) {
         let (group, slot) = position(block);
         self.groups[group][slot] = sum;

@@ -19,27 +19,43 @@ use super::Error;
 /// # Errors
 /// [`Error::Locked`] if another process has it open, [`Error::Io`] if the disk fails.
 pub fn file_backend(path: &Path) -> Result<Box<dyn StorageBackend>, Error> {
-    let failed =
-        |call: &str, error: &io::Error| Error::Io { what: format!("{call} {}: {error}", path.display()) };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(path)
-        .map_err(|error| failed("open", &error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: path.display().to_string() }),
-        Err(TryLockError::Error(error)) => return Err(failed("lock", &error)),
-    }
+        .map_err(|error| failed("open", path, &error))?;
+    let file = locked(file, path)?;
     // A new file's name is durable only when its directory is.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     File::open(parent)
         .and_then(|dir| dir.sync_all())
-        .map_err(|error| failed("sync the directory of", &error))?;
-    Ok(Box::new(RawFile { file, poisoned: AtomicBool::new(false) }))
+        .map_err(|error| failed("sync the directory of", path, &error))?;
+    Ok(Box::new(file))
+}
+
+/// Opens a state file that is there, to read alone: whatever would change it fails. Still for this process alone, so that
+/// no node begins to write to it.
+///
+/// # Errors
+/// As of [`file_backend`].
+pub fn file_to_read(path: &Path) -> Result<Box<dyn StorageBackend>, Error> {
+    let file = File::open(path).map_err(|error| failed("open", path, &error))?;
+    Ok(Box::new(locked(file, path)?))
+}
+
+fn locked(file: File, path: &Path) -> Result<RawFile, Error> {
+    match file.try_lock() {
+        Ok(()) => Ok(RawFile { file, poisoned: AtomicBool::new(false) }),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
+    }
+}
+
+fn failed(call: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Io { what: format!("{call} {}: {error}", path.display()) }
 }
 
 /// A locked file. The lock goes with the descriptor.

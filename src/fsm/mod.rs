@@ -55,6 +55,8 @@ mod fold;
 pub(crate) mod fuzzing;
 mod hash;
 mod layout;
+pub mod offline;
+mod overlay;
 mod read;
 mod rewrite;
 mod schema;
@@ -69,7 +71,7 @@ mod write_set;
 use bytes::Bytes;
 
 pub use error::Error;
-pub use file::file_backend;
+pub use file::{file_backend, file_to_read};
 pub use rewrite::Rewritten;
 pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};

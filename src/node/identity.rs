@@ -29,8 +29,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Fatal, FatalSender};
 use crate::transport::{Admission, NotAdmitted};
-use crate::types::{ClusterId, Incarnation, NodeId};
-use crate::wal::fs::{self, SharedFs};
+use crate::types::{ClusterId, Incarnation, NodeId, Owner};
+use crate::wal::fs::{self, Fs, SharedFs};
 
 const FILE: &str = "identity";
 const HEADER: &str = "quorate identity 1";
@@ -118,6 +118,34 @@ impl Stage {
     fn parse(name: &str) -> Option<Stage> {
         Stage::ALL.into_iter().find(|(_, known)| *known == name).map(|(stage, _)| stage)
     }
+}
+
+/// What a directory's identity says, for who only looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Whose log and state file lie beside it; the cluster and the node are 0 while it asks to be let into one.
+    pub owner: Owner,
+    /// How far its first start has come, as the file has it.
+    pub stage: &'static str,
+    /// Whether that is done: log and state file must be there.
+    pub is_ready: bool,
+    /// The file's length.
+    pub bytes: u64,
+}
+
+/// Reads the identity of a directory and changes nothing; `None` if it has none.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Damaged`].
+pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Facts>, Error> {
+    let path = dir.join(FILE);
+    let bytes = match fs::read_all(fs, &path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Io { path, source }),
+    };
+    let content = Content::decode(&bytes).map_err(|what| Error::Damaged { path, what: what.to_owned() })?;
+    Ok(Some(content.facts(bytes.len() as u64)))
 }
 
 /// A directory's identity, and the record of those it has met.
@@ -305,6 +333,11 @@ impl Content {
     fn joining(expected: &Expected<'_>, incarnation: Incarnation) -> Content {
         let stage = Stage::Joining;
         Content { stage, cluster: ClusterId(0), ..Content::new(expected, incarnation) }
+    }
+
+    fn facts(&self, bytes: u64) -> Facts {
+        let owner = Owner { cluster: self.cluster, node: self.node, incarnation: self.incarnation };
+        Facts { owner, stage: self.stage.name(), is_ready: self.stage == Stage::Ready, bytes }
     }
 
     fn check(&self, expected: &Expected<'_>) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fsm::{self, Builder, RawFile, Store};
-use crate::wal::fs::SharedFs;
+use crate::wal::fs::{Fs, SharedFs};
 
 /// Opens a raw file at a path, making it if it is not there; its name is durable then.
 pub type OpenRaw = Arc<dyn Fn(&Path) -> Result<RawFile, fsm::Error> + Send + Sync>;
@@ -78,8 +78,8 @@ impl StateFiles {
     /// # Errors
     /// If the disk fails.
     pub fn remove_others(&self, number: u64) -> Result<(), fsm::Error> {
-        let names = self.fs.list(&self.dir).map_err(|error| failed(&self.dir, &error))?;
-        for other in names.iter().filter_map(|name| number_of(name)).filter(|other| *other != number) {
+        let numbers = numbers(&*self.fs, &self.dir).map_err(|error| failed(&self.dir, &error))?;
+        for other in numbers.into_iter().filter(|other| *other != number) {
             tracing::info!(file = %self.path(other).display(), "a state file that does not count any more: removed");
             self.remove(other)?;
         }
@@ -87,11 +87,20 @@ impl StateFiles {
     }
 }
 
+/// The numbers of the state files in a directory.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn numbers(fs: &dyn Fs, dir: &Path) -> std::io::Result<Vec<u64>> {
+    Ok(fs.list(dir)?.iter().filter_map(|name| number_of(name)).collect())
+}
+
 fn failed(path: &Path, error: &std::io::Error) -> fsm::Error {
     fsm::Error::Io { what: format!("{}: {error}", path.display()) }
 }
 
-fn name(number: u64) -> String {
+/// The file name of a number.
+pub fn name(number: u64) -> String {
     match number {
         0 => "state.redb".to_owned(),
         number => format!("state.{number}.redb"),

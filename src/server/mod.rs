@@ -10,6 +10,7 @@
 
 pub mod grpc;
 mod join;
+pub mod offline;
 mod production;
 pub mod serve;
 #[cfg(test)]
@@ -402,21 +403,27 @@ fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, 
     let path = files.path(group.state);
     let store = files.open(group.state).map_err(|error| store_exit(&path, &error))?;
     files.remove_others(group.state).map_err(|error| store_exit(&path, &error))?;
-    let (folded, term) = store.folded();
-    let (purged, _) = group.purged;
-    if folded < purged || folded > group.last || term_at(group, folded) != term {
+    if let Err(what) = continues(group, store.folded()) {
         let text = format!(
-            "{}: it ends at index {folded} of term {term}, but the log holds {} to {}, with term {} there: they are not \
-             of the same node or moment, and the node does not start from them. The other members serve on; put this \
-             node's own files back if they were exchanged",
-            path.display(),
-            purged.next(),
-            group.last,
-            term_at(group, folded)
+            "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
+             members serve on; put this node's own files back if they were exchanged",
+            path.display()
         );
         return Err(Exit::new(ExitCode::Damaged, text));
     }
     Ok(store)
+}
+
+/// Whether the log goes on where a state file ends.
+fn continues(group: &wal::RecoveredGroup, (folded, term): (Index, Term)) -> Result<(), String> {
+    let (purged, there) = (group.purged.0, term_at(group, folded));
+    if folded < purged || folded > group.last || there != term {
+        let (first, last) = (purged.next(), group.last);
+        return Err(format!(
+            "it ends at index {folded} of term {term}, but the log holds {first} to {last}, with term {there} there"
+        ));
+    }
+    Ok(())
 }
 
 /// The term that the log has at a position.

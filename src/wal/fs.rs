@@ -165,12 +165,62 @@ impl Fs for StdFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        lock(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?)
+    }
+}
+
+/// The real disk, only to be looked at: files are opened to read, and every call that would change something is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadFs;
+
+impl Fs for ReadFs {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        StdFs.list(dir)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(StdFile(disk::File::open(path)?)))
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn File>> {
+        refused()
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        refused()
+    }
+
+    /// Takes the lock of a file that is there. Where there is none nobody holds it, and none is made.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        match disk::File::open(path) {
+            Ok(file) => lock(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
+            Err(error) => Err(error),
         }
+    }
+}
+
+fn refused<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this disk is only looked at"))
+}
+
+fn lock(file: disk::File) -> io::Result<Box<dyn Send + Sync>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Box::new(file)),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

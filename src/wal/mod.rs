@@ -73,6 +73,7 @@
 
 pub mod fs;
 pub mod inspect;
+pub mod offline;
 
 mod error;
 mod group;

@@ -66,6 +66,19 @@ pub struct RecoveredGroup {
     pub tail: Vec<Entry>,
 }
 
+/// What was read of one segment, all of it sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentRead {
+    /// Its number.
+    pub number: u64,
+    /// The file's length.
+    pub bytes: u64,
+    /// How many records it holds.
+    pub records: u64,
+    /// The smallest and the largest index of its entries, if it holds any; void ones count.
+    pub entries: Option<(Index, Index)>,
+}
+
 /// The state of the log after all segments were read.
 pub struct Replay {
     /// The directory.
@@ -89,6 +102,8 @@ pub struct Replay {
     pub torn: Option<String>,
     /// Whether the segment that is being read begins after a cut.
     after_cut: bool,
+    /// What was read of it so far.
+    read: SegmentRead,
     tails: BTreeMap<GroupId, Tail>,
     /// The last batch, or what is kept of it: where it begins and the sector after it.
     last_batch: (u64, u64),
@@ -117,6 +132,17 @@ impl Tail {
 
 /// Reads all segments of a directory, which must be `owner`'s; `None` if there are none. Changes nothing.
 pub fn replay(fs: &dyn Fs, dir: &Path, owner: Owner, tail_bytes_max: usize) -> Result<Option<Replay>, Error> {
+    replay_watched(fs, dir, owner, tail_bytes_max, &mut |_| {})
+}
+
+/// The same, and tells of each segment once it was read.
+pub fn replay_watched(
+    fs: &dyn Fs,
+    dir: &Path,
+    owner: Owner,
+    tail_bytes_max: usize,
+    on_segment: &mut dyn FnMut(SegmentRead),
+) -> Result<Option<Replay>, Error> {
     let numbers = segment::list(fs, dir)?;
     let Some(newest) = numbers.last().copied() else { return Ok(None) };
     for pair in numbers.windows(2) {
@@ -138,6 +164,7 @@ pub fn replay(fs: &dyn Fs, dir: &Path, owner: Owner, tail_bytes_max: usize) -> R
         let (file, header) = &opened[at];
         let end = opened.get(at + 1).map(|(_, next)| next.previous_end);
         replay.segment(file, header, end)?;
+        on_segment(replay.read);
     }
     replay.finish(&segment::path(dir, opened[0].1.number))?;
     Ok(Some(replay))
@@ -157,6 +184,7 @@ impl Replay {
             end: 0,
             torn: None,
             after_cut: false,
+            read: SegmentRead::default(),
             tails: BTreeMap::new(),
             last_batch: (0, 0),
             file: None,
@@ -175,6 +203,7 @@ impl Replay {
             return Err(Error::damaged(&path, 0, "the segment's batch does not follow the one before it"));
         }
         self.batch = header.batch;
+        self.read = SegmentRead { number: header.number, bytes: header.bytes, ..SegmentRead::default() };
         self.segments.add(header.number, header.bytes);
         self.points.add_file(header.number, file.clone());
         let end_sector = end.map_or(header.bytes, |end| end.min(header.bytes)).div_ceil(SECTOR_BYTES as u64);
@@ -335,6 +364,7 @@ impl Replay {
             return Err(damaged("the record does not follow the one before it".to_owned()));
         }
         self.chain = record.crc;
+        self.read.records += 1;
         let Header { group: id, index, term, batch, .. } = record.header;
         match record.header.kind {
             Kind::Group => self.group(record).map_err(damaged),
@@ -346,6 +376,8 @@ impl Replay {
                 let point = Point { index, segment: header.number, offset };
                 self.points.note(id, point, record.end - record.offset);
                 self.segments.note(id, index);
+                let (first, last) = self.read.entries.unwrap_or((index, index));
+                self.read.entries = Some((first.min(index), last.max(index)));
                 let crc = record.header.payload_crc;
                 let entry = Entry { index, term, kind, payload, crc };
                 self.tails.entry(id).or_default().push(entry, self.tail_bytes_max);

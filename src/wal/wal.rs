@@ -10,7 +10,7 @@ use crate::raft::{Entry, HardState, Membership};
 use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
-use super::fs::{SharedFs, make_dirs};
+use super::fs::{Fs, SharedFs, make_dirs};
 use super::group::{Base, Group, config_of};
 use super::hard_state::{self, HARD_STATE_BYTES};
 use super::held::Segments;
@@ -111,11 +111,7 @@ impl Wal {
         let sectors = options.segment_bytes.div_ceil(SECTOR_BYTES as u64).max(4);
         let options = Options { segment_bytes: offset_of(sectors), ..options };
         make_dirs(&*fs, dir).map_err(Error::io(dir, "creating the directory"))?;
-        let lock_path = dir.join("lock");
-        let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Error::Locked { dir: dir.to_path_buf() },
-            _ => Error::io(&lock_path, "locking")(error),
-        })?;
+        let lock = lock(&*fs, dir)?;
         let found = replay(&*fs, dir, options.owner, options.tail_bytes_max)?;
         Spare::remove(&*fs, dir)?;
         let mut found = match found {
@@ -241,6 +237,15 @@ impl Wal {
         let sectors = bytes.div_ceil(DATA_BYTES as u64) + 1 + 2 * (self.groups.len() as u64);
         self.next_sector + sectors <= self.sectors() || self.may_grow(sectors)
     }
+}
+
+/// Takes the lock of a log's directory, held until the guard is dropped.
+pub fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Send + Sync>, Error> {
+    let path = dir.join("lock");
+    fs.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked { dir: dir.to_path_buf() },
+        _ => Error::io(&path, "locking")(error),
+    })
 }
 
 /// Makes the first segment of a log.

@@ -18,6 +18,7 @@
 mod harness;
 
 mod chaos;
+mod check;
 mod conditions;
 mod crash;
 mod damage;

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod installs;
 mod model;
+mod offline;
 mod rewrites;
 mod scripts;
 mod sessions;
