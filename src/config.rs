@@ -409,7 +409,10 @@ pub fn is_wildcard(address: &str) -> bool {
 }
 
 /// Checks that an address is `host:port`.
-fn check_address(name: &str, address: &str) -> Result<(), Invalid> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_address(name: &str, address: &str) -> Result<(), Invalid> {
     if port_of(address).is_none() {
         return invalid(format!("{name} '{address}' is not host:port, for example 127.0.0.1:8081"));
     }

@@ -1,4 +1,4 @@
-//! The command line: `quorate serve`, `demo`, `health`, `check`, `wal inspect`.
+//! The command line: `quorate serve`, `demo`, `health`, `check`, `recover`, `wal inspect`.
 //!
 //! Thin on purpose: a command reads its settings, calls the library, and turns the outcome into text and an exit
 //! code. What a command reports goes to stdout; what went wrong goes to stderr as **one line** that begins with
@@ -26,6 +26,7 @@ mod demo;
 pub(crate) mod fuzzing;
 mod health;
 mod http;
+mod recover;
 mod serve;
 mod settings;
 mod values;
@@ -51,6 +52,8 @@ Examples:
   quorate health --endpoint http://127.0.0.1:8082
   quorate check /var/lib/quorate             verify a stopped node's directory
   quorate wal inspect /var/lib/quorate
+  quorate recover --data-dir /var/lib/quorate
+                                             when a quorum is lost for good: what is left
 
 Exit codes: 0 done or stopped, 1 unexpected (health: not healthy), 2 usage, port or directory,
 3 damaged data, 4 disk failure, 5 identity refused or removed.";
@@ -69,6 +72,7 @@ enum Command {
     Demo(demo::Args),
     Health(health::Args),
     Check(check::Args),
+    Recover(recover::Args),
     /// Look into a node's log
     #[command(subcommand, arg_required_else_help = true)]
     Wal(WalCommand),
@@ -129,6 +133,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Wal(WalCommand::Inspect(args)) => wal_inspect::run(&args),
     }
 }
@@ -225,6 +230,11 @@ mod tests {
             ("quorate demo --nodes 0", "0 is not in 1..=7"),
             ("quorate frobnicate", "unrecognized subcommand"),
             ("quorate wal inspect", "<DIR>"),
+            ("quorate check", "<DIR>"),
+            ("quorate check /d --format xml", "xml"),
+            ("quorate recover", "--data-dir"),
+            ("quorate recover --data-dir d --accept-data-loss", "--id"),
+            ("quorate recover --data-dir d --revision-jump 5", "5 is not in"),
             ("quorate demo --flag-from-nowhere", "--flag-from-nowhere"),
         ] {
             let failure = failure(line);

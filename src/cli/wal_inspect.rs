@@ -83,7 +83,7 @@ impl Verdict {
 
 /// The log's own directory, whichever of the two was named.
 fn log_dir(dir: &Path) -> Result<PathBuf, Failure> {
-    let inner = dir.join("wal");
+    let inner = crate::server::offline::log_dir(dir);
     let log = if inner.is_dir() { inner } else { dir.to_path_buf() };
     if !log.is_dir() {
         return Err(Failure::new(USAGE, format!("{}: no such directory", log.display())));

@@ -1,5 +1,5 @@
 //! A state file that is looked at while no node runs on it, and left as it is: whatever redb writes on its way stays in
-//! memory (see [`super::overlay`]).
+//! memory (see [`super::overlay`]). And a copy of one that becomes another cluster's, after the loss of a quorum.
 //!
 //! # What is verified
 //!
@@ -12,7 +12,9 @@ use super::backend::{Checked, io_error};
 use super::base::{Base, Rows};
 use super::overlay::Overlay;
 use super::schema::{self, Table};
-use super::{Error, Options, RawFile, hash};
+use super::sessions::Changes;
+use super::stage::{Stage, staged};
+use super::{Error, Options, RawFile, Store, hash, rewrite};
 use crate::codec;
 use crate::types::{Index, Owner, Revision, Term};
 
@@ -69,6 +71,70 @@ pub fn examine(raw: RawFile, owner: Owner) -> Result<Examined, Error> {
     let found = examined(&base, strays)?;
     check_rows(&base, &found)?;
     Ok(found)
+}
+
+/// Copies the state in `from`, a file of `owner`, into `into`, a new and empty file of `options.owner`, and opens that.
+/// The copy is durable, and checked on its way: its rows add up to what the head says. Blocks on the disk.
+///
+/// # Errors
+/// Those of [`Store::open`] for `from`; [`Error::Staged`] if the new file's disk fails.
+pub fn copy(from: RawFile, owner: Owner, into: RawFile, options: Options) -> Result<Store, Error> {
+    let Some(source) = open(from, owner)? else { return Store::open(into, options) };
+    let txn = source.begin_read()?;
+    let head = source.head(&txn)?;
+    let mut stage = Stage::begin(into, &options)?;
+    rewrite::copy(&source, Rows::of(txn, Table::Records), &head, &mut stage)?;
+    let base = stage.settle(&head)?;
+    base.file.set_formed().map_err(staged)?;
+    let loaded = base.load()?;
+    Ok(Store::over(base, loaded, options))
+}
+
+impl Store {
+    /// Makes the state the first one of a new cluster, at an index and in a term that its old cluster's log did not reach:
+    /// keys, records and group time stay, sessions go, and the revision jumps ahead, so that none that the old cluster has
+    /// given out, even beyond what is known here, is given out again for something else. Durable when it returns. Nobody
+    /// else may use the store.
+    ///
+    /// # Errors
+    /// Any error of the file.
+    ///
+    /// # Panics
+    /// If the index is not beyond [`Store::applied`] by the jump at least, the term is not beyond it, or revisions end.
+    /// (A revision after the first was an entry, so revisions never run ahead of indexes: see `snapshot::format`.)
+    pub fn begin_anew(
+        &self,
+        at: (Index, Term),
+        membership: Bytes,
+        revision_jump: u64,
+    ) -> Result<Revision, Error> {
+        let revision = {
+            let mut applier = self.shared.applier();
+            let mut view = self.shared.view_mut();
+            view.base.latch.check()?;
+            let (index, term) = view.head.applied;
+            let jumped = index.0.checked_add(revision_jump.max(1));
+            assert!(jumped.is_some_and(|jumped| at.0.0 >= jumped), "index {} after {index}", at.0);
+            assert!(at.1 > term, "a new cluster at term {} after term {term}", at.1);
+            let mut changes = Changes::new();
+            applier.sessions.clear(&mut changes);
+            for (table, key, change) in changes {
+                view.active.insert(table, key, change);
+            }
+            view.sessions = 0;
+            let revision = view.head.revision.0.checked_add(revision_jump);
+            let revision = revision.unwrap_or_else(|| panic!("revisions end: {revision_jump} more"));
+            view.head.revision = Revision(revision);
+            view.head.applied = at;
+            view.head.membership = Some(membership);
+            view.head.revision
+        };
+        // What was set aside before comes first.
+        while self.folded() < at {
+            self.fold()?;
+        }
+        Ok(revision)
+    }
 }
 
 /// Opens a file over memory; `None` if it was never formed.

@@ -213,7 +213,7 @@ impl Store {
 }
 
 /// Copies all rows and compares them with the head.
-fn copy(source: &Base, mut rows: Rows, head: &Head, stage: &mut Stage) -> Result<(), Error> {
+pub(super) fn copy(source: &Base, mut rows: Rows, head: &Head, stage: &mut Stage) -> Result<(), Error> {
     let (mut keys, mut sum) = (0, 0_u128);
     let mut more = true;
     while more {

@@ -135,6 +135,13 @@ impl Sessions {
         assert!(before.is_none(), "seq {} of session {} was executed twice", at.seq, at.client);
     }
 
+    /// Closes all sessions.
+    pub(super) fn clear(&mut self, changes: &mut Changes) {
+        while let Some(&(_, client)) = self.by_use.first() {
+            self.remove(client, changes);
+        }
+    }
+
     /// Takes over a row of the file.
     pub(super) fn load_session(&mut self, client: ClientId, row: SessionRow) {
         self.by_use.insert((row.last_used, client));

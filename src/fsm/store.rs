@@ -106,18 +106,23 @@ impl Store {
     pub fn open(raw: RawFile, options: Options) -> Result<Store, Error> {
         assert!(options.sessions_max > 0, "sessions_max is 0");
         assert!(options.session_inflight_max > 0, "session_inflight_max is 0");
-        let (base, Loaded { head, sessions }) = Base::open(raw, &options)?;
+        let (base, loaded) = Base::open(raw, &options)?;
+        Ok(Store::over(base, loaded, options))
+    }
+
+    /// A store over a file that is open.
+    pub(super) fn over(base: Base, Loaded { head, sessions }: Loaded, options: Options) -> Store {
         let folded = head.applied;
         let (active, frozen) = (WriteSet::default(), None);
         let view = View { base: Arc::new(base), active, frozen, head, sessions: sessions.len(), folded };
-        Ok(Store {
+        Store {
             shared: Arc::new(Shared {
                 options,
                 folding: Mutex::new(Folding::default()),
                 applier: Mutex::new(Applier { sessions }),
                 view: RwLock::new(view),
             }),
-        })
+        }
     }
 
     /// The last applied entry. Monotone.

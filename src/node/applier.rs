@@ -97,7 +97,7 @@ impl Applier {
     }
 
     fn apply(&self, entries: &[Entry]) -> Result<(), fsm::Error> {
-        let inputs: Vec<Input> = entries.iter().map(input).collect();
+        let inputs: Vec<Input> = entries.iter().map(Input::from).collect();
         let replies = self.store.apply(&inputs)?;
         assert!(replies.len() == entries.len(), "{} entries had {} replies", entries.len(), replies.len());
         if let (Some(probe), Some(last)) = (&self.probe, entries.last()) {
@@ -167,13 +167,15 @@ impl Folder {
     }
 }
 
-fn input(entry: &Entry) -> Input {
-    let body = match entry.kind {
-        EntryKind::Noop => Body::Noop,
-        EntryKind::Command => Body::Command(entry.payload.clone()),
-        EntryKind::Membership => Body::Membership(entry.payload.clone()),
-    };
-    Input { index: entry.index, term: entry.term, body }
+impl From<&Entry> for Input {
+    fn from(entry: &Entry) -> Input {
+        let body = match entry.kind {
+            EntryKind::Noop => Body::Noop,
+            EntryKind::Command => Body::Command(entry.payload.clone()),
+            EntryKind::Membership => Body::Membership(entry.payload.clone()),
+        };
+        Input { index: entry.index, term: entry.term, body }
+    }
 }
 
 impl Fatal {

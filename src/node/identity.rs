@@ -14,9 +14,14 @@
 //!   incarnation 3f9a6d1c20b4e785
 //!   state ready                   or `creating`, until log and state file exist; who joins another cluster is first
 //!                                 `joining` (node and cluster are 0, or the id that it asks for), then `joined`
+//!   recovered 1                   only where a quorum was lost: log and state file lie below `recovered-1`
 //!   peer 2 71c60a9d5e8f4b32       one line a member met, in id order
 //!   crc 5d8c2f10                  CRC-32 of all lines before
 //! ```
+//!
+//! **After the loss of a quorum** (`quorate recover`) log and state file of the new cluster lie in a directory of their own,
+//! `recovered-N` below this one. The identity file names it: its replacement is what makes the new cluster be, and the old
+//! one no longer. What was there before stays as it was, and the old identity as `identity.before-recovered-N`.
 //!
 //! **Order at the first start**: identity `creating`, log, state file, identity `ready`. A crash in between starts
 //! over. A `ready` identity without its log is damage: the log held the vote.
@@ -34,6 +39,8 @@ use crate::wal::fs::{self, Fs, SharedFs};
 
 const FILE: &str = "identity";
 const HEADER: &str = "quorate identity 1";
+/// What the identity of before a recovery is called, up to its number.
+const BEFORE: &str = "identity.before-recovered-";
 
 /// Why a directory's identity could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +94,8 @@ struct Content {
     token_hash: u64,
     incarnation: Incarnation,
     stage: Stage,
+    /// How often a quorum was lost and one survivor's data made a new cluster.
+    recovered: u64,
     peers: BTreeMap<NodeId, Incarnation>,
 }
 
@@ -129,8 +138,53 @@ pub struct Facts {
     pub stage: &'static str,
     /// Whether that is done: log and state file must be there.
     pub is_ready: bool,
+    /// How often it became a new cluster after the loss of a quorum.
+    pub recovered: u64,
     /// The file's length.
     pub bytes: u64,
+}
+
+impl Facts {
+    /// Where log and state file are.
+    pub fn home(&self, dir: &Path) -> PathBuf {
+        home(dir, self.recovered)
+    }
+
+    /// Where those of the next recovery would be.
+    pub fn next_home(&self, dir: &Path) -> PathBuf {
+        home(dir, self.recovered + 1)
+    }
+}
+
+fn home(dir: &Path, recovered: u64) -> PathBuf {
+    match recovered {
+        0 => dir.to_path_buf(),
+        number => dir.join(format!("recovered-{number}")),
+    }
+}
+
+/// Makes the directory `owner`'s, in one step: from now on its log and state file are those in [`Facts::next_home`], which
+/// must be durable. It has met nobody. The token stays.
+///
+/// # Errors
+/// If that cannot be recorded; the directory may be either then.
+pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
+    let path = dir.join(FILE);
+    let io = |source| Error::Io { path: path.clone(), source };
+    let before = fs::read_all(fs, &path).map_err(io)?;
+    let content = Content::decode(&before)
+        .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
+    let content = Content {
+        node: owner.node,
+        cluster: owner.cluster,
+        token_hash: content.token_hash,
+        incarnation: owner.incarnation,
+        stage: Stage::Ready,
+        recovered: content.recovered + 1,
+        peers: BTreeMap::new(),
+    };
+    fs::replace(fs, &dir.join(format!("{BEFORE}{}", content.recovered)), &before).map_err(io)?;
+    fs::replace(fs, &path, content.encode().as_bytes()).map_err(io)
 }
 
 /// Reads the identity of a directory and changes nothing; `None` if it has none.
@@ -176,7 +230,9 @@ impl Identity {
             content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;
             content
         } else {
-            if let Some(found) = names.iter().find(|name| ["wal", "state.redb"].contains(&name.as_str())) {
+            let of_a_node =
+                |name: &&String| ["wal", "state.redb"].contains(&name.as_str()) || name.starts_with(BEFORE);
+            if let Some(found) = names.iter().find(of_a_node) {
                 let what = format!("the identity file is missing beside {found}");
                 return Err(Error::Damaged { path, what });
             }
@@ -203,6 +259,11 @@ impl Identity {
     /// Whether it came into its cluster by joining, and its log does not exist yet.
     pub fn has_joined(&self) -> bool {
         self.lock().stage == Stage::Joined
+    }
+
+    /// Where log and state file are.
+    pub fn home(&self, dir: &Path) -> PathBuf {
+        home(dir, self.lock().recovered)
     }
 
     /// The node.
@@ -326,6 +387,7 @@ impl Content {
             token_hash: hash(expected.token),
             incarnation,
             stage: Stage::Creating,
+            recovered: 0,
             peers: BTreeMap::new(),
         }
     }
@@ -337,7 +399,13 @@ impl Content {
 
     fn facts(&self, bytes: u64) -> Facts {
         let owner = Owner { cluster: self.cluster, node: self.node, incarnation: self.incarnation };
-        Facts { owner, stage: self.stage.name(), is_ready: self.stage == Stage::Ready, bytes }
+        Facts {
+            owner,
+            stage: self.stage.name(),
+            is_ready: self.stage == Stage::Ready,
+            recovered: self.recovered,
+            bytes,
+        }
     }
 
     fn check(&self, expected: &Expected<'_>) -> Result<(), String> {
@@ -359,6 +427,9 @@ impl Content {
             "{HEADER}\nnode {}\ncluster {:016x}\ntoken-hash {:016x}\nincarnation {:016x}\nstate {state}\n",
             self.node, self.cluster.0, self.token_hash, self.incarnation.0
         );
+        if self.recovered > 0 {
+            let _ = writeln!(text, "recovered {}", self.recovered);
+        }
         for (peer, incarnation) in &self.peers {
             let _ = writeln!(text, "peer {peer} {:016x}", incarnation.0);
         }
@@ -381,7 +452,7 @@ impl Content {
         let hex = |word: &str| u64::from_str_radix(word, 16).map_err(|_| "a number is malformed");
         let decimal = |word: &str| word.parse::<u64>().map_err(|_| "a number is malformed");
         let (mut node, mut cluster, mut token, mut incarnation, mut stage) = (None, None, None, None, None);
-        let mut peers = BTreeMap::new();
+        let (mut recovered, mut peers) = (0, BTreeMap::new());
         for line in body.lines().skip(1) {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["node", id] => node = Some(NodeId(decimal(id)?)),
@@ -389,6 +460,7 @@ impl Content {
                 ["token-hash", value] => token = Some(hex(value)?),
                 ["incarnation", value] => incarnation = Some(Incarnation(hex(value)?)),
                 ["state", name] => stage = Some(Stage::parse(name).ok_or("a state is unknown")?),
+                ["recovered", number] => recovered = decimal(number)?,
                 ["peer", id, value] => {
                     peers.insert(NodeId(decimal(id)?), Incarnation(hex(value)?));
                 }
@@ -397,7 +469,7 @@ impl Content {
         }
         let content = match (node, cluster, token, incarnation, stage) {
             (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(stage)) => {
-                Content { node, cluster, token_hash, incarnation, stage, peers }
+                Content { node, cluster, token_hash, incarnation, stage, recovered, peers }
             }
             _ => return Err("a line is missing"),
         };
@@ -432,6 +504,30 @@ mod tests {
                       incarnation 0123456789abcdef\nstate creating\npeer 1 0000000000000007\ncrc 6721f31a\n";
         assert_eq!(content().encode(), golden);
         assert_eq!(Content::decode(golden.as_bytes()), Ok(content()));
+    }
+
+    #[test]
+    fn a_recovered_directory_names_where_its_files_are() {
+        let before = content().encode();
+        let fs = crate::wal::fs::testing::MemFs::default();
+        let dir = Path::new("/data");
+        fs::replace(&fs, &dir.join(FILE), before.as_bytes()).expect("written");
+        let owner = Owner { cluster: ClusterId(0xabc), node: NodeId(9), incarnation: Incarnation(7) };
+        recover(&fs, dir, owner).expect("recorded");
+        let text = "quorate identity 1\nnode 9\ncluster 0000000000000abc\ntoken-hash 76033e85f0acf92d\n\
+                    incarnation 0000000000000007\nstate ready\nrecovered 1\ncrc ";
+        let found = String::from_utf8(fs::read_all(&fs, &dir.join(FILE)).expect("there")).expect("text");
+        assert!(found.starts_with(text), "{found}");
+        let facts = read(&fs, dir).expect("sound").expect("there");
+        assert_eq!((facts.owner, facts.home(dir)), (owner, dir.join("recovered-1")));
+        assert_eq!(facts.next_home(dir), dir.join("recovered-2"));
+        let kept = fs::read_all(&fs, &dir.join("identity.before-recovered-1")).expect("kept");
+        assert_eq!(kept, before.as_bytes());
+        // Without its identity such a directory is no new one.
+        fs.remove(&dir.join(FILE)).expect("removed");
+        let expected = Expected { node: NodeId(9), token: "t", members: vec![NodeId(9)], joins: false };
+        let opened = Identity::open(std::sync::Arc::new(fs), dir, &expected, 1);
+        assert!(matches!(opened, Err(Error::Damaged { .. })));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -339,8 +339,8 @@ struct Data {
 
 impl Data {
     fn open(config: &Config, seams: &Seams, identity: Identity) -> Result<Data, Exit> {
-        let dir = &config.data_dir;
-        let wal_dir = dir.join("wal");
+        let home = identity.home(&config.data_dir);
+        let wal_dir = home.join("wal");
         let has_log =
             seams.fs.list(&wal_dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".wal")));
         if identity.is_ready() && !has_log {
@@ -376,7 +376,7 @@ impl Data {
         let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
-        let files = state_files(config, seams, owner);
+        let files = state_files(&config.limits, seams, home, owner);
         let store = open_store(&files, &group)?;
         if !identity.is_ready() {
             identity.set_ready()?;
@@ -385,8 +385,7 @@ impl Data {
     }
 }
 
-fn state_files(config: &Config, seams: &Seams, owner: Owner) -> StateFiles {
-    let limits = &config.limits;
+fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> StateFiles {
     let options = fsm::Options {
         owner,
         write_set_bytes_max: limits.write_set_bytes_max,
@@ -394,7 +393,7 @@ fn state_files(config: &Config, seams: &Seams, owner: Owner) -> StateFiles {
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
     };
-    let (dir, fs, open) = (config.data_dir.clone(), seams.fs.clone(), seams.state_file.clone());
+    let (fs, open) = (seams.fs.clone(), seams.state_file.clone());
     StateFiles { dir, fs, open, options }
 }
 

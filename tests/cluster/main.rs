@@ -33,5 +33,6 @@ mod members;
 mod partition;
 mod process;
 mod rare;
+mod recover;
 mod rest;
 mod snapshot;

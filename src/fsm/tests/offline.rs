@@ -2,11 +2,11 @@
 //! upon is missed.
 
 use super::support::*;
-use crate::command::Command;
-use crate::fsm::offline::{Examined, examine, look};
+use crate::command::{Command, Envelope, Reply, SessionSeq};
+use crate::fsm::offline::{Examined, copy, examine, look};
 use crate::fsm::testing::{CrashFile, Loss};
-use crate::fsm::{Error, Store};
-use crate::types::{ClientId, Index, NodeId, Owner, Revision, Term};
+use crate::fsm::{Error, Input, Options, Store};
+use crate::types::{ClientId, ClusterId, Incarnation, Index, NodeId, Owner, Revision, Term};
 
 /// A store with rows of all kinds and sizes, folded some times.
 fn populate(file: &CrashFile) -> Store {
@@ -129,4 +129,51 @@ fn another_owners_file_is_foreign() {
     drop(populate(&file));
     let owner = Owner { node: NodeId(9), ..OWNER };
     assert!(matches!(examine(Box::new(file), owner), Err(Error::Foreign { .. })));
+}
+
+const NEW_OWNER: Owner = Owner { cluster: ClusterId(0xd), node: NodeId(1), incarnation: Incarnation(0xe) };
+
+/// The state of a lost cluster becomes that of a new one: everything but sessions, revision, place and membership stays.
+#[test]
+fn a_copy_begins_anew() {
+    let (old, new) = (CrashFile::new(), CrashFile::new());
+    let store = populate(&old);
+    let folded = store.folded();
+    let more = input_of(
+        folded.0.next().0,
+        &Envelope { group_time_ms: 77, ..envelope(None, write(vec![put("z", "v")])) },
+    );
+    drop(store);
+    let before = (old.bytes(), old.calls());
+    let options = Options { owner: NEW_OWNER, ..options() };
+    let store = copy(Box::new(old.clone()), OWNER, Box::new(new.clone()), options.clone()).expect("copied");
+    assert!((old.bytes(), old.calls()) == before, "the old file was changed");
+    assert_eq!((store.folded(), store.applied()), (folded, folded));
+    store.apply(&[more]).expect("applied");
+    // A set that waits to be folded does not get lost.
+    store.freeze();
+    let (revision, hash, content) = (store.revision(), store.state_hash(), dump(&store).expect("readable"));
+    let at = (Index(store.applied().0.0 + 1_000_000_000), Term(9));
+    let jumped = store.begin_anew(at, bytes("a membership"), 1_000_000_000).expect("durable");
+    assert_eq!(jumped, Revision(revision.0 + 1_000_000_000));
+    assert_eq!((store.folded(), store.sizes().sessions), (at, 0));
+    // Power goes: all of it was durable.
+    let rebooted = new.reboot(Loss::All, 0);
+    let found = examine(Box::new(rebooted.clone()), NEW_OWNER).expect("sound");
+    assert_eq!((found.folded, found.revision, found.sessions), (at, jumped, 0));
+    assert_eq!(found.membership, Some(bytes("a membership")));
+    drop(store);
+    let store = Store::open(Box::new(rebooted), options).expect("open");
+    assert_eq!((store.state_hash(), store.group_time_ms()), (hash, 77));
+    assert_eq!(dump(&store).expect("readable"), content);
+    let late = envelope(Some(at_session()), write(vec![put("k", "v")]));
+    let late = Input { index: at.0.next(), term: at.1, ..input_of(at.0.next().0, &late) };
+    assert_eq!(store.apply(&[late]).expect("applied"), [Reply::SessionGone]);
+    let next = Input { term: at.1, ..input(at.0.next().next().0, write(vec![put("k", "v")])) };
+    let reply = store.apply(&[next]).expect("applied");
+    assert_eq!(reply, [Reply::Written { revision: jumped.next(), deleted: 0 }]);
+}
+
+fn at_session() -> SessionSeq {
+    at(1, 2, 1)
 }

@@ -1,16 +1,20 @@
-//! Data directories that no node runs on: looked at by `quorate check`.
+//! Data directories that no node runs on: looked at by `quorate check`, and made a new cluster by `quorate recover`.
 //!
 //! A directory is read by the very code that a start reads it with, through a disk that refuses every change: no file is
 //! made, renamed, written or removed, not even a lock. The locks that are there are taken for as long as it lasts, so a
 //! running node is never looked at, and none starts meanwhile.
 
 mod check;
+mod recover;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::{Finding, check};
+pub use recover::{NewCluster, REVISION_JUMP_MAX, REVISION_JUMP_MIN, Survivor, Wish, best, recover, survey};
 
 use super::{Exit, ExitCode};
 use crate::fsm;
@@ -32,6 +36,15 @@ impl Disk {
     pub fn to_read() -> Disk {
         Disk { fs: Arc::new(ReadFs), state_file: Arc::new(fsm::file_to_read) }
     }
+}
+
+/// Where the log of a data directory is.
+pub fn log_dir(dir: &Path) -> PathBuf {
+    let home = match identity::read(&ReadFs, dir) {
+        Ok(Some(facts)) => facts.home(dir),
+        _ => dir.to_path_buf(),
+    };
+    home.join("wal")
 }
 
 /// What lies in a data directory, and where.
@@ -60,7 +73,11 @@ impl Place {
             };
         }
         let identity = identity::read(&*disk.fs, dir);
-        let (wal, state) = (dir.join("wal"), dir.to_path_buf());
+        let state = match &identity {
+            Ok(Some(facts)) => facts.home(dir),
+            _ => dir.to_path_buf(),
+        };
+        let wal = state.join("wal");
         let numbers = crate::node::state_files::numbers(&*disk.fs, &state)
             .map_err(|error| unreadable(&state, &error))?;
         let has_log = match disk.fs.list(&wal) {
