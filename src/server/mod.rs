@@ -1,5 +1,7 @@
 //! The composition root: builds every part of a node, wires them, and takes them down again. No logic of its own.
 //!
+//! What is done to a directory without a node, [`offline`], is apart from all of this.
+//!
 //! **Order at start.** REST binds first of all, so that `/health` answers 503 from the first moment; then peers and gRPC.
 //! Then the data directory: identity, log, state file. Only when the log is recovered does the node speak to peers;
 //! other REST requests wait for that within their deadline.
