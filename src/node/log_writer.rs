@@ -53,7 +53,7 @@ impl LogWriter {
         entries: Vec<Entry>,
         done: &mpsc::UnboundedSender<WriteSeq>,
     ) {
-        let write = GroupWrite { group, hard_state, install: None, entries };
+        let write = GroupWrite { group, hard_state, install: None, repairs: Vec::new(), entries };
         // Fails only when the writer has stopped: then the node is stopping too.
         let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
     }

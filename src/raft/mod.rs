@@ -188,6 +188,7 @@ mod lease;
 
 mod disk;
 mod evidence;
+mod repair;
 mod timers;
 mod outbox;
 mod config;
@@ -208,5 +209,6 @@ pub use raft::{ProposeError, Proposed, Raft};
 pub use ready::{
     Fetch, FetchFor, Install, ReadId, ReadOutcome, Ready, RoleChange, RoleName, SnapshotFor, Write, WriteSeq,
 };
+pub use repair::Damaged;
 pub use timers::Counters;
 pub use transfer::TransferError;

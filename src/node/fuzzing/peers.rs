@@ -152,7 +152,8 @@ impl Member {
         for write in std::mem::take(&mut self.waiting) {
             assert_eq!(write.install, None, "no snapshot came by a lane");
             let (hard_state, entries) = (write.hard_state, write.entries);
-            let batch = [GroupWrite { group: GROUP, hard_state, install: None, entries }];
+            let batch =
+                [GroupWrite { group: GROUP, hard_state, install: None, repairs: Vec::new(), entries }];
             match self.wal.append(&batch) {
                 Ok(()) => {}
                 // The node would stop here.
