@@ -345,6 +345,12 @@ impl Driver {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
+            Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
+                let file = file.display();
+                tracing::error!(%index, %file, offset, what, "an entry is damaged: repaired from another member");
+                self.parts.raft.damaged(index);
+                self.parts.raft.fetched(fetch, Vec::new());
+            }
             Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
         }
     }
@@ -574,7 +580,8 @@ impl Driver {
                     self.held.push_back((write.seq, write.messages));
                 }
                 let (group, seq) = (self.parts.group, write.seq);
-                self.parts.log.write(group, seq, write.hard_state, write.entries, &self.persisted);
+                let raft::Write { hard_state, repairs, entries, .. } = write;
+                self.parts.log.write(group, seq, hard_state, repairs, entries, &self.persisted);
             }
             for fetch in fetches {
                 self.fetch(fetch);

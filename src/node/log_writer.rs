@@ -50,10 +50,11 @@ impl LogWriter {
         group: GroupId,
         seq: WriteSeq,
         hard_state: Option<HardState>,
+        repairs: Vec<Entry>,
         entries: Vec<Entry>,
         done: &mpsc::UnboundedSender<WriteSeq>,
     ) {
-        let write = GroupWrite { group, hard_state, install: None, repairs: Vec::new(), entries };
+        let write = GroupWrite { group, hard_state, install: None, repairs, entries };
         // Fails only when the writer has stopped: then the node is stopping too.
         let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
     }

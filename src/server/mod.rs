@@ -328,6 +328,9 @@ impl Data {
         let peers = config.initial_cluster.iter().map(|(id, address)| (*id, address.clone()));
         let bootstrap = BTreeMap::from([(GroupId::FIRST, Membership::bootstrap(peers))]);
         let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        for wound in &recovered.wounds {
+            tracing::error!(wound, "the log is damaged: what is lost is repaired from the other members");
+        }
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
@@ -498,6 +501,7 @@ fn restored(group: wal::RecoveredGroup, store: &Store) -> Restored {
         terms: group.terms,
         last: group.last,
         tail: group.tail,
+        damaged: group.damaged,
         applied: store.applied().0,
     }
 }
