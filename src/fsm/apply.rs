@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadableDatabase};
+use redb::ReadOnlyTable;
 
+use super::base::Base;
 use super::schema::{self, Head, Table};
 use super::sessions::{Admission, Changes};
 use super::store::{Applier, Shared};
@@ -30,15 +31,16 @@ impl Store {
     pub fn apply(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
         let shared = &*self.shared;
         let mut applier = shared.applier();
-        shared.latch.check()?;
+        let base = shared.base();
+        base.latch.check()?;
         let steps = decode(batch)?;
         let head = shared.view().head.clone();
-        let mut run = Run::new(shared, &mut applier, head)?;
+        let mut run = Run::new(shared, &base, &mut applier, head)?;
         let mut replies = Vec::with_capacity(batch.len());
         for (input, step) in batch.iter().zip(steps) {
             // Half a batch may have changed the sessions: after an error nothing must be applied any more.
             let reply = run.step(input.index, input.term, step);
-            replies.push(reply.map_err(|error| shared.latch.set(error))?);
+            replies.push(reply.map_err(|error| base.latch.set(error))?);
         }
         run.finish();
         Ok(replies)
@@ -69,6 +71,7 @@ fn decode(batch: &[Input]) -> Result<Vec<Step>, Error> {
 /// A batch while it is being worked out.
 struct Run<'a> {
     shared: &'a Shared,
+    base: &'a Base,
     applier: &'a mut Applier,
     head: Head,
     /// Records that the batch read or changed, as they are now.
@@ -87,15 +90,19 @@ struct Touched {
 }
 
 impl<'a> Run<'a> {
-    fn new(shared: &'a Shared, applier: &'a mut Applier, head: Head) -> Result<Run<'a>, Error> {
+    fn new(
+        shared: &'a Shared,
+        base: &'a Base,
+        applier: &'a mut Applier,
+        head: Head,
+    ) -> Result<Run<'a>, Error> {
         let (frozen, txn) = {
             let view = shared.view();
-            let txn = shared.db.begin_read().map_err(|error| shared.fault(error))?;
-            (view.frozen.clone(), txn)
+            (view.frozen.clone(), base.begin_read()?)
         };
-        let folded = txn.open_table(Table::Records.definition()).map_err(|error| shared.fault(error))?;
+        let folded = txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))?;
         let (records, changes) = (BTreeMap::new(), Changes::new());
-        Ok(Run { shared, applier, head, records, changes, folded, frozen })
+        Ok(Run { shared, base, applier, head, records, changes, folded, frozen })
     }
 
     /// Makes the batch visible.
@@ -252,7 +259,7 @@ impl<'a> Run<'a> {
         if let Some(change) = self.frozen.as_ref().and_then(|frozen| frozen.set.get(Table::Records, key)) {
             return Ok(change.clone());
         }
-        let row = self.folded.get(key).map_err(|error| self.shared.fault(error))?;
+        let row = self.folded.get(key).map_err(|error| self.base.fault(error))?;
         Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
     }
 }

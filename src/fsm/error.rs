@@ -1,9 +1,11 @@
-//! What can go wrong in the state machine. Every one of these stops the node: none is a caller's fault, since what a
-//! caller gets wrong is part of the deterministic reply.
+//! What can go wrong in the state machine. None is a caller's fault, since what a caller gets wrong is part of the
+//! deterministic reply. Every one of these stops the node but [`Error::Snapshot`] and [`Error::Staged`], which are about
+//! a file that nobody points to yet.
 
 use crate::types::{Index, Owner};
 
-/// An error of the state machine. Once one about the file has been returned, the store answers nothing but it.
+/// An error of the state machine. Once one about the state file has been returned, the store answers nothing but
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Bytes of the state file are not what was written there. The node must not serve from it.
@@ -45,6 +47,20 @@ pub enum Error {
     #[error("the state file cannot be used: {what}")]
     Io {
         /// The call that failed and how.
+        what: String,
+    },
+    /// A snapshot from another node is damaged, incomplete, or of another version. This node's state is as it was: only
+    /// the transfer failed. It stops nothing.
+    #[error("the snapshot cannot be used: {what}")]
+    Snapshot {
+        /// What was found.
+        what: String,
+    },
+    /// A file that was being written to take the state file's place cannot be finished: its disk failed, or the work was
+    /// given up. This node's state is as it was, and nothing points to that file. It stops nothing.
+    #[error("the new state file cannot be finished: {what}")]
+    Staged {
+        /// What happened.
         what: String,
     },
     /// A committed command cannot be decoded. To skip it would make this node's state differ from the others'.

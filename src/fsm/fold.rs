@@ -8,13 +8,14 @@
 //! two phases the header on disk never refers to a page that was not synced, on which [`super::backend`]'s
 //! crash-safety rests; with the allocator state in it, opening after a crash does not walk the whole file.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Database, Durability, Table as Opened, WriteTransaction};
 
-use super::schema::{DEFINITIONS, Head, META, META_MEMBERSHIP, META_STATE, Table};
+use super::base::{Base, cost};
+use super::schema::{self, Head, META, META_FOOTPRINT, META_MEMBERSHIP, META_STATE, Table};
 use super::store::Frozen;
-use super::write_set::WriteSet;
+use super::write_set::{Change, WriteSet};
 use super::{Error, Store};
 use crate::types::{Index, Term};
 
@@ -32,13 +33,19 @@ impl Store {
     /// Any error of the file; it is latched, and the frozen set stays visible to readers.
     pub fn fold(&self) -> Result<(Index, Term), Error> {
         let shared = &*self.shared;
-        let _one_at_a_time = shared.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.latch.check()?;
-        let Some(frozen) = self.set_aside() else { return Ok(self.folded()) };
-        commit(&shared.db, |txn| write(txn, &frozen)).map_err(|error| shared.fault(error))?;
+        let folding = shared.folding();
+        shared.base().latch.check()?;
+        let Some((base, frozen)) = self.set_aside() else { return Ok(self.folded()) };
+        // First into the copy that may be the one a restart opens: what `folded` says is in both.
+        folding.fold(&base, &frozen)?;
+        base.fold(&frozen)?;
         let folded = frozen.head.applied;
         {
             let mut view = shared.view_mut();
+            if !Arc::ptr_eq(&view.base, &base) {
+                // A snapshot was installed meanwhile: what was folded belongs to a state that is gone.
+                return Ok(view.folded);
+            }
             assert!(folded > view.folded, "a fold of {folded:?} after one of {:?}", view.folded);
             view.folded = folded;
             view.frozen = None;
@@ -48,12 +55,13 @@ impl Store {
         Ok(folded)
     }
 
-    /// The set that is set aside, if need be now; `None` if redb is as far as the write set.
-    fn set_aside(&self) -> Option<Arc<Frozen>> {
+    /// The set that is set aside, if need be now, and the file it goes into; `None` if redb is as far as the write set.
+    fn set_aside(&self) -> Option<(Arc<Base>, Arc<Frozen>)> {
         let _no_batch_is_under_way = self.shared.applier();
         let mut view = self.shared.view_mut();
-        if view.frozen.is_some() {
-            return view.frozen.clone();
+        let base = view.base.clone();
+        if let Some(frozen) = &view.frozen {
+            return Some((base, frozen.clone()));
         }
         if view.head.applied == view.folded {
             assert!(view.active.is_empty(), "changes without an entry that made them");
@@ -62,18 +70,31 @@ impl Store {
         let set = std::mem::take(&mut view.active);
         let frozen = Arc::new(Frozen { set, head: view.head.clone() });
         view.frozen = Some(frozen.clone());
-        Some(frozen)
+        Some((base, frozen))
     }
 }
 
-/// Makes the tables and the head of an empty store.
-pub(super) fn form(db: &Database) -> Result<(), redb::Error> {
-    let empty = Frozen { set: WriteSet::default(), head: Head::empty() };
-    commit(db, |txn| write(txn, &empty))
+impl Base {
+    /// Makes the tables and the head of an empty store.
+    pub(super) fn form(&self) -> Result<(), Error> {
+        self.fold(&Frozen { set: WriteSet::default(), head: Head::empty() })
+    }
+
+    /// Makes a set durable, with the head it leads to.
+    pub(super) fn fold(&self, frozen: &Frozen) -> Result<(), Error> {
+        let mut footprint = self.footprint();
+        commit(&self.db, |txn| {
+            footprint = write(txn, frozen, footprint)?;
+            Ok(())
+        })
+        .map_err(|error| self.fault(error))?;
+        self.set_footprint(footprint);
+        Ok(())
+    }
 }
 
 /// One durable transaction.
-fn commit(
+pub(super) fn commit(
     db: &Database,
     write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
@@ -86,19 +107,40 @@ fn commit(
     Ok(())
 }
 
-fn write(txn: &WriteTransaction, frozen: &Frozen) -> Result<(), redb::Error> {
+/// Writes a set over rows that cost `footprint`, and returns what they cost then.
+fn write(txn: &WriteTransaction, frozen: &Frozen, footprint: u64) -> Result<u64, redb::Error> {
+    let mut footprint = footprint;
     for table in [Table::Records, Table::Sessions, Table::Replies] {
-        let mut rows = txn.open_table(DEFINITIONS[table as usize])?;
+        let mut rows = txn.open_table(table.definition())?;
         for (key, change) in frozen.set.changes(table) {
-            match change {
-                Some(row) => drop(rows.insert(key.as_ref(), row.as_ref())?),
-                None => drop(rows.remove(key.as_ref())?),
-            }
+            let (added, removed) = replace(&mut rows, key, change)?;
+            assert!(footprint + added >= removed, "rows of {footprint} bytes lost {removed}");
+            footprint = footprint + added - removed;
         }
     }
+    write_head(txn, &frozen.head, footprint)?;
+    Ok(footprint)
+}
+
+/// Changes a row, and says what it costs and what the one before it did.
+fn replace(
+    rows: &mut Opened<'_, &'static [u8], &'static [u8]>,
+    key: &[u8],
+    change: &Change,
+) -> Result<(u64, u64), redb::Error> {
+    let (added, before) = match change {
+        Some(row) => (cost(key, row), rows.insert(key, row.as_ref())?),
+        None => (0, rows.remove(key)?),
+    };
+    Ok((added, before.map_or(0, |row| cost(key, row.value()))))
+}
+
+/// Writes the meta rows.
+pub(super) fn write_head(txn: &WriteTransaction, head: &Head, footprint: u64) -> Result<(), redb::Error> {
     let mut meta = txn.open_table(META)?;
-    meta.insert(META_STATE, frozen.head.encode().as_slice())?;
-    if let Some(membership) = &frozen.head.membership {
+    meta.insert(META_STATE, head.encode().as_slice())?;
+    meta.insert(META_FOOTPRINT, schema::encode_footprint(footprint).as_slice())?;
+    if let Some(membership) = &head.membership {
         meta.insert(META_MEMBERSHIP, membership.as_ref())?;
     }
     Ok(())

@@ -39,6 +39,7 @@
 
 mod apply;
 mod backend;
+mod base;
 mod error;
 mod file;
 mod fold;
@@ -47,8 +48,11 @@ pub(crate) mod fuzzing;
 mod hash;
 mod layout;
 mod read;
+mod rewrite;
 mod schema;
 mod sessions;
+mod snapshot;
+mod stage;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -58,9 +62,14 @@ use bytes::Bytes;
 
 pub use error::Error;
 pub use file::file_backend;
+pub use rewrite::Rewritten;
+pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};
 
 use crate::types::{Index, Term};
+
+/// A raw file, as [`Store::open`], [`Store::rewrite`] and [`Builder::begin`] take it.
+pub type RawFile = Box<dyn redb::StorageBackend>;
 
 /// A committed entry on its way into the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableDatabase};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
+use super::base::Base;
 use super::schema::{self, KEYSPACE_BYTES, Table};
 use super::store::{Frozen, Shared, View};
 use super::write_set::{Change, WriteSet};
@@ -32,7 +33,6 @@ impl Store {
     /// Any error of the file.
     pub fn query(&self, query: &Query) -> Result<Answer, Error> {
         let shared = &*self.shared;
-        shared.latch.check()?;
         match query {
             Query::Get { keyspace, key } => get(shared, *keyspace, key),
             Query::List { keyspace, prefix, after, limit, bytes_max } => {
@@ -46,6 +46,8 @@ impl Store {
 fn get(shared: &Shared, keyspace: Keyspace, key: &[u8]) -> Result<Answer, Error> {
     let key = schema::record_key(keyspace, key);
     let view = shared.view();
+    let base = view.base.clone();
+    base.latch.check()?;
     let answer = |found| Answer {
         revision: view.head.revision,
         applied: view.head.applied.0,
@@ -54,28 +56,32 @@ fn get(shared: &Shared, keyspace: Keyspace, key: &[u8]) -> Result<Answer, Error>
     let sets = [Some(&view.active), view.frozen.as_ref().map(|frozen| &frozen.set)];
     if let Some(change) = sets.into_iter().flatten().find_map(|set| set.get(Table::Records, &key)) {
         let record = change.as_ref().map(codec::decode_record).transpose();
-        return record.map(answer).map_err(|error| broken(shared, &error));
+        return record.map(answer).map_err(|error| broken(&base, &error));
     }
     let answer = answer(None);
-    let txn = begin(shared)?;
+    let txn = base.begin_read()?;
     drop(view);
-    let row = records(shared, &txn)?;
-    let row = row.get(key.as_ref()).map_err(|error| shared.fault(error))?;
+    let row = records(&base, &txn)?;
+    let row = row.get(key.as_ref()).map_err(|error| base.fault(error))?;
     let record = row.map(|row| codec::decode_record_slice(row.value())).transpose();
-    let record = record.map_err(|error| broken(shared, &error))?;
+    let record = record.map_err(|error| broken(&base, &error))?;
     Ok(Answer { found: Found::Record(record), ..answer })
 }
 
 fn list(shared: &Shared, range: &Range, limit: usize, bytes_max: usize) -> Result<Answer, Error> {
-    let (mut answer, active, frozen, txn) = {
+    let (mut answer, active, frozen, base, txn) = {
         let view = shared.view();
+        let base = view.base.clone();
+        base.latch.check()?;
         let active = first_changes(&view, range, limit, bytes_max);
         let page = Found::Page { pairs: Vec::new(), more: false };
         let answer = Answer { revision: view.head.revision, applied: view.head.applied.0, found: page };
-        (answer, active, view.frozen.clone(), begin(shared)?)
+        // Under the view's lock; see the module's doc.
+        let txn = base.begin_read()?;
+        (answer, active, view.frozen.clone(), base, txn)
     };
-    let table = records(shared, &txn)?;
-    let mut merged = merge(shared, range, active, frozen.as_ref(), &table)?;
+    let table = records(&base, &txn)?;
+    let mut merged = merge(&base, range, active, frozen.as_ref(), &table)?;
     let mut pairs = Vec::new();
     let mut bytes = 0;
     let more = loop {
@@ -83,7 +89,7 @@ fn list(shared: &Shared, range: &Range, limit: usize, bytes_max: usize) -> Resul
         if pairs.len() >= limit || bytes >= bytes_max {
             break true;
         }
-        let record = row.decode().map_err(|error| broken(shared, &error))?;
+        let record = row.decode().map_err(|error| broken(&base, &error))?;
         bytes += key.len() + record.value.len();
         pairs.push((key, record));
     };
@@ -91,19 +97,14 @@ fn list(shared: &Shared, range: &Range, limit: usize, bytes_max: usize) -> Resul
     Ok(answer)
 }
 
-/// Begins a redb transaction. The view's lock must be held; see the module's doc.
-fn begin(shared: &Shared) -> Result<ReadTransaction, Error> {
-    shared.db.begin_read().map_err(|error| shared.fault(error))
-}
-
 type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-fn records(shared: &Shared, txn: &ReadTransaction) -> Result<Records, Error> {
-    txn.open_table(Table::Records.definition()).map_err(|error| shared.fault(error))
+fn records(base: &Base, txn: &ReadTransaction) -> Result<Records, Error> {
+    txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))
 }
 
-fn broken(shared: &Shared, error: &codec::Error) -> Error {
-    shared.latch.set(schema::broken("record", &error.to_string()))
+fn broken(base: &Base, error: &codec::Error) -> Error {
+    base.latch.set(schema::broken("record", &error.to_string()))
 }
 
 /// The table keys that a list is about.
@@ -173,7 +174,7 @@ impl Row {
 
 /// The three layers in key order; where two have a key, the younger counts.
 struct Merge<'a, F: Iterator> {
-    shared: &'a Shared,
+    base: &'a Base,
     range: &'a Range,
     active: Peekable<std::vec::IntoIter<(Bytes, Change)>>,
     frozen: Peekable<F>,
@@ -186,17 +187,17 @@ type Folded = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'stati
 
 /// Lays the layers over each other.
 fn merge<'a>(
-    shared: &'a Shared,
+    base: &'a Base,
     range: &'a Range,
     active: Vec<(Bytes, Change)>,
     frozen: Option<&'a Arc<Frozen>>,
     table: &Records,
 ) -> Result<Merge<'a, impl Iterator<Item = (&'a Bytes, &'a Change)>>, Error> {
     let bounds = (range.from(), Bound::Unbounded);
-    let folded = table.range::<&[u8]>(bounds).map_err(|error| shared.fault(error))?;
+    let folded = table.range::<&[u8]>(bounds).map_err(|error| base.fault(error))?;
     let frozen = frozen.into_iter().flat_map(|frozen| range.of(&frozen.set));
     let mut merge = Merge {
-        shared,
+        base,
         range,
         active: active.into_iter().peekable(),
         frozen: frozen.peekable(),
@@ -245,7 +246,7 @@ impl<'a, F: Iterator<Item = (&'a Bytes, &'a Change)>> Merge<'a, F> {
 
     /// Fetches redb's next pair, if it is in the range.
     fn fetch(&mut self) -> Result<(), Error> {
-        let next = self.folded.next().transpose().map_err(|error| self.shared.fault(error))?;
+        let next = self.folded.next().transpose().map_err(|error| self.base.fault(error))?;
         self.folded_next = next.filter(|(key, _)| self.range.holds(key.value()));
         Ok(())
     }

@@ -8,6 +8,8 @@
 //! meta      "state"                                      format 1 | applied index u64 | applied term u64 |
 //!                                                        revision u64 | group time u64 | keys u64 | state hash u128
 //! meta      "membership"                                 the last applied membership, as its entry carried it
+//! meta      "footprint"                                  format 1 | what the rows cost u64 (see base); it is the
+//!                                                        file's alone, and no part of the state
 //! ```
 //!
 //! Integers in rows are little endian; those in keys are big endian, so that byte order is their order. All that one
@@ -30,12 +32,18 @@ pub(super) const META_STATE: &[u8] = b"state";
 /// The row that holds the membership.
 pub(super) const META_MEMBERSHIP: &[u8] = b"membership";
 
+/// The row that holds what the rows of the other tables cost in the file.
+pub(super) const META_FOOTPRINT: &[u8] = b"footprint";
+
 /// The table of the meta rows, which do not pass through the write set.
 pub(super) const META: Definition = TableDefinition::new("meta");
 
 /// The tables that the write set has a map for, in the order of its maps.
 pub(super) const DEFINITIONS: [Definition; 3] =
     [TableDefinition::new("records"), TableDefinition::new("sessions"), TableDefinition::new("replies")];
+
+/// The version of the tables as a whole: what another node must know to read this one's rows.
+pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// The version of the rows that are laid out here.
 const FORMAT: u8 = 1;
@@ -55,6 +63,16 @@ impl Table {
     /// Its redb table.
     pub(super) fn definition(self) -> Definition {
         DEFINITIONS[self as usize]
+    }
+
+    /// The one after it, in the order of the numbers.
+    pub(super) fn next(self) -> Option<Table> {
+        Table::of_number(self as u8 + 1)
+    }
+
+    /// The table of a number.
+    pub(super) fn of_number(number: u8) -> Option<Table> {
+        [Table::Records, Table::Sessions, Table::Replies].into_iter().find(|table| *table as u8 == number)
     }
 }
 
@@ -167,6 +185,21 @@ impl ReplyRow {
             codec::decode_reply(fields.rest()).map_err(|error| broken("reply", &error.to_string()))?;
         Ok(ReplyRow { digest, reply })
     }
+}
+
+/// The row of [`META_FOOTPRINT`].
+pub(super) fn encode_footprint(footprint: u64) -> Vec<u8> {
+    let mut row = vec![FORMAT];
+    row.extend_from_slice(&footprint.to_le_bytes());
+    row
+}
+
+/// Reads the row of [`META_FOOTPRINT`].
+pub(super) fn decode_footprint(row: &[u8]) -> Result<u64, Error> {
+    let mut fields = Fields::new("footprint", row)?;
+    let footprint = fields.u64()?;
+    fields.end()?;
+    Ok(footprint)
 }
 
 /// The table key of a user's key.
@@ -288,6 +321,8 @@ mod tests {
             )
         );
         assert_eq!(Head::decode(&head.encode(), None), Ok(head));
+        assert_eq!(hex(&encode_footprint(7)), "010700000000000000");
+        assert_eq!(decode_footprint(&encode_footprint(7)), Ok(7));
         let session = SessionRow { last_used: Index(7), done_below: Seq(8) };
         assert_eq!(hex(&session.encode()), concat!("01", "0700000000000000", "0800000000000000"));
         assert_eq!(SessionRow::decode(&session.encode()), Ok(session));

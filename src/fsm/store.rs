@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend};
 
-use super::Error;
-use super::backend::{Checked, Latch};
-use super::schema::{self, Head, META, META_MEMBERSHIP, META_STATE, ReplyRow, SessionRow, Table};
+use super::base::{Base, Loaded};
+use super::rewrite::Folding;
+use super::schema::Head;
 use super::sessions::Sessions;
 use super::write_set::WriteSet;
+use super::{Error, RawFile};
 use crate::types::{Index, Owner, Revision, Term};
 
 /// A store's owner and its limits.
@@ -37,6 +37,8 @@ pub struct Sizes {
     pub frozen_bytes: usize,
     /// Bytes of the file.
     pub file_bytes: u64,
+    /// Bytes of the file that hold nothing, estimated from what the rows cost as of the last fold.
+    pub free_bytes: u64,
     /// Keys, in all keyspaces.
     pub keys: u64,
     /// Sessions held.
@@ -52,16 +54,14 @@ pub struct Store {
 /// What the handles share. Locks are taken in the order of the fields that hold them.
 pub(super) struct Shared {
     pub(super) options: Options,
-    /// Held while a fold is under way: there is one at a time.
-    pub(super) folding: Mutex<()>,
+    /// Held while a fold is under way: there is one at a time. Says whether a rewrite wants to know of it.
+    pub(super) folding: Mutex<Folding>,
     /// Held while a batch is applied, and for the instant in which the write set is frozen: a batch never finds the
     /// set it is reading frozen under its hands.
     pub(super) applier: Mutex<Applier>,
-    /// What readers see. Written for the instants in which a batch becomes visible, a set is frozen, or a fold ends.
+    /// What readers see. Written for the instants in which a batch becomes visible, a set is frozen, a fold ends, or
+    /// another base takes the place of the present one.
     pub(super) view: RwLock<View>,
-    pub(super) latch: Latch,
-    file: Checked,
-    pub(super) db: Database,
 }
 
 /// What only applying knows.
@@ -71,6 +71,9 @@ pub(super) struct Applier {
 
 /// What readers see.
 pub(super) struct View {
+    /// The file below the sets. It changes under the applier's lock *and* this one: while a batch is applied it stays,
+    /// and a reader that takes it together with the sets has what belongs together.
+    pub(super) base: Arc<Base>,
     /// Changes neither folded nor frozen.
     pub(super) active: WriteSet,
     /// Changes that wait to be folded, or are. They stay visible until the fold's transaction is durable *and* this is
@@ -100,32 +103,19 @@ impl Store {
     ///
     /// # Panics
     /// If a session limit is 0.
-    pub fn open(raw: Box<dyn StorageBackend>, options: Options) -> Result<Store, Error> {
+    pub fn open(raw: RawFile, options: Options) -> Result<Store, Error> {
         assert!(options.sessions_max > 0, "sessions_max is 0");
         assert!(options.session_inflight_max > 0, "session_inflight_max is 0");
-        let file = Checked::open(raw, options.owner)?;
-        let latch = file.latch().clone();
-        let db = redb::Builder::new()
-            .set_cache_size(options.cache_bytes)
-            .create_with_backend(file.clone())
-            .map_err(|error| fault(&latch, error))?;
-        if !file.is_formed() {
-            super::fold::form(&db).map_err(|error| fault(&latch, error))?;
-            file.set_formed()?;
-        }
-        let (head, sessions) = load(&db, &latch)?;
+        let (base, Loaded { head, sessions }) = Base::open(raw, &options)?;
         let folded = head.applied;
         let (active, frozen) = (WriteSet::default(), None);
-        let view = View { active, frozen, head, sessions: sessions.len(), folded };
+        let view = View { base: Arc::new(base), active, frozen, head, sessions: sessions.len(), folded };
         Ok(Store {
             shared: Arc::new(Shared {
                 options,
-                folding: Mutex::new(()),
+                folding: Mutex::new(Folding::default()),
                 applier: Mutex::new(Applier { sessions }),
                 view: RwLock::new(view),
-                latch,
-                file,
-                db,
             }),
         })
     }
@@ -178,10 +168,16 @@ impl Store {
         Sizes {
             write_set_bytes: view.active.bytes(),
             frozen_bytes: view.frozen.as_ref().map_or(0, |frozen| frozen.set.bytes()),
-            file_bytes: self.shared.file.raw_bytes(),
+            file_bytes: view.base.file.raw_bytes(),
+            free_bytes: view.base.free_bytes(),
             keys: view.head.keys,
             sessions: view.sessions,
         }
+    }
+
+    /// Whether it is time for [`Store::rewrite`]: more than half of the file is free, and the file is worth the trouble.
+    pub fn is_mostly_free(&self) -> bool {
+        self.shared.view().base.is_mostly_free()
     }
 }
 
@@ -201,52 +197,12 @@ impl Shared {
         self.applier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn fault(&self, error: impl Into<redb::Error>) -> Error {
-        fault(&self.latch, error)
+    pub(super) fn folding(&self) -> MutexGuard<'_, Folding> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Turns redb's error into ours and latches it. The latch knows better than redb what happened below it.
-fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
-    latch.set(match error.into() {
-        redb::Error::Corrupted(what) => Error::Damaged { offset: None, what },
-        error => Error::Io { what: error.to_string() },
-    })
-}
-
-/// Reads what is kept in memory: the head and the sessions.
-fn load(db: &Database, latch: &Latch) -> Result<(Head, Sessions), Error> {
-    let txn = db.begin_read().map_err(|error| fault(latch, error))?;
-    let meta = txn.open_table(META).map_err(|error| fault(latch, error))?;
-    let state = meta.get(META_STATE).map_err(|error| fault(latch, error))?;
-    let membership = meta.get(META_MEMBERSHIP).map_err(|error| fault(latch, error))?;
-    let Some(state) = state else {
-        return Err(latch.set(schema::broken("state", "there is none")));
-    };
-    let head = Head::decode(state.value(), membership.as_ref().map(|row| row.value()))
-        .map_err(|error| latch.set(error))?;
-    let mut sessions = Sessions::default();
-    each_row(&txn, Table::Sessions, latch, |key, row| {
-        sessions.load_session(schema::session_of_key(key)?, SessionRow::decode(row)?);
-        Ok(())
-    })?;
-    each_row(&txn, Table::Replies, latch, |key, row| {
-        let (client, seq) = schema::reply_of_key(key)?;
-        sessions.load_reply(client, seq, ReplyRow::decode(row)?)
-    })?;
-    Ok((head, sessions))
-}
-
-fn each_row(
-    txn: &ReadTransaction,
-    table: Table,
-    latch: &Latch,
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let table = txn.open_table(table.definition()).map_err(|error| fault(latch, error))?;
-    for pair in table.iter().map_err(|error| fault(latch, error))? {
-        let (key, row) = pair.map_err(|error| fault(latch, error))?;
-        visit(key.value(), row.value()).map_err(|error| latch.set(error))?;
+    /// The file below the sets.
+    pub(super) fn base(&self) -> Arc<Base> {
+        self.view().base.clone()
     }
-    Ok(())
 }

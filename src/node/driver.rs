@@ -710,7 +710,7 @@ impl Driver {
                 let _ = self.parts.raft.change(now, raft::Change::Update(own.clone()), false);
             }
             Some(leader) => {
-                let request = forward::encode_publish(own.clone());
+                let request = forward::encode_publish(own);
                 let (transport, group) = (self.parts.transport.clone(), self.parts.group);
                 // The answer does not matter: success shows in the membership, all else is asked again. The transport
                 // bounds how long the task lives.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request = kind u8 | body        kind 1: body is an encoded command::Forward
-//!                                 kind 2: body is an encoded Membership of the one member record to publish
+//!                                 kind 2: body is the encoded MemberRecord to publish
 //! reply   = an encoded command::Forwarded
 //! ```
 
@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::codec;
 use crate::command::{Command, Forward, Forwarded, SessionSeq};
 use crate::error::{Error, ErrorKind};
-use crate::raft::{MemberRecord, Membership};
+use crate::raft::MemberRecord;
 
 const KIND_COMMAND: u8 = 1;
 const KIND_PUBLISH: u8 = 2;
@@ -28,10 +28,8 @@ pub(super) fn encode_command(session: Option<SessionSeq>, command: Command) -> B
     framed(KIND_COMMAND, &codec::encode_forward(&Forward { session, command }))
 }
 
-pub(super) fn encode_publish(record: MemberRecord) -> Bytes {
-    let mut membership = Membership::default();
-    membership.members.insert(record.id, record);
-    framed(KIND_PUBLISH, &membership.encode())
+pub(super) fn encode_publish(record: &MemberRecord) -> Bytes {
+    framed(KIND_PUBLISH, &record.encode())
 }
 
 fn framed(kind: u8, body: &[u8]) -> Bytes {
@@ -51,12 +49,8 @@ pub(super) fn decode(request: &Bytes) -> Result<Request, String> {
             Ok(Request::Command { session: forward.session, command: forward.command })
         }
         KIND_PUBLISH => {
-            let membership = Membership::decode(&body).map_err(|error| error.to_string())?;
-            let mut members = membership.members.into_values();
-            match (members.next(), members.next()) {
-                (Some(record), None) => Ok(Request::Publish(Box::new(record))),
-                _ => Err("a publication must hold one member record".into()),
-            }
+            let record = MemberRecord::decode(&body).map_err(|error| error.to_string())?;
+            Ok(Request::Publish(Box::new(record)))
         }
         other => Err(format!("a request of the unknown kind {other} was forwarded")),
     }

@@ -157,27 +157,7 @@ impl Membership {
         out.extend(self.version.to_le_bytes());
         out.extend(self.lease_ms.to_le_bytes());
         put_len(&mut out, self.members.len());
-        for member in self.members.values() {
-            out.extend(member.id.0.to_le_bytes());
-            out.push(match member.role {
-                Role::Voter => 1,
-                Role::Learner => 2,
-                Role::Leaving => 3,
-                Role::Joining => 4,
-            });
-            out.push(u8::from(member.incarnation.is_some()));
-            out.extend(member.incarnation.iter().flat_map(|incarnation| incarnation.0.to_le_bytes()));
-            for text in [&member.peer, &member.http, &member.grpc] {
-                put_str(&mut out, text);
-            }
-            put_len(&mut out, member.labels.len());
-            for (key, value) in &member.labels {
-                put_str(&mut out, key);
-                put_str(&mut out, value);
-            }
-            put_str(&mut out, &member.version);
-            out.extend(member.supports.to_le_bytes());
-        }
+        self.members.values().for_each(|member| member.put(&mut out));
         out.push(u8::from(self.outgoing.is_some()));
         if let Some(outgoing) = &self.outgoing {
             put_ids(&mut out, outgoing);
@@ -188,6 +168,14 @@ impl Membership {
 
     /// The configuration that these bytes encode, validated.
     pub fn decode(bytes: &[u8]) -> Result<Membership, DecodeError> {
+        let membership = Membership::decode_base(bytes)?;
+        membership.validate().map_err(DecodeError::Invalid)?;
+        Ok(membership)
+    }
+
+    /// The same, for what a log begins with: that of a node that comes begins with the empty configuration. No entry and no
+    /// snapshot has that one.
+    pub fn decode_base(bytes: &[u8]) -> Result<Membership, DecodeError> {
         let mut input = Input(bytes);
         match input.u8()? {
             LAYOUT => {}
@@ -207,7 +195,9 @@ impl Membership {
         if !input.0.is_empty() {
             return Err(DecodeError::Excess(input.0.len()));
         }
-        membership.validate().map_err(DecodeError::Invalid)?;
+        if membership != Membership::default() {
+            membership.validate().map_err(DecodeError::Invalid)?;
+        }
         Ok(membership)
     }
 
@@ -220,6 +210,52 @@ impl Membership {
     pub fn is_voter(&self, id: NodeId) -> bool {
         let incoming = self.members.get(&id).is_some_and(|member| member.role == Role::Voter);
         incoming || self.outgoing.as_ref().is_some_and(|outgoing| outgoing.contains(&id))
+    }
+}
+
+/// A record alone, as one node tells another: in the layout of [`Membership::encode`], which holds it the same way.
+impl MemberRecord {
+    /// The record as bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![LAYOUT];
+        self.put(&mut out);
+        out.into()
+    }
+
+    /// The record that these bytes encode.
+    pub fn decode(bytes: &[u8]) -> Result<MemberRecord, DecodeError> {
+        let mut input = Input(bytes);
+        match input.u8()? {
+            LAYOUT => {}
+            other => return Err(DecodeError::Version(other)),
+        }
+        let record = input.record()?;
+        match input.0.len() {
+            0 => Ok(record),
+            excess => Err(DecodeError::Excess(excess)),
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.id.0.to_le_bytes());
+        out.push(match self.role {
+            Role::Voter => 1,
+            Role::Learner => 2,
+            Role::Leaving => 3,
+            Role::Joining => 4,
+        });
+        out.push(u8::from(self.incarnation.is_some()));
+        out.extend(self.incarnation.iter().flat_map(|incarnation| incarnation.0.to_le_bytes()));
+        for text in [&self.peer, &self.http, &self.grpc] {
+            put_str(out, text);
+        }
+        put_len(out, self.labels.len());
+        for (key, value) in &self.labels {
+            put_str(out, key);
+            put_str(out, value);
+        }
+        put_str(out, &self.version);
+        out.extend(self.supports.to_le_bytes());
     }
 }
 

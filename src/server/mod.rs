@@ -153,7 +153,10 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
             Exit::new(ExitCode::Damaged, text)
         }
         fsm::Error::Foreign { .. } => Exit::new(ExitCode::Damaged, format!("{}: {error}", path.display())),
-        fsm::Error::Io { .. } | fsm::Error::Undecodable { .. } => {
+        fsm::Error::Io { .. }
+        | fsm::Error::Undecodable { .. }
+        | fsm::Error::Snapshot { .. }
+        | fsm::Error::Staged { .. } => {
             let exit = Exit::from(Fatal::of_store(error));
             Exit::new(exit.code, format!("{}: {}", path.display(), exit.message))
         }

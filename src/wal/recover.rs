@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::raft::{Damaged, Entry, EntryKind, HardState, Membership};
+use crate::raft::{Damaged, DecodeError, Entry, EntryKind, HardState, Membership};
 use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
@@ -564,16 +564,15 @@ impl Replay {
     pub fn recovered(&mut self) -> Result<Recovered, Error> {
         let mut groups = BTreeMap::new();
         for (id, group) in &self.groups {
-            let decode = |index: Index, bytes: &Bytes| {
-                Membership::decode(bytes).map_err(|error| {
-                    let what = format!("the configuration at entry {index} of group {id}: {error}");
-                    Error::damaged(&segment::path(&self.dir, self.newest), 0, what)
-                })
+            let broken = |index: Index, error: DecodeError| {
+                let what = format!("the configuration at entry {index} of group {id}: {error}");
+                Error::damaged(&segment::path(&self.dir, self.newest), 0, what)
             };
-            let base = decode(group.purged.0, &group.base)?;
+            let base = Membership::decode_base(&group.base).map_err(|error| broken(group.purged.0, error))?;
             let mut memberships = Vec::new();
             for (index, bytes) in &group.configs {
-                memberships.push((*index, decode(*index, bytes)?));
+                let membership = Membership::decode(bytes).map_err(|error| broken(*index, error))?;
+                memberships.push((*index, membership));
             }
             let mut tail: Vec<Entry> = self.tails.remove(id).unwrap_or_default().entries.into();
             tail.retain(|entry| entry.index > group.purged.0);

@@ -131,7 +131,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "fsm",
         modules: &["command", "codec"],
-        crates: &["bytes", "crc32fast", "redb", "thiserror", "tracing", "xxhash_rust"],
+        crates: &["bytes", "crc32fast", "lz4_flex", "redb", "thiserror", "tracing", "xxhash_rust"],
         never: SEAMED,
     },
     Row {

@@ -135,7 +135,8 @@ impl Disk {
         let repairs = &write.repairs[..kept.min(write.repairs.len())];
         kept -= repairs.len();
         for entry in repairs {
-            let offset = entry.index.0.checked_sub(self.purged.0.0 + 1).expect("a repair of what was purged");
+            // What was purged meanwhile needs no repair.
+            let Some(offset) = entry.index.0.checked_sub(self.purged.0.0 + 1) else { continue };
             self.entries[usize::try_from(offset).expect("an offset")] = entry.clone();
             self.damaged.remove(&entry.index);
         }

@@ -71,7 +71,8 @@ impl World {
     /// Puts a write on the disk, of its entries `kept`.
     fn store(&mut self, node: usize, write: &Write, kept: usize) {
         let disk = &self.nodes[node].disk;
-        let is_wrong = |repair: &&Entry| disk.get(repair.index) != Some(repair);
+        let is_wrong =
+            |repair: &&Entry| repair.index > disk.purged() && disk.get(repair.index) != Some(repair);
         if let Some(wrong) = write.repairs.iter().find(is_wrong) {
             let (id, Entry { index, term, .. }) = (self.nodes[node].id, wrong);
             self.judge(Err(format!(
@@ -213,7 +214,8 @@ impl World {
             self.reconfigured.push(id);
             self.configurations.appended(entry.index, raft.membership_at(entry.index));
         }
-        let is_news = commit > self.committed;
+        // What was judged false already tells nothing of the group.
+        let is_news = commit > self.committed && judged.is_ok();
         if is_news {
             self.configurations.committed(raft, self.committed, commit);
             self.committed = commit;

@@ -14,14 +14,14 @@ use crate::fsm::testing::CrashFile;
 use crate::types::Keyspace;
 
 /// The entries of these tests: entry n takes revision n + 1, and each writes `head` and one other key, or removes one.
-fn entry(index: u64) -> crate::fsm::Input {
+pub(super) fn entry(index: u64) -> crate::fsm::Input {
     let key = format!("k{:03}", index * 7 % 100);
     let other = if index.is_multiple_of(3) { delete(&key) } else { put(&key, &index.to_string()) };
     input(index, write(vec![other, put("head", &index.to_string())]))
 }
 
 /// What the answer says of itself and what it holds must be one state.
-fn assert_is_one_state(answer: &Answer) {
+pub(super) fn assert_is_one_state(answer: &Answer) {
     assert_eq!(answer.revision.0, answer.applied.0 + 1, "revision and applied index do not belong together");
     match &answer.found {
         Found::Record(record) => {
@@ -97,10 +97,38 @@ fn every_answer_is_one_state_while_folds_go_on() {
 /// A raw file that stops in each sync until it is told to go on. But not in one that makes the file's growth durable:
 /// redb holds a lock over that one which every transaction needs to begin.
 #[derive(Debug)]
-struct Gated {
+pub(super) struct Gated {
     file: CrashFile,
     grew: AtomicBool,
-    gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    pub(super) gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+impl Gated {
+    pub(super) fn new() -> Arc<Gated> {
+        Arc::new(Gated { file: CrashFile::new(), grew: AtomicBool::new(false), gate: Mutex::new(None) })
+    }
+}
+
+/// A handle to it.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Arc<Gated>);
+
+impl StorageBackend for Shared {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
 }
 
 impl StorageBackend for Gated {
@@ -137,27 +165,7 @@ impl StorageBackend for Gated {
 /// The same without chance: while a fold stands still in each of its syncs, entries are applied and all is readable.
 #[test]
 fn readers_and_the_applier_go_on_while_a_fold_waits_for_the_disk() {
-    let gated =
-        Arc::new(Gated { file: CrashFile::new(), grew: AtomicBool::new(false), gate: Mutex::new(None) });
-    #[derive(Debug)]
-    struct Shared(Arc<Gated>);
-    impl StorageBackend for Shared {
-        fn len(&self) -> io::Result<u64> {
-            self.0.len()
-        }
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.0.read(offset, out)
-        }
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
-        }
-        fn sync_data(&self) -> io::Result<()> {
-            self.0.sync_data()
-        }
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.0.write(offset, data)
-        }
-    }
+    let gated = Gated::new();
     let store = Store::open(Box::new(Shared(gated.clone())), options()).expect("open");
     let mut index = 0;
     let mut go_on = |store: &Store| {

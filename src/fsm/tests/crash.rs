@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::support::*;
-use crate::command::{Command, Record};
+use crate::command::Command;
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::fsm::{Body, Error, Input, Options, Store};
 use crate::types::{ClientId, Index, Term};
@@ -14,30 +14,6 @@ struct Scenario {
     /// After so many entries there is a fold.
     folds: Vec<usize>,
     options: Options,
-}
-
-/// What a store is, for comparison.
-#[derive(Debug, PartialEq, Eq)]
-struct State {
-    applied: (Index, Term),
-    revision: u64,
-    hash: u128,
-    membership: Option<Bytes>,
-    sessions: usize,
-    content: Vec<(Bytes, Record)>,
-}
-
-impl State {
-    fn of(store: &Store) -> State {
-        State {
-            applied: store.applied(),
-            revision: store.revision().0,
-            hash: store.state_hash(),
-            membership: store.membership(),
-            sessions: store.sizes().sessions,
-            content: dump(store).expect("list"),
-        }
-    }
 }
 
 impl Scenario {

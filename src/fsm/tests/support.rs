@@ -6,8 +6,10 @@ use crate::codec;
 use crate::command::{
     Answer, Command, Condition, Envelope, Found, Op, Query, Record, Reply, SessionSeq, Write,
 };
+use crate::fsm::base::Rows;
+use crate::fsm::schema::Table;
 use crate::fsm::testing::CrashFile;
-use crate::fsm::{Body, Error, Input, Options, Store};
+use crate::fsm::{Body, Builder, Error, Fresh, Input, Options, Store};
 use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Owner, Revision, Seq, Term};
 
 pub(super) const OWNER: Owner = Owner {
@@ -106,4 +108,70 @@ pub(super) fn dump(store: &Store) -> Result<Vec<(Bytes, Record)>, Error> {
     let (pairs, more) = page(answer);
     assert!(!more, "there is nothing after everything");
     Ok(pairs)
+}
+
+/// What a store is, for comparison.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) applied: (Index, Term),
+    pub(super) revision: u64,
+    pub(super) group_time_ms: u64,
+    pub(super) hash: u128,
+    pub(super) membership: Option<Bytes>,
+    pub(super) keys: u64,
+    pub(super) sessions: usize,
+    pub(super) content: Vec<(Bytes, Record)>,
+}
+
+impl State {
+    pub(super) fn of(store: &Store) -> State {
+        State {
+            applied: store.applied(),
+            revision: store.revision().0,
+            group_time_ms: store.group_time_ms(),
+            hash: store.state_hash(),
+            membership: store.membership(),
+            keys: store.sizes().keys,
+            sessions: store.sizes().sessions,
+            content: dump(store).expect("list"),
+        }
+    }
+}
+
+/// All rows in the file, sessions and replies too.
+pub(super) fn rows(store: &Store) -> Vec<(Table, Bytes, Bytes)> {
+    let base = store.shared.base();
+    let mut rows = Rows::of(base.begin_read().expect("begin"), Table::Records);
+    let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+    std::iter::from_fn(|| rows.next(&base).expect("a row"))
+        .map(|(table, key, row)| (table, copy(key.value()), copy(row.value())))
+        .collect()
+}
+
+/// The manifest and all chunks of the last fold.
+pub(super) fn snapshot(store: &Store) -> (Bytes, Vec<Bytes>) {
+    let mut snapshot = store.snapshot().expect("a snapshot");
+    let manifest = snapshot.manifest();
+    let chunks = std::iter::from_fn(|| snapshot.next_chunk().expect("a chunk")).collect();
+    assert_eq!(snapshot.next_chunk(), Ok(None), "after the last one there is none");
+    (manifest, chunks)
+}
+
+/// Builds a state in a file from a stream.
+pub(super) fn build(file: &CrashFile, manifest: &Bytes, chunks: &[Bytes]) -> Result<Fresh, Error> {
+    let mut builder = Builder::begin(Box::new(file.clone()), options(), manifest)?;
+    for chunk in chunks {
+        builder.add(chunk)?;
+    }
+    builder.finish()
+}
+
+/// Bytes that nothing compresses, the same ones for the same seed.
+pub(super) fn noise(seed: u64, len: usize) -> Bytes {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
+}
+
+pub(super) fn put_bytes(key: &str, value: Bytes) -> Op {
+    Op::Put { key: bytes(key), value }
 }

@@ -432,8 +432,12 @@ fn no_vote_while_a_leader_is_heard() {
 #[test]
 fn a_term_begins_with_a_noop() {
     let mut script = Script::play("cluster nodes=3\nelect 1");
-    assert!(script.then("log 1").contains("1@1:noop"));
+    // The very first entry of a group is the configuration that it begins with, which serves as well.
+    assert!(script.then("log 1").contains("1@1:{1 2 3}"), "{}", script.then("log 1"));
     assert_eq!(script.raft(1).commit(), Index(1));
+    let text = script.then("transfer 1 to=2\nstabilize\nlog 2");
+    assert!(text.contains("2@2:noop"), "{text}");
+    assert_eq!(script.raft(2).commit(), Index(2));
 }
 
 /// Section 8 and thesis, section 6.4: "a leader must check whether it has been deposed before processing a read-only

@@ -234,7 +234,7 @@ fn config(directory: &Path, limits: Limits) -> Config {
         peer: any.clone(),
         grpc: any.clone(),
         advertise_http: any.clone(),
-        advertise_peer: any.clone(),
+        advertise_peer: "127.0.0.1:7001".to_owned(),
         advertise_grpc: any.clone(),
         initial_cluster: BTreeMap::from([(NodeId(1), any)]),
         cluster_token: CLUSTER_TOKEN_DEFAULT.to_owned(),

@@ -143,7 +143,8 @@ fn a_snapshot_is_on_no_lane() {
 #[test]
 fn snapshots_that_break_a_rule_are_rejected() {
     let with = |change: fn(&mut proto::Snapshot)| {
-        let mut envelope = encode(samples().pop().expect("the last sample").1);
+        let sample = samples().into_iter().find(|(name, _)| *name == "snapshot").expect("a sample of it");
+        let mut envelope = encode(sample.1);
         let Some(Proto::Snapshot(snapshot)) = &mut envelope.message else { panic!("it is a snapshot") };
         change(snapshot);
         back(envelope)

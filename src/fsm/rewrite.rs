@@ -1,0 +1,251 @@
+//! Rewriting: a file that is mostly free is copied into a new one, while everything goes on.
+//!
+//! redb gives no page back that lies below one in use, so a file keeps the size of its best days. The node copies it
+//! and switches over, by the same pointer as for a snapshot:
+//!
+//! ```text
+//!   rewrite:  copy the rows of the last fold -> catch up with the folds meanwhile -> form         (folds go on)
+//!   node:     make the pointer to the new file durable                       (folds go into both files)
+//!   adopt:    the new file takes the old one's place; the old one is closed
+//! ```
+//!
+//! While the copy is made, the sets that are folded are kept for it, up to [`KEPT_SETS_MAX`] write sets; beyond that the
+//! rewrite is given up, since it would never catch up. From the moment it has caught up every fold is made durable in
+//! both files, first in the new one, before it counts: whichever of them a crash leaves the pointer at, it holds
+//! everything up to [`Store::folded`], and the log may be purged up to there (H27).
+//!
+//! The copy is checked on its way: its rows must add up to the head's count and state hash.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::base::{Base, Rows};
+use super::schema::{Head, Table};
+use super::stage::{Stage, TRANSACTION_BYTES, staged};
+use super::store::Frozen;
+use super::{Error, RawFile, Store, hash};
+use crate::types::{Index, Term};
+
+/// How much is kept of what is folded while the file is copied, in full write sets.
+const KEPT_SETS_MAX: usize = 4;
+
+/// What a fold must know: the rewrite that is under way, if one is. Its owner is whoever drives the rewrite; when that
+/// is gone, so is this.
+#[derive(Default)]
+pub(super) struct Folding(Weak<Twin>);
+
+impl Folding {
+    /// Gives a set that is about to be folded into `base` to the rewrite of `base`, if there is one.
+    pub(super) fn fold(&self, base: &Arc<Base>, frozen: &Arc<Frozen>) -> Result<(), Error> {
+        match self.0.upgrade() {
+            Some(twin) if twin.is_of(base) => twin.take(frozen),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The new file, as folds see it.
+struct Twin {
+    /// The file that is copied. It only tells whether that is still the one in use; it keeps nothing open.
+    source: Weak<Base>,
+    state: Mutex<State>,
+}
+
+enum State {
+    /// It is being copied; these folds it lacks.
+    Behind { sets: Vec<Arc<Frozen>>, bytes: usize, bytes_max: usize },
+    /// It lacked too much.
+    GivenUp,
+    /// It holds what the old one holds, up to this entry.
+    Beside(Arc<Base>, (Index, Term)),
+}
+
+impl Twin {
+    fn is_of(&self, base: &Arc<Base>) -> bool {
+        // The weak handle keeps the address from being used again.
+        self.source.as_ptr() == Arc::as_ptr(base)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, frozen: &Arc<Frozen>) -> Result<(), Error> {
+        let mut state = self.state();
+        match &mut *state {
+            State::GivenUp => {}
+            State::Behind { sets, bytes, bytes_max } => {
+                *bytes += frozen.set.bytes();
+                sets.push(frozen.clone());
+                if *bytes > *bytes_max {
+                    *state = State::GivenUp;
+                }
+            }
+            State::Beside(base, applied) => {
+                base.fold(frozen).map_err(staged)?;
+                *applied = frozen.head.applied;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folds that the copy lacks; it counts as having them from now on.
+    fn catch_up(&self) -> Result<Vec<Arc<Frozen>>, Error> {
+        match &mut *self.state() {
+            State::Behind { sets, bytes, .. } => {
+                *bytes = 0;
+                Ok(std::mem::take(sets))
+            }
+            State::GivenUp => {
+                let what =
+                    "more was folded while it was copied than may be kept: it is too busy for that now";
+                Err(Error::Staged { what: what.to_owned() })
+            }
+            State::Beside(..) => unreachable!("it has caught up already"),
+        }
+    }
+}
+
+/// A rewritten file that may take the old one's place. Folds go into both until it does, or this is dropped.
+pub struct Rewritten {
+    twin: Arc<Twin>,
+}
+
+impl std::fmt::Debug for Rewritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rewritten").field("applied", &self.applied()).finish()
+    }
+}
+
+impl Rewritten {
+    /// How far the file is.
+    pub fn applied(&self) -> (Index, Term) {
+        match &*self.twin.state() {
+            State::Beside(_, applied) => *applied,
+            _ => unreachable!("a rewritten file has caught up"),
+        }
+    }
+}
+
+impl Store {
+    /// Copies the state as of the last fold into `raw`, a new and empty file, and catches up with the folds meanwhile.
+    /// Blocks on the disk for as long as that takes; appliers, readers and folds go on beside it.
+    ///
+    /// # Errors
+    /// [`Error::Staged`] if the new file's disk fails, if folds outran the copy, if another state was installed meanwhile
+    /// or another rewrite is under way: the store goes on as if nothing had been tried. Any error of the old file,
+    /// [`Error::Damaged`] also if its rows are not what its head says; that one is latched.
+    pub fn rewrite(&self, raw: RawFile) -> Result<Rewritten, Error> {
+        let shared = &*self.shared;
+        let (source, twin, rows, head) = {
+            let mut folding = shared.folding();
+            if folding.0.strong_count() > 0 {
+                return Err(Error::Staged { what: "another rewrite is under way".to_owned() });
+            }
+            // No fold is under way: what redb shows now lacks exactly the folds that come after.
+            let source = shared.base();
+            source.latch.check()?;
+            let txn = source.begin_read()?;
+            let head = source.head(&txn)?;
+            let bytes_max = KEPT_SETS_MAX * shared.options.write_set_bytes_max;
+            let state = Mutex::new(State::Behind { sets: Vec::new(), bytes: 0, bytes_max });
+            let twin = Arc::new(Twin { source: Arc::downgrade(&source), state });
+            folding.0 = Arc::downgrade(&twin);
+            (source, twin, Rows::of(txn, Table::Records), head)
+        };
+        let mut stage = Stage::begin(raw, &shared.options)?;
+        copy(&source, rows, &head, &mut stage)?;
+        let base = stage.settle(&head)?;
+        let mut applied = head.applied;
+        // Each round is as long as what was folded during the one before, so the last one is short.
+        loop {
+            let sets = twin.catch_up()?;
+            if sets.is_empty() {
+                break;
+            }
+            follow(&base, &sets, &mut applied)?;
+        }
+        // From here on folds wait, for at most one set and two syncs.
+        let _folds_wait = shared.folding();
+        follow(&base, &twin.catch_up()?, &mut applied)?;
+        // Not formed before the old file is known to be sound to the end, and still the one in use.
+        source.latch.check()?;
+        if !twin.is_of(&shared.base()) {
+            return Err(Error::Staged { what: "another state was installed meanwhile".to_owned() });
+        }
+        base.file.set_formed().map_err(staged)?;
+        *twin.state() = State::Beside(Arc::new(base), applied);
+        Ok(Rewritten { twin })
+    }
+
+    /// Puts a rewritten file in the old one's place. The state stays what it is, and no reader notices. To be called when
+    /// the pointer to the file is durable, and not before: from now on folds go into it alone. Waits for a fold that
+    /// is under way, and for the old file to be closed.
+    ///
+    /// # Errors
+    /// Any error of the old file that is latched. [`Error::Staged`] if another state was installed since: the store
+    /// goes on with that one, and the caller must see to it that the pointer does so too.
+    pub fn adopt(&self, rewritten: Rewritten) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let mut folding = shared.folding();
+        let old = {
+            let _no_batch_is_under_way = shared.applier();
+            let mut view = shared.view_mut();
+            view.base.latch.check()?;
+            if !rewritten.twin.is_of(&view.base) {
+                return Err(Error::Staged { what: "another state was installed meanwhile".to_owned() });
+            }
+            let State::Beside(base, applied) = &*rewritten.twin.state() else {
+                unreachable!("a rewritten file has caught up")
+            };
+            assert_eq!(*applied, view.folded, "the rewritten file is not as far as the old one");
+            std::mem::replace(&mut view.base, base.clone())
+        };
+        *folding = Folding::default();
+        drop(folding);
+        // Closing it takes a while: not under the locks.
+        drop(old);
+        Ok(())
+    }
+}
+
+/// Copies all rows and compares them with the head.
+fn copy(source: &Base, mut rows: Rows, head: &Head, stage: &mut Stage) -> Result<(), Error> {
+    let (mut keys, mut sum) = (0, 0_u128);
+    let mut more = true;
+    while more {
+        stage.insert(|inserter| {
+            let mut bytes = 0;
+            while bytes < TRANSACTION_BYTES {
+                let Some((table, key, row)) = rows.next(source)? else {
+                    more = false;
+                    break;
+                };
+                let (key, row) = (key.value(), row.value());
+                if table == Table::Records {
+                    keys += 1;
+                    sum = sum.wrapping_add(hash::pair(key, row));
+                }
+                inserter.insert(table, key, row)?;
+                bytes += key.len() + row.len();
+            }
+            Ok(())
+        })?;
+    }
+    if (keys, sum) != (head.keys, head.hash) {
+        let what = format!(
+            "{keys} keys with the state hash {sum:032x} were read, {} with {:032x} are noted",
+            head.keys, head.hash
+        );
+        return Err(source.latch.set(Error::Damaged { offset: None, what }));
+    }
+    Ok(())
+}
+
+/// Folds into the copy what was folded into the original.
+fn follow(base: &Base, sets: &[Arc<Frozen>], applied: &mut (Index, Term)) -> Result<(), Error> {
+    for frozen in sets {
+        base.fold(frozen).map_err(staged)?;
+        *applied = frozen.head.applied;
+    }
+    Ok(())
+}
