@@ -317,7 +317,7 @@ impl Raft {
             wound.lacking.insert(from);
             return self.give_way();
         };
-        let is_it = entry.index == index && entry.term == wound.term;
+        let is_it = entry.index == index && entry.term == term;
         if !is_it || wound.crc.is_some_and(|crc| crc != entry.crc) || !entry.is_intact() {
             self.counters.invalid += 1;
             return;

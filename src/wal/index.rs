@@ -120,6 +120,14 @@ impl Points {
         self.groups.entry(group).or_default().repaired.insert(point.index, point);
     }
 
+    /// The first entry that is held at this place or beyond, group by group.
+    pub fn next_held(&self, (group, index): (GroupId, Index)) -> Option<(GroupId, Index)> {
+        self.groups.range(group..).find_map(|(&id, found)| {
+            let first = if id == group { index.max(found.first) } else { found.first };
+            (first <= found.last).then_some((id, first))
+        })
+    }
+
     /// Whether the entry at `index` is held.
     pub fn holds(&self, group: GroupId, index: Index) -> bool {
         self.groups.get(&group).is_some_and(|found| (found.first..=found.last).contains(&index))

@@ -129,6 +129,6 @@ pub(crate) mod fuzzing;
 mod tests;
 
 pub use error::Error;
-pub use reader::Reader;
+pub use reader::{Reader, Scrubbed};
 pub use recover::{Recovered, RecoveredGroup};
 pub use wal::{GroupWrite, Install, Options, Wal};

@@ -59,6 +59,17 @@ impl Shared {
     }
 }
 
+/// What a part of a scrub has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Where the next part begins; none if this was the last one.
+    pub next: Option<(GroupId, Index)>,
+    /// How much of the log was read, about.
+    pub bytes: usize,
+    /// The entries that cannot be read back.
+    pub damaged: Vec<(GroupId, Index)>,
+}
+
 /// Reads entries back. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
@@ -91,6 +102,34 @@ impl Reader {
             }
         };
         self.shared.poison_on_error(result)
+    }
+
+    /// Reads entries only to see whether they can be read: those of all groups, in order, from a place on (the first group
+    /// and index 0 for all of them), until about `bytes_max` were read. So bit rot is found while other members have the
+    /// entries, and not by the next crash. Whoever calls this decides how fast the log is gone through.
+    ///
+    /// What is not an entry (hard states, preambles) is judged by recovery alone.
+    pub fn scrub(&self, from: (GroupId, Index), bytes_max: usize) -> Result<Scrubbed, Error> {
+        let mut scrubbed = Scrubbed { next: Some(from), bytes: 0, damaged: Vec::new() };
+        while scrubbed.bytes < bytes_max {
+            scrubbed.next = scrubbed.next.and_then(|at| self.shared.look(|points| points.next_held(at)));
+            let Some((group, index)) = scrubbed.next else { break };
+            let read = self.read(group, index, Index(u64::MAX), bytes_max - scrubbed.bytes);
+            let last = match read {
+                Ok(entries) => {
+                    scrubbed.bytes += entries.iter().map(Entry::bytes).sum::<usize>();
+                    entries.last().map_or(index, |entry| entry.index)
+                }
+                Err(Error::Entry { group, index, .. }) => {
+                    scrubbed.bytes += SECTOR_BYTES;
+                    scrubbed.damaged.push((group, index));
+                    index
+                }
+                Err(error) => return Err(error),
+            };
+            scrubbed.next = Some((group, last.next()));
+        }
+        Ok(scrubbed)
     }
 
     /// `None` if the log was reset meanwhile.

@@ -126,7 +126,11 @@ fn a_payload_is_shared_where_it_is_most_of_its_buffer() {
 #[test]
 fn only_appends_are_bulk() {
     for (name, envelope) in samples() {
-        assert_eq!(is_control(&envelope.message), !matches!(name, "append" | "append_probe"), "{name}");
+        assert_eq!(
+            is_control(&envelope.message),
+            !matches!(name, "append" | "append_probe" | "repair_reply" | "repair_refused"),
+            "{name}"
+        );
     }
 }
 

@@ -197,3 +197,36 @@ fn a_hard_state_is_read_from_either_copy() {
         }
     }
 }
+
+/// In parts of any size, while the log is open: what rots is found, once, and nothing else.
+#[test]
+fn a_scrub_finds_what_rots() {
+    let (fs, _) = damaged(&[]);
+    let (mut wal, reader, _) = open(&fs).unwrap();
+    wal.append(&[write(OTHER, None, vec![command(1, 1, 30)])]).unwrap();
+    let scrub = |bytes_max: usize| {
+        let (mut at, mut damaged, mut parts) = ((GroupId(0), Index(0)), Vec::new(), 0);
+        loop {
+            let part = reader.scrub(at, bytes_max).unwrap();
+            damaged.extend(part.damaged);
+            parts += 1;
+            match part.next {
+                Some(next) => at = next,
+                None => return (damaged, parts),
+            }
+        }
+    };
+    assert_eq!(scrub(usize::MAX), (vec![], 1));
+    for index in [2, 3, 5] {
+        fs.flip(&segment(1), place_of(&fs, index), 8);
+    }
+    let expected: Vec<(GroupId, Index)> = [2, 3, 5].map(|index| (GROUP, Index(index))).to_vec();
+    assert_eq!(scrub(usize::MAX), (expected.clone(), 1));
+    for bytes_max in [1, 100, 300, 900] {
+        let (damaged, parts) = scrub(bytes_max);
+        assert!(damaged == expected && parts > 1, "{damaged:?} in {parts} parts");
+    }
+    let repairs = [2, 3, 5].map(|index| command(index, 1, 200)).to_vec();
+    wal.append(&[GroupWrite { repairs, ..write(GROUP, None, vec![]) }]).unwrap();
+    assert_eq!(scrub(usize::MAX), (vec![], 1));
+}
