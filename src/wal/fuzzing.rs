@@ -151,7 +151,7 @@ fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entr
     let (mut wal, _, recovered) = opened;
     let mut batch = Vec::new();
     for (id, group) in &recovered.groups {
-        let last_term = expected[id].last().map_or(group.purged.1, |entry| entry.term);
+        let last_term = group.terms.last().map_or(group.purged.1, |(_, term)| *term);
         let term = last_term.max(group.hard_state.term).next();
         let payload = Bytes::from_static(b"written on");
         let mut last = group.last;
