@@ -42,6 +42,9 @@
 //! A leader that cannot go on without an entry that nobody has does step down: another one may have purged it, and can send
 //! a snapshot.
 //!
+//! Not healed is this: the others are no quorum without the damaged node, its log ends behind theirs, and they have purged
+//! what it lacks. It does not campaign, they cannot win, and only a leader sends snapshots. In a group of two that can be.
+//!
 //! If every other member says that it does not have the entry, it is *irreparable* ([`Raft::irreparable`]): all copies are
 //! damaged, and if it was committed the group stops there. The node goes on asking.
 

@@ -1,4 +1,6 @@
-//! Entries rot on a node's disk: some at once, of which at least one good copy remains on another member's. The node finds
+//! Entries rot on a node's disk: some at once, of which at least one good copy remains on another member's. Those whose disks
+//! are damaged are a minority: where the others could not decide alone, a damaged node whose log is the longest, and whose
+//! lost entries they have purged, neither leads nor finds a leader that could send it a snapshot. The node finds
 //! it when it reads them, when a scrub comes by, or at its next start, which may come at once.
 
 use quorate::raft::EntryKind;
@@ -56,5 +58,10 @@ fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
         let disk = &world.nodes[position(*other)].disk;
         *other != id && disk.get(index) == Some(entry) && !disk.is_damaged(index)
     };
-    entry.kind != EntryKind::Membership && world.group().members.keys().any(has)
+    let mut damaged: Vec<NodeId> =
+        world.ids().filter(|&node| world.node(node).disk().damaged().next().is_some()).collect();
+    damaged.push(id);
+    entry.kind != EntryKind::Membership
+        && world.can_do_without(&damaged)
+        && world.group().members.keys().any(has)
 }
