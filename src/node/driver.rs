@@ -399,6 +399,12 @@ impl Driver {
             Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
+            Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
+                let file = file.display();
+                tracing::error!(%index, %file, offset, what, "an entry is damaged: repaired from another member");
+                self.parts.raft.damaged(index);
+                self.parts.raft.fetched(fetch, Vec::new());
+            }
             Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
         }
     }
@@ -669,7 +675,6 @@ impl Driver {
             for write in writes {
                 let install = write.install.map(|install| {
                     config_changed = true;
-                    self.last_written = install.index;
                     self.point_to_staged(write.seq, install)
                 });
                 config_changed |= self.touches_membership(&write.entries);
@@ -677,7 +682,9 @@ impl Driver {
                     self.held.push_back((write.seq, write.messages));
                 }
                 let (group, seq) = (self.parts.group, write.seq);
-                self.parts.log.write(group, seq, write.hard_state, install, write.entries, &self.persisted);
+                let raft::Write { hard_state, repairs, entries, .. } = write;
+                let write = wal::GroupWrite { group, hard_state, install, repairs, entries };
+                self.parts.log.write(seq, write, &self.persisted);
             }
             for fetch in fetches {
                 self.fetch(fetch);

@@ -74,6 +74,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "wal",
         modules: &[
+            "raft::Damaged",
             "raft::Entry",
             "raft::EntryKind",
             "raft::HardState",
