@@ -96,6 +96,10 @@ figures! {
     CAMPAIGNS_TOTAL: Counter = "campaigns_total";
     /// Vote requests ignored because a leader is heard.
     VOTES_IGNORED_TOTAL: Counter = "votes_ignored_total";
+    /// Entries of this node's log that were found to be damaged, at its start or since.
+    ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
+    /// Damaged entries that were replaced by another member's copy.
+    ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.
