@@ -138,7 +138,8 @@ impl Service {
                 purges,
                 switches: switches.iter().map(|(group, state, _)| (*group, *state)).collect(),
             };
-            if !(batch.is_empty() && points.is_empty()) && !self.store(batch, points).await {
+            let is_empty = batch.is_empty() && points.is_empty();
+            if !is_empty && !self.store(batch, points).await {
                 return;
             }
             for (_, _, done) in switches {

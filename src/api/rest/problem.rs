@@ -44,8 +44,6 @@ pub(super) enum Code {
     Unavailable,
     Stopping,
     LogFull,
-    DiskFull,
-    StorageFull,
     NoSuchMember,
     ChangeInProgress,
     MemberExists,
@@ -55,7 +53,7 @@ pub(super) enum Code {
 
 impl Code {
     /// Every code, for the API description.
-    pub(super) const ALL: [Code; 29] = [
+    pub(super) const ALL: [Code; 27] = [
         Code::InvalidJson,
         Code::UnknownParameter,
         Code::RepeatedParameter,
@@ -78,8 +76,6 @@ impl Code {
         Code::Unavailable,
         Code::Stopping,
         Code::LogFull,
-        Code::DiskFull,
-        Code::StorageFull,
         Code::NoSuchMember,
         Code::ChangeInProgress,
         Code::MemberExists,
@@ -112,8 +108,6 @@ impl Code {
             Code::Unavailable => ErrorKind::Unavailable.code(),
             Code::Stopping => ErrorKind::Stopping.code(),
             Code::LogFull => ErrorKind::LogFull.code(),
-            Code::DiskFull => ErrorKind::DiskFull.code(),
-            Code::StorageFull => ErrorKind::StorageFull.code(),
             Code::NoSuchMember => ErrorKind::NoSuchMember.code(),
             Code::ChangeInProgress => ErrorKind::ChangeInProgress.code(),
             Code::MemberExists => ErrorKind::MemberExists.code(),
@@ -148,7 +142,7 @@ impl Code {
             Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::Unavailable | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Code::LogFull | Code::DiskFull | Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+            Code::LogFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -177,8 +171,6 @@ impl Code {
             Code::Unavailable => "No quorum in time",
             Code::Stopping => "The node is stopping",
             Code::LogFull => "The node's log is full",
-            Code::DiskFull => "The disks have no room",
-            Code::StorageFull => "The store has reached its size",
             Code::NoSuchMember => "No such member",
             Code::ChangeInProgress => "Another change of the members is under way",
             Code::MemberExists => "It is a member already",
@@ -196,8 +188,6 @@ impl Code {
                 | Code::Unavailable
                 | Code::Stopping
                 | Code::LogFull
-                | Code::DiskFull
-                | Code::StorageFull
                 | Code::ChangeInProgress
         )
     }
@@ -206,7 +196,7 @@ impl Code {
     pub(super) fn retry_after(self) -> Option<&'static str> {
         match self {
             Code::Overloaded | Code::Unavailable | Code::Stopping | Code::ChangeInProgress => Some("1"),
-            Code::LogFull | Code::DiskFull | Code::StorageFull => Some("30"),
+            Code::LogFull => Some("30"),
             _ => None,
         }
     }
@@ -222,11 +212,7 @@ impl Code {
                 "Retry, here or at another node; X-Quorate-Timeout-Ms sets how long a request may wait."
             }
             Code::Stopping => "Send the request to another node.",
-            Code::LogFull => {
-                "Bring the members that are down back, so that the log can be shortened, or raise wal-bytes-max."
-            }
-            Code::DiskFull => "Make room on the disks of the nodes, or delete keys: reads and deletes go on.",
-            Code::StorageFull => "Delete keys, or let the store grow larger: reads and deletes go on.",
+            Code::LogFull => "Retry after the pause that Retry-After names, or raise wal-bytes-max.",
             Code::NoSuchMember => "GET /api/members lists those that there are.",
             Code::ChangeInProgress => "Retry after the pause that Retry-After names.",
             Code::MemberExists => "Look at GET /api/members: there may be nothing left to do.",
@@ -250,8 +236,6 @@ impl From<ErrorKind> for Code {
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Overloaded => Code::Overloaded,
             ErrorKind::LogFull => Code::LogFull,
-            ErrorKind::DiskFull => Code::DiskFull,
-            ErrorKind::StorageFull => Code::StorageFull,
             ErrorKind::NoSuchMember => Code::NoSuchMember,
             ErrorKind::ChangeInProgress => Code::ChangeInProgress,
             ErrorKind::MemberExists => Code::MemberExists,

@@ -89,7 +89,6 @@ impl Driver {
 
     pub(super) fn propose_here(&mut self, now: Monotonic) {
         let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
-        let waits_for_fold = self.parts.store.folded().0 <= self.parts.raft.stored_by_all();
         let term = self.parts.raft.term();
         let group_time_ms = self.group_time(now);
         let mut batch = Vec::new();
@@ -109,7 +108,7 @@ impl Driver {
                 continue;
             }
             if full {
-                origin.resolve(Err(log_full(&self.parts.limits, waits_for_fold)));
+                origin.resolve(Err(log_full(&self.parts.limits)));
                 continue;
             }
             let bytes = command.bytes();
@@ -184,14 +183,12 @@ impl Driver {
 /// What an envelope adds to the keys and values of a write without session, rounded up generously.
 const ENVELOPE_BYTES_MAX: usize = 256;
 
-fn log_full(limits: &Limits, waits_for_fold: bool) -> Error {
-    let cause = if waits_for_fold {
-        "and the entries in it are not folded into the state file yet: retry after a pause, or raise wal-bytes-max"
-    } else {
-        "because a member lacks entries: bring every member back, or raise wal-bytes-max"
-    };
-    let text =
-        format!("the log has reached its limit of {} bytes, {cause}; reads go on", limits.wal_bytes_max);
+fn log_full(limits: &Limits) -> Error {
+    let text = format!(
+        "the log has reached its limit of {} bytes, and the entries in it are not folded into the state file yet: retry \
+         after a pause, or raise wal-bytes-max; reads go on",
+        limits.wal_bytes_max
+    );
     Error::new(ErrorKind::LogFull, text)
 }
 

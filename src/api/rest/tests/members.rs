@@ -165,7 +165,7 @@ async fn what_is_refused_says_why_and_what_to_do() {
         (ErrorKind::Unavailable, 503, "unavailable", true, &all),
         (ErrorKind::Overloaded, 429, "overloaded", true, &all),
         (ErrorKind::Stopping, 503, "stopping", true, &all),
-        (ErrorKind::DiskFull, 507, "disk_full", true, &all),
+        (ErrorKind::LogFull, 507, "log_full", true, &all),
     ];
     let desk = Desk::open();
     for (kind, status, name, retryable, changes) in kinds {
