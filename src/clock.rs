@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::types::Monotonic;
 
 /// A boxed future that the clock hands out.
@@ -32,24 +34,36 @@ pub trait Clock: Send + Sync + 'static {
 /// A node's clock, shared by all its parts.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's own clock and entropy.
+/// The machine's own clock and entropy. The clock goes on while the machine is suspended: a lease must not outlive its
+/// time because its holder slept (H39).
 #[derive(Debug)]
 pub struct SystemClock {
-    origin: tokio::time::Instant,
+    /// What the machine's clock said when this one began.
+    origin: Duration,
 }
 
 impl SystemClock {
     /// A clock whose origin is now.
-    #[allow(clippy::disallowed_methods, reason = "this is the clock seam")]
     pub fn shared() -> SharedClock {
-        Arc::new(SystemClock { origin: tokio::time::Instant::now() })
+        Arc::new(SystemClock { origin: since_boot() })
     }
+}
+
+/// The time since the machine was started, with the time that it was suspended.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+    // Elsewhere the monotonic clock goes on, or there is no better one.
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+    let now = clock_gettime(CLOCK).expect("every supported system has this clock");
+    Duration::from(now)
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the clock seam")]
 impl Clock for SystemClock {
     fn now(&self) -> Monotonic {
-        Monotonic::default().plus(self.origin.elapsed())
+        Monotonic::default().plus(since_boot().saturating_sub(self.origin))
     }
 
     fn wall_ms(&self) -> u64 {

@@ -346,7 +346,7 @@ enum ForwardedV1<'a> {
 }
 
 /// The kinds by their number on the wire. Append only.
-const KINDS: [ErrorKind; 16] = [
+const KINDS: [ErrorKind; 14] = [
     ErrorKind::Invalid,
     ErrorKind::TooLarge,
     ErrorKind::ConditionFailed,
@@ -356,8 +356,6 @@ const KINDS: [ErrorKind; 16] = [
     ErrorKind::SessionGone,
     ErrorKind::Stopping,
     ErrorKind::Internal,
-    ErrorKind::DiskFull,
-    ErrorKind::StorageFull,
     ErrorKind::NoSuchMember,
     ErrorKind::ChangeInProgress,
     ErrorKind::MemberExists,
@@ -380,13 +378,11 @@ fn kind_code(kind: ErrorKind) -> u8 {
         ErrorKind::SessionGone => 6,
         ErrorKind::Stopping => 7,
         ErrorKind::Internal => 8,
-        ErrorKind::DiskFull => 9,
-        ErrorKind::StorageFull => 10,
-        ErrorKind::NoSuchMember => 11,
-        ErrorKind::ChangeInProgress => 12,
-        ErrorKind::MemberExists => 13,
-        ErrorKind::IdRetired => 14,
-        ErrorKind::QuorumAtRisk => 15,
+        ErrorKind::NoSuchMember => 9,
+        ErrorKind::ChangeInProgress => 10,
+        ErrorKind::MemberExists => 11,
+        ErrorKind::IdRetired => 12,
+        ErrorKind::QuorumAtRisk => 13,
     }
 }
 

@@ -20,14 +20,10 @@ pub enum ErrorKind {
     Unavailable,
     /// A bounded queue is full. Retry after a pause.
     Overloaded,
-    /// The node's log reached its size limit: it refuses writes until members that lag have caught up.
+    /// The node's log reached its size limit: it refuses writes until what is in it is folded into the state file.
     LogFull,
     /// The session is not held: it expired or was never opened.
     SessionGone,
-    /// The disks of a quorum, or the leader's, have no room for more: delete, or make room. Reads and deletes go on.
-    DiskFull,
-    /// The store has reached the size that it may have. Reads and deletes go on.
-    StorageFull,
     /// There is no member of that id.
     NoSuchMember,
     /// Another change of the members is under way.
@@ -55,8 +51,6 @@ impl ErrorKind {
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::LogFull => "log_full",
             ErrorKind::SessionGone => "session_gone",
-            ErrorKind::DiskFull => "disk_full",
-            ErrorKind::StorageFull => "storage_full",
             ErrorKind::NoSuchMember => "no_such_member",
             ErrorKind::ChangeInProgress => "change_in_progress",
             ErrorKind::MemberExists => "member_exists",
@@ -74,8 +68,6 @@ impl ErrorKind {
             ErrorKind::Unavailable
                 | ErrorKind::Overloaded
                 | ErrorKind::LogFull
-                | ErrorKind::DiskFull
-                | ErrorKind::StorageFull
                 | ErrorKind::ChangeInProgress
                 | ErrorKind::Stopping
         )

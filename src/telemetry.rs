@@ -88,14 +88,18 @@ figures! {
     FORWARDS_TOTAL: Counter = "forwards_total";
     /// Linearizable reads that clients of this node asked for.
     READS_TOTAL: Counter = "reads_total";
-    /// Questions to the core that served them.
+    /// Questions to the core that served linearizable reads; one serves all that wait.
     READ_ROUNDS_TOTAL: Counter = "read_rounds_total";
-    /// Leaders that this node has met, beyond the one before.
+    /// Leaders that this node has met, each time another one than before.
     LEADER_CHANGES_TOTAL: Counter = "leader_changes_total";
     /// Elections that this node began.
     CAMPAIGNS_TOTAL: Counter = "campaigns_total";
     /// Vote requests ignored because a leader is heard.
     VOTES_IGNORED_TOTAL: Counter = "votes_ignored_total";
+    /// Entries of this node's log that were found to be damaged, at its start or since.
+    ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
+    /// Damaged entries that were replaced by another member's copy.
+    ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.
@@ -118,11 +122,11 @@ figures! {
     SESSIONS: Gauge = "sessions";
     /// Messages handed to a connection.
     TRANSPORT_SENT: Counter = "transport_sent";
-    /// The frames that carried them.
+    /// Frames that carried the messages handed to a connection.
     TRANSPORT_FRAMES_SENT: Counter = "transport_frames_sent";
     /// Messages from peers that were handed to the inbox.
     TRANSPORT_RECEIVED: Counter = "transport_received";
-    /// The frames that carried them.
+    /// Frames that carried the messages from peers.
     TRANSPORT_FRAMES_RECEIVED: Counter = "transport_frames_received";
     /// Messages dropped because there is no connection to the peer, or it ended before they were handed to it.
     TRANSPORT_DROPPED_UNCONNECTED: Counter = "transport_dropped_unconnected";
@@ -152,11 +156,11 @@ figures! {
     TRANSPORT_DIED: Counter = "transport_died";
     /// Snapshots that this node began to send.
     TRANSPORT_SNAPSHOTS_SENT: Counter = "transport_snapshots_sent";
-    /// The bytes of their chunks that were sent.
+    /// Bytes of snapshots' chunks that were sent.
     TRANSPORT_SNAPSHOT_BYTES_SENT: Counter = "transport_snapshot_bytes_sent";
     /// Snapshots that peers began to send to this node.
     TRANSPORT_SNAPSHOTS_RECEIVED: Counter = "transport_snapshots_received";
-    /// The bytes of their chunks that were received.
+    /// Bytes of snapshots' chunks that were received.
     TRANSPORT_SNAPSHOT_BYTES_RECEIVED: Counter = "transport_snapshot_bytes_received";
     /// Requests to join that were handed to the inbox.
     TRANSPORT_JOINS: Counter = "transport_joins";

@@ -131,7 +131,8 @@ pub const TARGETS: &[Target] = &[
         check: crate::api::rest::fuzzing::check,
         mend: crate::api::rest::fuzzing::mend,
         samples: crate::api::rest::fuzzing::samples,
-        heap_bytes_max: (1 << 20, 64),
+        // The first input pays for the API description.
+        heap_bytes_max: (4 << 20, 64),
     },
     Target {
         name: "settings",

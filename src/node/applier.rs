@@ -36,7 +36,7 @@ pub(super) enum Work {
     /// Committed entries.
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
-    Install(Fresh),
+    Install(Box<Fresh>),
 }
 
 /// Entries applied in one go: keeps the store's write lock, and the task, for a bounded time.
@@ -61,7 +61,7 @@ impl Applier {
             let batch = match work {
                 Work::Entries(batch) => batch,
                 Work::Install(fresh) => {
-                    self.install(fresh);
+                    self.install(*fresh);
                     unfolded = 0;
                     continue;
                 }

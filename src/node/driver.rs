@@ -5,40 +5,39 @@
 //! before it begins more.
 
 mod asks;
+mod group;
+mod scrub;
 mod snapshots;
+mod writes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use self::scrub::Scrub;
 use self::snapshots::{News, Snapshots};
-use super::admin::{Ask, Asker, UnderWay, encode_not_leader};
+use super::admin::{Ask, Asker, UnderWay};
 use super::applier::{Applied, Applier, Work};
 use super::executor::{Executor, Lane};
-use super::forward;
-use super::handle::{Handle, Request, Shared, check};
+use super::handle::{Handle, Request, Shared};
 use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
-use super::proposals::{Origin, Pending, Proposals};
+use super::proposals::{Pending, Proposals};
 use super::reads::Reads;
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
-use crate::codec;
-use crate::command::{Envelope, Forwarded, Reply};
 use crate::config::Limits;
-use crate::error::{Error, ErrorKind};
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
-use crate::transport::{ForwardError, Inbound, Inbox, Members, PeerInfo, Transport};
-use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Term};
+use crate::transport::{Inbound, Inbox, PeerInfo, Transport};
+use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
 use crate::wal;
 
 /// Inputs of one kind taken in one turn: bounds the time until the core's clock is stepped again.
@@ -150,22 +149,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         fold_log_bytes: fold_log_bytes(&parts.limits),
     };
     let board = Arc::new(Board::new(&parts.raft));
-    let handle = Handle::new(Shared {
-        id: parts.id,
-        group: parts.group,
-        cluster: parts.cluster,
-        requests,
-        board: board.clone(),
-        store: parts.store.clone(),
-        log: parts.log.clone(),
-        transport: parts.transport.clone(),
-        clock: parts.clock.clone(),
-        limits: parts.limits.clone(),
-        poisoned: parts.poisoned.clone(),
-        fatal: parts.fatal.clone(),
-        list_lane: Lane::open(&*parts.executor, "list"),
-        lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
-    });
+    let handle = handle(&parts, requests, board.clone());
     let store = parts.store.clone();
     let now = parts.clock.now();
     let mut driver = Driver {
@@ -181,6 +165,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             Lane::open(&*parts.executor, "snapshot"),
             Lane::open(&*parts.executor, "rewrite"),
         ),
+        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now),
         board,
         work,
         persisted,
@@ -217,12 +202,34 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     (handle, Running { stop, driver, applier, fold_lane, store })
 }
 
+/// What the front doors hold of the group.
+fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>) -> Handle {
+    Handle::new(Shared {
+        id: parts.id,
+        group: parts.group,
+        cluster: parts.cluster,
+        requests,
+        board,
+        store: parts.store.clone(),
+        log: parts.log.clone(),
+        transport: parts.transport.clone(),
+        clock: parts.clock.clone(),
+        limits: parts.limits.clone(),
+        poisoned: parts.poisoned.clone(),
+        fatal: parts.fatal.clone(),
+        list_lane: Lane::open(&*parts.executor, "list"),
+        lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
+    })
+}
+
 /// What the driver's own helper tasks send back.
 enum Internal {
     /// A forward was certainly not executed: try again.
     Returned(Pending),
     /// The log was read.
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
+    /// A part of the log was read through.
+    Scrubbed(Result<wal::Scrubbed, wal::Error>),
     /// Something became of a snapshot.
     Snapshots(News),
     /// An ask certainly reached no leader: try again.
@@ -249,6 +256,7 @@ struct Driver {
     board: Arc<Board>,
     work: mpsc::UnboundedSender<Work>,
     snapshots: Snapshots,
+    scrub: Scrub,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
     /// Messages that wait until the write with this number is on disk; ascending.
@@ -396,9 +404,16 @@ impl Driver {
     fn on_internal(&mut self, internal: Internal) {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
+            Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
+            Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
+                let file = file.display();
+                tracing::error!(%index, %file, offset, what, "an entry is damaged: repaired from another member");
+                self.parts.raft.damaged(index);
+                self.parts.raft.fetched(fetch, Vec::new());
+            }
             Internal::Fetched(_, Err(error)) => self.parts.fatal.report(Fatal::of_log(&error)),
         }
     }
@@ -453,202 +468,6 @@ impl Driver {
         }
     }
 
-    /// The process of a peer ended: news for whoever follows it, if it is the member that the group knows.
-    fn on_died(&mut self, peer: NodeId, incarnation: Incarnation) {
-        let known = self.parts.raft.membership().members.get(&peer).and_then(|member| member.incarnation);
-        if known.is_none_or(|known| known == incarnation) {
-            debug!(%peer, "a peer's process ended");
-            self.parts.raft.died(self.parts.clock.now(), peer);
-        }
-    }
-
-    /// The leader was heard: what it knows to be committed was the newest just now.
-    fn on_heard(&mut self, from: NodeId, now: Monotonic) {
-        if self.parts.raft.leader() != Some(from) {
-            return;
-        }
-        let commit = self.parts.raft.commit();
-        if commit <= self.parts.raft.applied_index() {
-            self.heard.clear();
-            self.board.set_fresh_at(Some(now));
-        } else if self.heard.back().is_none_or(|&(last, _)| last < commit) {
-            self.heard.push_back((commit, now));
-        }
-    }
-
-    /// The state machine is there.
-    fn on_reached(&mut self, applied: Index) {
-        self.board.set_revision(self.parts.store.revision());
-        let mut fresh_at = None;
-        while let Some((_, at)) = self.heard.pop_front_if(|(commit, _)| *commit <= applied) {
-            fresh_at = Some(at);
-        }
-        if fresh_at.is_some() {
-            self.board.set_fresh_at(fresh_at);
-        }
-    }
-
-    /// A write enters, unless too many are under way; forwards count too.
-    fn accept(&mut self, pending: Pending) {
-        let limit = self.parts.limits.proposals_inflight_max;
-        if self.forwarding.load(Ordering::Relaxed) >= limit {
-            let text =
-                format!("{limit} writes are being forwarded by this node, its limit: retry after a pause");
-            pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
-        } else {
-            self.proposals.push(pending);
-        }
-    }
-
-    fn on_forward(&mut self, from: NodeId, group: GroupId, request: &Bytes, reply: oneshot::Sender<Bytes>) {
-        let leads = group == self.parts.group && self.parts.raft.role() == RoleName::Leader;
-        let answer = match forward::decode(request) {
-            Ok(forward::Request::Ask(_)) if !leads => {
-                let _ = reply.send(encode_not_leader());
-                return;
-            }
-            _ if !leads => Forwarded::NotLeader,
-            Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
-            // The other node has checked by its own limits, which may be others.
-            Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
-                Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
-                Err(error) => forward::failed(&error),
-            },
-            Ok(forward::Request::Publish(record)) if record.id == from => self.publish(*record),
-            Ok(forward::Request::Publish(record)) => {
-                let text = format!("node {from} cannot publish the record of node {}", record.id);
-                forward::failed(&Error::new(ErrorKind::Invalid, text))
-            }
-            Err(error) => {
-                warn!(%from, error, "a forwarded request cannot be understood");
-                forward::failed(&Error::new(ErrorKind::Invalid, error))
-            }
-        };
-        let _ = reply.send(codec::encode_forwarded(&answer));
-    }
-
-    /// Appends a member record as leader. The asker sees success in the configuration it then receives.
-    fn publish(&mut self, record: MemberRecord) -> Forwarded {
-        match self.parts.raft.change(self.parts.clock.now(), raft::Change::Update(record), false) {
-            Ok(_) => Forwarded::Done { reply: Reply::Void },
-            Err(raft::ProposeError::NotLeader { .. }) => Forwarded::NotLeader,
-            Err(error) => forward::failed(&Error::new(ErrorKind::Unavailable, format!("{error:?}"))),
-        }
-    }
-
-    /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
-    fn propose(&mut self, now: Monotonic) {
-        if !self.proposals.has_waiting() {
-            return;
-        }
-        match self.parts.raft.leader() {
-            // While leadership is handed over they wait: for the next leader, or for this one to lead on.
-            Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
-            Some(leader) if leader == self.parts.id => self.propose_here(now),
-            Some(leader) => {
-                for pending in self.proposals.take_waiting() {
-                    if pending.origin.start() {
-                        self.forward(leader, pending);
-                    }
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn propose_here(&mut self, now: Monotonic) {
-        let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
-        let waits_for_fold = self.parts.store.folded().0 <= self.parts.raft.stored_by_all();
-        let term = self.parts.raft.term();
-        let group_time_ms = self.group_time(now);
-        let mut batch = Vec::new();
-        let mut origins = Vec::new();
-        let mut room = 0;
-        let raft = &self.parts.raft;
-        let batch_bytes_max = self.parts.limits.append_batch_bytes_max;
-        // What does not fit waits: there is another turn when some of it is on disk.
-        let mut fits = |bytes: usize| {
-            let total = room + bytes + Entry::OVERHEAD_BYTES + ENVELOPE_BYTES_MAX;
-            let fits = (room == 0 || total <= batch_bytes_max) && raft.has_room(total);
-            room = if fits { total } else { room };
-            fits
-        };
-        while let Some(Pending { session, command, origin }) = self.proposals.pop_waiting_if(&mut fits) {
-            if !origin.start() {
-                continue;
-            }
-            if full {
-                origin.resolve(Err(log_full(&self.parts.limits, waits_for_fold)));
-                continue;
-            }
-            let bytes = command.bytes();
-            let envelope = Envelope { term, group_time_ms, session, principal: String::new(), command };
-            batch.push(codec::encode_envelope(&envelope));
-            origins.push((origin, bytes));
-        }
-        if batch.is_empty() {
-            return;
-        }
-        match self.parts.raft.propose(now, batch) {
-            Ok(proposed) => {
-                assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
-                let mut index = proposed.first;
-                for (origin, bytes) in origins {
-                    self.proposals.proposed(index, term, origin, bytes);
-                    index = index.next();
-                }
-            }
-            Err(error) => {
-                let text =
-                    format!("the leader takes no more writes for now ({error:?}): retry after a pause");
-                for (origin, _) in origins {
-                    origin.resolve(Err(Error::new(ErrorKind::Overloaded, text.clone())));
-                }
-            }
-        }
-    }
-
-    /// Passes a write on to the leader. Never repeated once its outcome is unknown.
-    fn forward(&mut self, leader: NodeId, pending: Pending) {
-        self.gauges.forwarded += 1;
-        let Pending { session, command, mut origin } = pending;
-        let request = forward::encode_command(session, command.clone());
-        let (transport, group) = (self.parts.transport.clone(), self.parts.group);
-        let internal = self.internal.clone();
-        let counted = Counted::new(&self.forwarding);
-        tokio::spawn(async move {
-            let _counted = counted;
-            let answer = tokio::select! {
-                biased;
-                answer = transport.forward(leader, group, request) => answer,
-                // Nobody waits any more: free the slot. What became of the write stays unknown.
-                () = origin.abandoned() => return,
-            };
-            let result = match answer.map(|bytes| codec::decode_forwarded(&bytes)) {
-                Ok(Ok(Forwarded::Done { reply })) => Ok(reply),
-                Ok(Ok(Forwarded::Failed { kind, outcome, message })) => {
-                    Err(forward::error_of(kind, outcome, message))
-                }
-                Ok(Ok(Forwarded::NotLeader)) | Err(ForwardError::NotSent) => {
-                    origin.restart();
-                    let _ = internal.send(Internal::Returned(Pending { session, command, origin }));
-                    return;
-                }
-                Ok(Err(error)) => Err(Error::unknown(
-                    ErrorKind::Internal,
-                    format!(
-                        "the leader's answer cannot be understood ({error}): do all nodes run one version?"
-                    ),
-                )),
-                Err(ForwardError::Lost) => Err(Error::unknown(
-                    ErrorKind::Unavailable,
-                    "the leader was lost before it answered: the write may have been executed, or may still be",
-                )),
-            };
-            origin.resolve(result);
-        });
-    }
-
     /// Performs everything the core hands out, in its order.
     fn perform(&mut self) {
         let mut config_changed = false;
@@ -669,7 +488,6 @@ impl Driver {
             for write in writes {
                 let install = write.install.map(|install| {
                     config_changed = true;
-                    self.last_written = install.index;
                     self.point_to_staged(write.seq, install)
                 });
                 config_changed |= self.touches_membership(&write.entries);
@@ -677,7 +495,9 @@ impl Driver {
                     self.held.push_back((write.seq, write.messages));
                 }
                 let (group, seq) = (self.parts.group, write.seq);
-                self.parts.log.write(group, seq, write.hard_state, install, write.entries, &self.persisted);
+                let raft::Write { hard_state, repairs, entries, .. } = write;
+                let write = wal::GroupWrite { group, hard_state, install, repairs, entries };
+                self.parts.log.write(seq, write, &self.persisted);
             }
             for fetch in fetches {
                 self.fetch(fetch);
@@ -719,47 +539,6 @@ impl Driver {
         let truncates = first.index <= self.last_written;
         self.last_written = last.index;
         truncates || entries.iter().any(|entry| entry.kind == EntryKind::Membership)
-    }
-
-    fn on_membership(&mut self) {
-        let membership = self.parts.raft.membership();
-        if *membership == self.membership {
-            return;
-        }
-        self.membership = membership.clone();
-        self.board.set_members(self.parts.raft.membership_index(), &self.membership);
-        self.tell_transport();
-    }
-
-    /// Follows what is committed: who was removed is told so only then, this node itself included.
-    fn on_commit(&mut self) {
-        let retired = &self.parts.raft.committed_membership().retired;
-        if *retired == self.retired {
-            return;
-        }
-        self.retired = retired.clone();
-        self.tell_transport();
-        if self.retired.contains(&self.parts.id) && self.leaves_at.is_none() {
-            let now = self.parts.clock.now();
-            info!("this node was removed from the cluster");
-            // What it still has to say, such as the answer to whoever removed it, leaves first.
-            self.leaves_at = Some(now.plus(self.parts.election_timeout));
-        }
-    }
-
-    fn publish_lease(&self) {
-        self.board.set_lease(self.parts.raft.lease(self.parts.clock.now()));
-    }
-
-    fn tell_transport(&self) {
-        let others = self.membership.members.values().filter(|member| member.id != self.parts.id);
-        let peers = others.map(|member| {
-            (member.id, PeerInfo { address: member.peer.clone(), incarnation: member.incarnation })
-        });
-        // Also where a removal is committed that a configuration in force here does not know: then it is truncated soon.
-        let peers = peers.filter(|(id, _)| !self.retired.contains(id));
-        let members = Members { peers: peers.collect(), removed: self.retired.clone() };
-        self.parts.transport.set_peers(members);
     }
 
     fn on_change(&mut self, change: &raft::RoleChange) {
@@ -818,6 +597,7 @@ impl Driver {
         self.asks.append(&mut self.returned_asks);
         self.sweep_asks();
         self.sweep_snapshots(now);
+        self.maybe_scrub(now);
         self.maybe_raise_version(now);
         self.maybe_purge();
         if self.leaves_at.is_some_and(|at| now >= at) {
@@ -826,31 +606,6 @@ impl Driver {
         if now >= self.next_publish {
             self.next_publish = now.plus(PUBLISH_INTERVAL);
             self.maybe_publish(now);
-        }
-    }
-
-    /// Publishes this node's record if the group knows another one.
-    fn maybe_publish(&mut self, now: Monotonic) {
-        let own = &self.parts.own;
-        let Some(known) = self.membership.members.get(&self.parts.id) else { return };
-        if *known == (MemberRecord { role: known.role, ..own.clone() }) {
-            return;
-        }
-        match self.parts.raft.leader() {
-            Some(leader) if leader == self.parts.id => {
-                // Refused while another change is under way: asked again at the next interval.
-                let _ = self.parts.raft.change(now, raft::Change::Update(own.clone()), false);
-            }
-            Some(leader) => {
-                let request = forward::encode_publish(own);
-                let (transport, group) = (self.parts.transport.clone(), self.parts.group);
-                // The answer does not matter: success shows in the membership, all else is asked again. The transport
-                // bounds how long the task lives.
-                tokio::spawn(async move {
-                    let _ = transport.forward(leader, group, request).await;
-                });
-            }
-            None => {}
         }
     }
 
@@ -903,38 +658,8 @@ fn removed(id: NodeId, by: &str) -> String {
     )
 }
 
-/// What an envelope adds to the keys and values of a write without session, rounded up generously.
-const ENVELOPE_BYTES_MAX: usize = 256;
-
 /// Log applied since the last fold at which another one is due: an eighth of what the log may take, so that purging
 /// keeps up with it, and not so much that a restart replays for long.
 fn fold_log_bytes(limits: &Limits) -> usize {
     usize::try_from(limits.wal_bytes_max / 8).unwrap_or(usize::MAX).min(512 << 20)
-}
-
-fn log_full(limits: &Limits, waits_for_fold: bool) -> Error {
-    let cause = if waits_for_fold {
-        "and the entries in it are not folded into the state file yet: retry after a pause, or raise wal-bytes-max"
-    } else {
-        "because a member lacks entries: bring every member back, or raise wal-bytes-max"
-    };
-    let text =
-        format!("the log has reached its limit of {} bytes, {cause}; reads go on", limits.wal_bytes_max);
-    Error::new(ErrorKind::LogFull, text)
-}
-
-/// Counts a forward for as long as it lives.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(count: &Arc<AtomicUsize>) -> Counted {
-        count.fetch_add(1, Ordering::Relaxed);
-        Counted(count.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -328,6 +328,8 @@ impl Handle {
             (telemetry::LEADER_CHANGES_TOTAL, gauges.leader_changes),
             (telemetry::CAMPAIGNS_TOTAL, gauges.core.campaigns),
             (telemetry::VOTES_IGNORED_TOTAL, gauges.core.ignored_votes),
+            (telemetry::ENTRIES_DAMAGED_TOTAL, gauges.core.damaged),
+            (telemetry::ENTRIES_REPAIRED_TOTAL, gauges.core.repaired),
             (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
             (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),

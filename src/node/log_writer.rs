@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::executor::Lane;
 use super::{Fatal, FatalSender};
-use crate::raft::{Entry, HardState, Membership, WriteSeq};
+use crate::raft::{Membership, WriteSeq};
 use crate::types::{GroupId, Index, Term};
-use crate::wal::{self, GroupWrite, Install, Wal};
+use crate::wal::{self, GroupWrite, Wal};
 
 /// Batches of one append, at most so many writes.
 const WRITES_PER_BATCH_MAX: usize = 1_024;
@@ -64,16 +64,7 @@ impl LogWriter {
     }
 
     /// Hands over one write of a group; `done` receives `seq` once it, and all before it, is on disk.
-    pub(super) fn write(
-        &self,
-        group: GroupId,
-        seq: WriteSeq,
-        hard_state: Option<HardState>,
-        install: Option<Install>,
-        entries: Vec<Entry>,
-        done: &mpsc::UnboundedSender<WriteSeq>,
-    ) {
-        let write = GroupWrite { group, hard_state, install, entries };
+    pub(super) fn write(&self, seq: WriteSeq, write: GroupWrite, done: &mpsc::UnboundedSender<WriteSeq>) {
         // Fails only when the writer has stopped: then the node is stopping too.
         let _ = self.requests.send(Request::Write { seq, write, done: done.clone() });
     }
@@ -147,7 +138,8 @@ impl Service {
                 purges,
                 switches: switches.iter().map(|(group, state, _)| (*group, *state)).collect(),
             };
-            if !(batch.is_empty() && points.is_empty()) && !self.store(batch, points).await {
+            let is_empty = batch.is_empty() && points.is_empty();
+            if !is_empty && !self.store(batch, points).await {
                 return;
             }
             for (_, _, done) in switches {

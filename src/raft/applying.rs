@@ -6,6 +6,8 @@
 //! A snapshot takes the place of all entries up to its index. It reaches the state machine by way of the write that
 //! stores it ([`Install`](super::Install)), behind all that was handed out before; until it is there nothing further is
 //! handed out, so that nobody has to put entries and snapshots in order.
+//!
+//! Nothing is handed out from the next damaged entry on (see `repair`).
 
 use std::collections::VecDeque;
 
@@ -93,13 +95,29 @@ impl Applying {
         self.is_full() || self.installing(log).is_some()
     }
 
-    fn end(log: &Log) -> Index {
+    fn limit(log: &Log) -> Index {
         log.committed().min(log.persisted())
+    }
+
+    /// The last entry that may be handed out: nothing from the next damaged one on.
+    fn end(&self, log: &Log) -> Index {
+        let damaged = log.wounds().first_from(self.handed.next());
+        damaged.map_or(Applying::limit(log), |index| index.prev().min(Applying::limit(log)))
+    }
+
+    /// Whether the state machine has not been given this entry.
+    pub(super) fn needs(&self, index: Index) -> bool {
+        index > self.handed
+    }
+
+    /// Whether what it takes next, up to a snapshot at `index`, is damaged.
+    pub(super) fn is_stuck_before(&self, index: Index, log: &Log) -> bool {
+        log.wounds().first_from(self.handed.next()).is_some_and(|damaged| damaged <= index)
     }
 
     /// Whether [`Applying::next`] or [`Applying::next_fetch`] has something.
     pub(super) fn has_next(&self, log: &Log) -> bool {
-        if self.is_held(log) || self.handed >= Applying::end(log) {
+        if self.is_held(log) || self.handed >= self.end(log) {
             return false;
         }
         !self.fetched.is_empty()
@@ -112,10 +130,13 @@ impl Applying {
         if self.is_held(log) {
             return Vec::new();
         }
+        let end = self.end(log);
         let mut entries = std::mem::take(&mut self.fetched);
+        // One of them may have been found damaged since.
+        entries.retain(|entry| entry.index <= end);
         if entries.is_empty() {
             let room = self.inflight_bytes_max.saturating_sub(self.inflight_bytes).max(1);
-            entries = log.slice(self.handed.next(), Applying::end(log), room);
+            entries = log.slice(self.handed.next(), end, room);
         }
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
             assert_eq!(first.index, self.handed.next(), "entries to apply leave a gap");
@@ -130,7 +151,7 @@ impl Applying {
     /// What must be read back before more can be applied, if anything. To be asked after [`Applying::next`].
     pub(super) fn next_fetch(&mut self, log: &Log) -> Option<Fetch> {
         let first = self.handed.next();
-        let last = Applying::end(log).min(log.first_cached().prev());
+        let last = self.end(log).min(log.first_cached().prev());
         if self.is_held(log) || first > last || self.fetching != Fetching::Idle {
             return None;
         }
@@ -168,7 +189,7 @@ impl Applying {
             );
             return;
         }
-        let end = Applying::end(log);
+        let end = Applying::limit(log);
         assert!(
             self.handed <= end,
             "handed {} to be applied, committed and on disk is only {end}",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::types::{Incarnation, Index, NodeId, Term};
 
-use super::{Entry, HardState, Membership};
+use super::{Damaged, Entry, HardState, Membership};
 
 /// The core's identity, times and limits. All limits count per group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,8 @@ pub struct Restored {
     pub last: Index,
     /// A contiguous suffix of the log that ends at `last`; may be shorter than the log, or empty.
     pub tail: Vec<Entry>,
+    /// The entries after `purged` that are there and cannot be read back (see `repair`).
+    pub damaged: Vec<Damaged>,
     /// What the state machine holds.
     pub applied: Index,
 }
@@ -110,6 +112,7 @@ impl Restored {
             terms: Vec::new(),
             last: Index(0),
             tail: Vec::new(),
+            damaged: Vec::new(),
             applied: Index(0),
         }
     }

@@ -136,7 +136,9 @@ impl Raft {
             | Message::HeartbeatReply { .. }
             | Message::TimeoutNow
             | Message::ReadIndex { .. }
-            | Message::ReadIndexReply { .. } => {}
+            | Message::ReadIndexReply { .. }
+            | Message::Repair { .. }
+            | Message::RepairReply { .. } => {}
         }
     }
 

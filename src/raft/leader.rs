@@ -350,14 +350,15 @@ impl Sender<'_> {
             Plan::Empty => Vec::new(),
             Plan::Entries => self.log.slice(first, last, bytes_max),
             Plan::Fetch => {
-                let last = self.log.first_cached().prev();
+                let damaged = self.log.wounds().first_from(first);
+                let last = self.log.first_cached().prev().min(damaged.map_or(last, Index::prev));
                 let fetch = Fetch { purpose: FetchFor::Peer(to), first, last, bytes_max };
                 peer.fetching = Fetching::Asked(fetch);
                 self.outbox.fetches.push(fetch);
                 return false;
             }
             Plan::Snapshot => {
-                peer.on_snapshot_asked();
+                peer.on_snapshot_asked(self.log);
                 self.outbox.snapshots.push(SnapshotFor { to, session: peer.session });
                 return false;
             }

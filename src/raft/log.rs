@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::types::{Index, Term};
 
+use super::repair::{Damaged, Wounds};
 use super::terms::Terms;
 use super::{Entry, EntryKind, Install, Membership, Restored};
 
@@ -50,6 +51,8 @@ pub(super) struct Log {
     handed: Index,
     /// The bytes of the entries after `committed`.
     uncommitted_bytes: usize,
+    /// Entries that are on disk and cannot be read back.
+    wounds: Wounds,
     /// The snapshot that replaced the log, until it is given to the driver to be written.
     install: Option<Install>,
 }
@@ -57,7 +60,8 @@ pub(super) struct Log {
 impl Log {
     /// The log that recovery found. All of it is on disk.
     pub(super) fn new(restored: Restored, cache_bytes_max: usize) -> Log {
-        let Restored { hard_state, purged, base, memberships, terms, last, tail, applied } = restored;
+        let Restored { hard_state, purged, base, memberships, terms, last, tail, applied, damaged } =
+            restored;
         assert!(applied <= last, "the state machine holds entry {applied}, the log ends at {last}");
         assert!(purged.0 <= applied, "purged {} beyond applied {applied}", purged.0);
         let committed = hard_state.commit.max(applied).min(last);
@@ -72,8 +76,12 @@ impl Log {
             committed,
             persisted: last,
             handed: last,
+            wounds: Wounds::default(),
             install: None,
         };
+        for damaged in damaged {
+            log.wound(damaged);
+        }
         log.check();
         log.evict();
         log
@@ -97,6 +105,21 @@ impl Log {
 
     pub(super) fn persisted(&self) -> Index {
         self.persisted
+    }
+
+    /// The damaged entries.
+    pub(super) fn wounds(&self) -> &Wounds {
+        &self.wounds
+    }
+
+    pub(super) fn wounds_mut(&mut self) -> &mut Wounds {
+        &mut self.wounds
+    }
+
+    /// An entry on disk is damaged. Returns whether that is news.
+    pub(super) fn wound(&mut self, damaged: Damaged) -> bool {
+        let copy = self.cached(damaged.index).cloned();
+        self.wounds.add(damaged, copy)
     }
 
     pub(super) fn uncommitted_bytes(&self) -> usize {
@@ -216,6 +239,7 @@ impl Log {
             self.uncommitted_bytes -= entry.bytes();
         }
         self.terms.truncate(from);
+        self.wounds.truncate(from);
         self.memberships.retain(|&(index, _)| index < from);
         self.persisted = self.persisted.min(from.prev());
         self.handed = self.handed.min(from.prev());
@@ -242,6 +266,7 @@ impl Log {
         // What is committed here is on disk as far as it was, until the snapshot takes its place.
         self.persisted = self.persisted.min(self.committed);
         self.terms.reset((index, term));
+        self.wounds = Wounds::default();
         self.cache.clear();
         (self.cache_bytes, self.uncommitted_bytes) = (0, 0);
         self.memberships.clear();
@@ -249,6 +274,19 @@ impl Log {
         (self.committed, self.handed) = (index, index);
         self.install = Some(Install { index, term, membership });
         void
+    }
+
+    /// Lets a snapshot take the place of the log up to its end, an entry that the log has and that is committed: what
+    /// lies behind it stays. For a log that is damaged before that.
+    pub(super) fn rebase(&mut self, index: Index, term: Term, membership: Membership) {
+        assert!(
+            index <= self.committed && index > self.purged().0 && self.term_at(index) == Some(term),
+            "a snapshot at {index} of term {term} that the log does not go on from"
+        );
+        self.handed = self.handed.max(index);
+        self.forget(index);
+        self.base = membership.clone();
+        self.install = Some(Install { index, term, membership });
     }
 
     /// The snapshot to be written, if there is one that was not given to the driver yet: given with this.
@@ -279,7 +317,7 @@ impl Log {
 
     /// Whether there are entries, or a snapshot, that were not given to the driver yet.
     pub(super) fn has_unhanded(&self) -> bool {
-        self.handed < self.last() || self.install.is_some()
+        self.handed < self.last() || self.install.is_some() || self.wounds.has_found()
     }
 
     /// The entries that were not given to the driver yet: given with this.
@@ -338,6 +376,10 @@ impl Log {
             "purge to {to} beyond commit {} or disk",
             self.committed
         );
+        self.forget(to);
+    }
+
+    fn forget(&mut self, to: Index) {
         while let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= to) {
             self.cache_bytes -= entry.bytes();
         }
@@ -347,6 +389,7 @@ impl Log {
             self.base = base;
         }
         self.terms.purge(to);
+        self.wounds.purge(to);
     }
 
     /// Lets go of the oldest entries while the cache is over its limit. What is not on disk cannot be read back, and
@@ -373,6 +416,7 @@ impl Log {
             self.persisted
         );
         assert!(self.cache.len() as u64 <= last.0 - self.purged().0.0, "cache before the purge point");
+        self.wounds.check(self.purged().0, last, |index| self.term_at(index));
         let install = self.install.as_ref().map_or(self.purged(), |install| (install.index, install.term));
         assert_eq!(install, self.purged(), "the log does not begin after the snapshot that replaced it");
         let on_disk = self.persisted.max(self.purged().0);

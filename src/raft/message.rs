@@ -100,6 +100,26 @@ pub enum Message {
         /// The heartbeat's round.
         round: Round,
     },
+    /// The sender's copy of an entry is damaged: it asks for another (see `repair`). Of no term.
+    Repair {
+        /// The entry.
+        index: Index,
+        /// Its term.
+        term: Term,
+        /// The checksum of its payload, where known.
+        crc: Option<u32>,
+        /// The sender cannot go on without it: if it was purged, it needs a snapshot.
+        is_needed: bool,
+    },
+    /// The answer to a [`Message::Repair`].
+    RepairReply {
+        /// The entry that was asked for.
+        index: Index,
+        /// And its term.
+        term: Term,
+        /// The entry; none if the sender does not have it, or not whole.
+        entry: Option<Entry>,
+    },
     /// Campaign now: the leader hands over (thesis, section 3.10).
     TimeoutNow,
     /// A follower asks for an index at which it may read (thesis, section 6.4).

@@ -26,7 +26,7 @@
 //! 7. [`change`](Change), `reconfigure`: how the group changes. `transfer`: handing over.
 //! 8. `read_index`: linearizable reads without writing.
 //! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
-//! 10. `disk`, `evidence`: a disk that hangs, a leader whose process has ended.
+//! 10. `disk`, `repair`, `evidence`: a disk that hangs, entries that are damaged, a leader whose process has ended.
 //! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
 //! # A write, step by step
@@ -76,6 +76,8 @@
 //! - A leader whose *disk hangs* steps down, though it is heard (see `disk`).
 //! - The leader's process has ended and a voter has *evidence* of that, by [`Raft::died`]: it listens to candidates, and
 //!   asks for pre-votes within moments (see `evidence`, also on why this is safe). Who has none keeps its calm.
+//!
+//! A node whose log has a damaged entry does not campaign until that is repaired (see `repair`).
 //!
 //! And one may not end as soon as it could: with [leases](Lease) on, a voter keeps silent for a lease after it has heard a
 //! leader or has started, whatever else it knows.
@@ -187,6 +189,7 @@ mod read_index;
 mod lease;
 
 mod disk;
+mod repair;
 mod evidence;
 mod timers;
 mod outbox;
@@ -208,5 +211,7 @@ pub use raft::{ProposeError, Proposed, Raft};
 pub use ready::{
     Fetch, FetchFor, Install, ReadId, ReadOutcome, Ready, RoleChange, RoleName, SnapshotFor, Write, WriteSeq,
 };
+
+pub use repair::Damaged;
 pub use timers::Counters;
 pub use transfer::TransferError;

@@ -125,12 +125,15 @@ impl Raft {
         let commit = self.log.committed().min(self.log.persisted());
         let hard_state = HardState { term: self.term, vote: self.vote, commit };
         let install = self.log.hand_out_install();
+        let repairs = self.log.wounds_mut().hand_out();
         let entries = self.log.hand_out();
+        let repaired = repairs.iter().map(|entry| entry.index).collect();
         self.watch_disk();
         Some(Write {
-            seq: self.writes.hand_out(self.log.last(), ballot),
+            seq: self.writes.hand_out(self.log.last(), ballot, repaired),
             hard_state: is_new_ballot.then_some(hard_state),
             install,
+            repairs,
             entries,
             messages: std::mem::take(&mut self.outbox.after_write),
         })

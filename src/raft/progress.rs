@@ -143,6 +143,8 @@ pub(super) struct Progress {
     pub(super) wanted: Index,
     pub(super) fetching: Fetching,
     transfer: Transfer,
+    /// It has a damaged entry that was purged here, and needs a snapshot in its place, whatever its log is.
+    pub(super) lacks_state: bool,
 }
 
 impl Progress {
@@ -168,6 +170,7 @@ impl Progress {
             wanted: Index(0),
             fetching: Fetching::Idle,
             transfer: Transfer::Idle,
+            lacks_state: false,
         }
     }
 
@@ -195,7 +198,11 @@ impl Progress {
             let is_due = is_answered && self.transfer == Transfer::Idle;
             return if is_due { Plan::Snapshot } else { Plan::Nothing };
         }
+        if self.lacks_state && self.transfer == Transfer::Idle && self.pace == Pace::Replicate {
+            return Plan::Snapshot;
+        }
         let is_lacking = self.next <= log.last();
+        let is_damaged = log.wounds().contains(self.next);
         let is_cached = self.next >= log.first_cached();
         match self.pace {
             Pace::Probe { waiting: true } => Plan::Nothing,
@@ -203,7 +210,9 @@ impl Progress {
             Pace::Probe { waiting: false } if is_lacking && is_cached => Plan::Entries,
             Pace::Probe { waiting: false } => Plan::Empty,
             Pace::Replicate if is_lacking && self.has_room(config) && is_cached => Plan::Entries,
-            Pace::Replicate if is_lacking && self.has_room(config) && self.fetching == Fetching::Idle => {
+            Pace::Replicate
+                if is_lacking && !is_damaged && self.has_room(config) && self.fetching == Fetching::Idle =>
+            {
                 Plan::Fetch
             }
             Pace::Replicate if self.nudge => Plan::Empty,
@@ -242,11 +251,13 @@ impl Progress {
         id
     }
 
-    /// The driver is asked for a snapshot.
-    pub(super) fn on_snapshot_asked(&mut self) {
+    /// The driver is asked for a snapshot. One for a follower whose log goes on changes nothing else.
+    pub(super) fn on_snapshot_asked(&mut self, log: &Log) {
         assert_eq!(self.transfer, Transfer::Idle, "a snapshot is under way");
-        self.search();
-        self.pace = Pace::Snapshot;
+        if self.is_cut_off(log) {
+            self.search();
+            self.pace = Pace::Snapshot;
+        }
         self.transfer = Transfer::Asked;
     }
 
@@ -255,7 +266,7 @@ impl Progress {
         if self.transfer != Transfer::Asked {
             return None;
         }
-        if self.pace != Pace::Snapshot {
+        if self.pace != Pace::Snapshot && !self.lacks_state {
             self.transfer = Transfer::Idle;
             return None;
         }
@@ -276,6 +287,7 @@ impl Progress {
         match self.transfer {
             Transfer::Sending(index) if is_received => {
                 self.transfer = Transfer::Idle;
+                self.lacks_state = false;
                 if self.pace == Pace::Snapshot {
                     self.next = index.max(self.matched).next();
                     self.search();

@@ -15,6 +15,7 @@ use super::outbox::Outbox;
 use super::progress::Progress;
 use super::quorum::Quorum;
 use super::read_index::Reader;
+use super::repair::Serving;
 use super::timers::{Counters, NEVER, Timers};
 use super::writes::{Ballot, Writes};
 use super::{
@@ -47,6 +48,8 @@ pub struct Raft {
     /// The leader whose process has ended, until another one is heard (see `evidence`).
     pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
+    /// The entries that are being read back for others (see `repair`).
+    pub(super) serving: Serving,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
     pub(super) read_counter: u64,
     /// The last session given out as a leader. Never falls: what a driver reports of a transfer that began in an earlier
@@ -140,6 +143,7 @@ impl Raft {
     pub fn new(config: Config, restored: Restored, now: Monotonic) -> Raft {
         config.check();
         let (hard_state, applied) = (restored.hard_state, restored.applied);
+        let damaged = restored.damaged.len() as u64;
         let log = Log::new(restored, config.cache_bytes_max);
         assert!(log.last_term() <= hard_state.term, "log of term {} under {hard_state:?}", log.last_term());
         let mut raft = Raft {
@@ -154,6 +158,7 @@ impl Raft {
             is_stalled: false,
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
+            serving: Serving::new(),
             read_counter: 0,
             sessions: SessionId(0),
             outbox: Outbox::default(),
@@ -163,6 +168,8 @@ impl Raft {
         };
         raft.timers.arm_election(raft.config.election_timeout);
         raft.bind_at_start();
+        raft.counters.damaged = damaged;
+        raft.watch_wounds();
         raft
     }
 
@@ -173,6 +180,10 @@ impl Raft {
         if to != self.config.id || from == self.config.id || from.0 == 0 || term >= TERM_MAX {
             self.counters.invalid += 1;
             return;
+        }
+        // What an entry of some index and term is does not depend on who leads.
+        if matches!(message, Message::Repair { .. } | Message::RepairReply { .. }) {
+            return self.on_message(now, from, message);
         }
         match term.cmp(&self.term) {
             Ordering::Less => self.on_past(from, message),
@@ -205,7 +216,7 @@ impl Raft {
         asks && (hears || self.is_bound(now))
     }
 
-    /// Takes in a message of the current term.
+    /// Takes in a message of the current term, or of none.
     fn on_message(&mut self, now: Monotonic, from: NodeId, message: Message) {
         match message {
             Message::PreVote { .. } if self.is_disturbance(now, &message) => self.counters.ignored_votes += 1,
@@ -229,6 +240,10 @@ impl Raft {
             Message::TimeoutNow => self.on_timeout_now(now, from),
             Message::ReadIndex { request } => self.on_read_index(from, request),
             Message::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
+            Message::Repair { index, term, crc, is_needed } => {
+                self.on_repair(from, (index, term), crc, is_needed);
+            }
+            Message::RepairReply { index, term, entry } => self.on_repair_reply(from, index, term, entry),
         }
     }
 
@@ -245,6 +260,9 @@ impl Raft {
         }
         if let RoleState::Leader(_) = self.role {
             self.tick_leader(now);
+        }
+        if now >= self.timers.repair {
+            self.on_repair_due();
         }
         if now >= self.timers.evidence {
             self.on_evidence(now);
@@ -322,7 +340,7 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, or bound by a lease.
+    /// a vote, with a disk that hangs, with a damaged log, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -332,17 +350,18 @@ impl Raft {
         }
     }
 
-    /// Whether it could win an election, and may: it has a vote, its disk takes that vote, and no leader relies on its
-    /// silence.
+    /// Whether it could win an election, and may: it has a vote, its disk takes that vote, its log is whole, and no leader
+    /// relies on its silence.
     pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
-        self.is_needed() && !self.is_stalled && !self.is_bound(now)
+        self.is_needed() && !self.is_stalled && self.log.wounds().is_empty() && !self.is_bound(now)
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
     pub fn persisted(&mut self, seq: WriteSeq) {
-        if let Some(last) = self.writes.complete(seq) {
+        if let Some(attested) = self.writes.complete(seq) {
             self.on_disk_progress();
-            self.log.persisted_to(last);
+            self.log.persisted_to(attested.last);
+            self.counters.repaired += self.log.wounds_mut().repaired(&attested.repaired);
             self.count_own_vote();
             self.maybe_commit();
         }
@@ -358,6 +377,7 @@ impl Raft {
         match fetch.purpose {
             FetchFor::Apply => self.applying.fetched(fetch, entries, &self.log),
             FetchFor::Peer(to) => self.fetched_for(to, fetch, entries),
+            FetchFor::Repair(to) => self.fetched_to_repair(to, fetch, entries),
         }
     }
 
@@ -505,7 +525,7 @@ impl Raft {
     }
 
     /// All members but this one.
-    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+    pub(super) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         let id = self.config.id;
         let members: Vec<NodeId> = self.log.membership().members.keys().copied().collect();
         members.into_iter().filter(move |&member| member != id)
@@ -627,6 +647,8 @@ impl Raft {
             self.evidence.is_none() || self.leader.is_none(),
             "a leader is heard, and another one's end stands"
         );
+        let is_asking = self.timers.repair != NEVER;
+        assert!(is_asking || !self.log.wounds().has_lost(), "what is lost is not asked for");
         let is_watched = self.timers.disk != NEVER || self.is_stalled;
         assert_eq!(is_watched, self.writes.are_outstanding(), "the disk is watched while it is written to");
         match &self.role {
@@ -642,6 +664,7 @@ impl Raft {
                 );
             }
             RoleState::Candidate(_) => {
+                assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }

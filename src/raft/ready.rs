@@ -66,11 +66,13 @@ pub struct Write {
     /// The hard state, if term or vote changed; it stands before the entries. Its commit index is a hint and never a
     /// reason to write.
     pub hard_state: Option<HardState>,
-    /// A snapshot; it stands between the two. All entries that the log holds are void from here on, and so is the
-    /// state machine. On disk it and the pointer to the state are one record: a crash leaves both or neither. Once it
+    /// A snapshot; it stands between the two. If the log has its last entry, what lies behind that is kept; otherwise all
+    /// entries that the log holds are void from here on. The state machine is void in any case. On disk it and the pointer to the state are one record: a crash leaves both or neither. Once it
     /// is on disk, and behind what the state machine was given before, the driver lets the state machine take it and
     /// says so by [`Raft::applied`](super::Raft::applied).
     pub install: Option<Install>,
+    /// Entries to be stored once more in place of damaged ones, ascending; before the entries below. Nothing is void.
+    pub repairs: Vec<Entry>,
     /// Entries, contiguous. Whatever the log holds at the first one's index or beyond is void from here on.
     pub entries: Vec<Entry>,
     /// Messages that leave once this write and all before it are on disk.
@@ -80,7 +82,10 @@ pub struct Write {
 impl Write {
     /// Whether there is anything to store: if not, the write needs no fsync of its own.
     pub fn is_empty(&self) -> bool {
-        self.hard_state.is_none() && self.install.is_none() && self.entries.is_empty()
+        self.hard_state.is_none()
+            && self.install.is_none()
+            && self.repairs.is_empty()
+            && self.entries.is_empty()
     }
 }
 
@@ -91,16 +96,20 @@ pub enum FetchFor {
     Peer(NodeId),
     /// To apply them, after a restart.
     Apply,
+    /// For this member, whose copy is damaged: one entry.
+    Repair(NodeId),
 }
 
 /// Entries to read back from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetch {
-    /// Why. Only the last fetch for each purpose is wanted; an answer to an earlier one is ignored.
+    /// Why. Only the last fetch for each purpose is wanted (of repairs, for each member and entry); an answer to an
+    /// earlier one is ignored.
     pub purpose: FetchFor,
     /// The first index.
     pub first: Index,
     /// The last index. The answer may end before it, and is empty if `first` could not be read or was purged meanwhile.
+    /// If it is damaged, [`Raft::damaged`](super::Raft::damaged) is told first.
     pub last: Index,
     /// Stop after the entry with which this is reached.
     pub bytes_max: usize,

@@ -23,6 +23,10 @@
 //! the log is replaced, and then wholly ([`Log::reset`](super::log::Log::reset)): what lies beyond builds on what was
 //! never committed. A store that kept it had the same snapshot sent for ever (hashicorp/raft#697).
 //!
+//! One case is between the two. Where the state machine cannot go on since an entry before the snapshot's end is damaged
+//! (see `repair`), the snapshot is taken though the log has its last entry. It replaces the log up to there and no further:
+//! what lies behind may have been acknowledged.
+//!
 //! The reply is an append's, and a promise like it: it leaves after the write that installs the snapshot. Late,
 //! repeated, of an earlier leader: a snapshot is a message like any other, and the rules for terms are the same.
 
@@ -94,7 +98,11 @@ impl Raft {
         }
         let Snapshot { session, inflight, round, index, term, .. } = snapshot;
         let known = self.log.term_at(index);
-        if index <= self.log.committed() {
+        if known == Some(term) && self.applying.is_stuck_before(index, &self.log) {
+            self.commit_to(index);
+            self.log.rebase(index, term, membership);
+            self.applying.install(index);
+        } else if index <= self.log.committed() {
             if known.is_some_and(|known| known != term) {
                 // What is committed has one term only: no correct leader sends this.
                 self.counters.invalid += 1;

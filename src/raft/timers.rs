@@ -40,6 +40,8 @@ pub(super) struct Timers {
     pub(super) transfer: Monotonic,
     /// Follower: the forwarded reads under way are lost.
     pub(super) read: Monotonic,
+    /// All: ask for damaged entries.
+    pub(super) repair: Monotonic,
     postponed: bool,
 }
 
@@ -61,6 +63,7 @@ impl Timers {
             commit: NEVER,
             transfer: NEVER,
             read: NEVER,
+            repair: NEVER,
             postponed: false,
         }
     }
@@ -87,7 +90,7 @@ impl Timers {
     /// The earliest deadline.
     pub(super) fn next(&self) -> Monotonic {
         let leading = self.heartbeat.min(self.quorum).min(self.commit).min(self.transfer);
-        self.election.min(leading).min(self.read).min(self.evidence).min(self.disk)
+        self.election.min(leading).min(self.read).min(self.evidence).min(self.disk).min(self.repair)
     }
 
     /// If this tick is late by more than `slack`, moves the deadlines that would end a role, so that what came in
@@ -138,6 +141,10 @@ pub struct Counters {
     pub stalls: u64,
     /// Evidence that the leader's process had ended, ignored because leases are on.
     pub ignored_deaths: u64,
+    /// Entries on this node's disk that were found to be damaged, those of its start too.
+    pub damaged: u64,
+    /// Damaged entries that were stored once more.
+    pub repaired: u64,
 }
 
 impl PartialEq for Counters {

@@ -21,7 +21,7 @@
 //! Whoever lets reads rest on a lease must end the lease before `TimeoutNow` leaves: a voter that is asked with
 //! `transfer` keeps no promise to the old leader. There are none yet.
 //!
-//! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote. One that comes late, when
+//! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote and its log is not damaged. One that comes late, when
 //! the transfer has ended, costs an election and no more.
 
 use crate::types::{Monotonic, NodeId};
@@ -181,7 +181,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
-        if !self.quorum.contains(self.config.id) || self.is_stalled {
+        if !self.quorum.contains(self.config.id) || self.is_stalled || !self.log.wounds().is_empty() {
             self.counters.stale += 1;
             return;
         }

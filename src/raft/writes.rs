@@ -24,6 +24,17 @@ struct Outstanding {
     last: Index,
     /// Term and vote once this write is on disk.
     ballot: Ballot,
+    /// The entries that it stores in place of damaged ones; those that were truncated since are out.
+    repairs: Vec<Index>,
+}
+
+/// What completed writes attest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attested {
+    /// The log is on disk up to here.
+    pub(super) last: Index,
+    /// These entries are on disk once more.
+    pub(super) repaired: Vec<Index>,
 }
 
 /// The part of the hard state that binds: whom the node voted for, in which term.
@@ -65,12 +76,12 @@ impl Writes {
         self.durable
     }
 
-    /// Numbers a write after which the log is on disk up to `last`, and `ballot` too.
-    pub(super) fn hand_out(&mut self, last: Index, ballot: Ballot) -> WriteSeq {
+    /// Numbers a write after which the log is on disk up to `last`, `ballot` too, and `repairs` once more.
+    pub(super) fn hand_out(&mut self, last: Index, ballot: Ballot, repairs: Vec<Index>) -> WriteSeq {
         assert!(ballot.term >= self.handed.term, "term falls from {} to {}", self.handed.term, ballot.term);
         self.newest = WriteSeq(self.newest.0 + 1);
         self.handed = ballot;
-        self.outstanding.push_back(Outstanding { seq: self.newest, last, ballot });
+        self.outstanding.push_back(Outstanding { seq: self.newest, last, ballot, repairs });
         self.newest
     }
 
@@ -78,21 +89,23 @@ impl Writes {
     pub(super) fn truncate(&mut self, from: Index) {
         for write in &mut self.outstanding {
             write.last = write.last.min(from.prev());
+            write.repairs.retain(|index| *index < from);
         }
     }
 
-    /// Write `seq` is on disk, and so are all before it. Returns up to where the log is on disk by them, if that is
-    /// news.
-    pub(super) fn complete(&mut self, seq: WriteSeq) -> Option<Index> {
+    /// Write `seq` is on disk, and so are all before it. Returns what is on disk by them, if that is news.
+    pub(super) fn complete(&mut self, seq: WriteSeq) -> Option<Attested> {
         assert!(
             seq <= self.newest,
             "completion of write {} which was never made, newest is {}",
             seq.0,
             self.newest.0
         );
-        let mut attested = None;
+        let mut attested: Option<Attested> = None;
         while let Some(write) = self.outstanding.pop_front_if(|write| write.seq <= seq) {
-            attested = attested.max(Some(write.last));
+            let attested = attested.get_or_insert_default();
+            attested.last = attested.last.max(write.last);
+            attested.repaired.extend(write.repairs);
             self.durable = write.ballot;
         }
         attested
@@ -102,8 +115,10 @@ impl Writes {
 impl Writes {
     /// All that matters of this, apart from the names of the writes: how far each is behind the newest, and what it
     /// attests.
-    fn essence(&self) -> impl Iterator<Item = (u64, Index, Ballot)> + '_ {
-        self.outstanding.iter().map(|write| (self.newest.0 - write.seq.0, write.last, write.ballot))
+    fn essence(&self) -> impl Iterator<Item = (u64, Index, Ballot, &[Index])> + '_ {
+        self.outstanding
+            .iter()
+            .map(|write| (self.newest.0 - write.seq.0, write.last, write.ballot, &write.repairs[..]))
     }
 }
 
@@ -138,20 +153,20 @@ mod tests {
     fn writes_are_equal_but_for_their_names() {
         let ballot = |term| Ballot { term: Term(term), vote: None };
         let (mut one, mut other) = (Writes::new(ballot(1)), Writes::new(ballot(1)));
-        let first = one.hand_out(Index(1), ballot(1));
+        let first = one.hand_out(Index(1), ballot(1), vec![]);
         assert_ne!(one, other, "a write is under way");
         one.complete(first);
         assert_eq!((&one, hash(&one)), (&other, hash(&other)), "it is over");
         for writes in [&mut one, &mut other] {
-            writes.hand_out(Index(2), ballot(1));
-            writes.hand_out(Index(3), ballot(2));
+            writes.hand_out(Index(2), ballot(1), vec![]);
+            writes.hand_out(Index(3), ballot(2), vec![]);
         }
         assert_eq!((&one, hash(&one)), (&other, hash(&other)), "the same is under way");
         let mut truncated = one.clone();
         truncated.truncate(Index(3));
         assert_ne!(truncated, one, "the second attests less");
         let mut voted = one.clone();
-        voted.hand_out(Index(3), Ballot { term: Term(2), vote: Some(NodeId(1)) });
+        voted.hand_out(Index(3), Ballot { term: Term(2), vote: Some(NodeId(1)) }, vec![]);
         assert_ne!(voted, one);
     }
 }

@@ -372,6 +372,9 @@ impl Data {
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
         let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        for wound in &recovered.wounds {
+            tracing::error!(%wound, "the log is damaged: what is lost is repaired from the other members");
+        }
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
@@ -556,6 +559,7 @@ fn restored(group: wal::RecoveredGroup, store: &Store) -> Restored {
         terms: group.terms,
         last: group.last,
         tail: group.tail,
+        damaged: group.damaged,
         applied: store.applied().0,
     }
 }

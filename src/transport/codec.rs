@@ -59,7 +59,7 @@ impl fmt::Display for Reject {
 /// Whether the message travels on the control lane. Everything that may carry a payload goes by the bulk lane, so
 /// that a large value never delays a heartbeat; appends without entries too, so that appends keep their order.
 pub(super) fn is_control(message: &Message) -> bool {
-    !matches!(message, Message::Append(_))
+    !matches!(message, Message::Append(_) | Message::RepairReply { .. })
 }
 
 /// Whether the message travels on a lane at all. A snapshot's does not: it must not be taken in without the state.
@@ -94,6 +94,14 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
         Message::HeartbeatReply { session, round } => {
             Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
         }
+        Message::Repair { index, term, crc, is_needed } => {
+            Proto::Repair(proto::Repair { index: index.0, term: term.0, crc, is_needed })
+        }
+        Message::RepairReply { index, term, entry } => Proto::RepairReply(proto::RepairReply {
+            index: index.0,
+            term: term.0,
+            entry: entry.map(encode_entry),
+        }),
         Message::TimeoutNow => Proto::TimeoutNow(proto::TimeoutNow {}),
         Message::ReadIndex { request } => {
             Proto::ReadIndex(proto::ReadIndex { request: Some(encode_request(request)) })
@@ -111,20 +119,23 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
     }
 }
 
-fn encode_append(append: Append) -> proto::Append {
-    let entries = append.entries.into_iter().map(|entry| proto::Entry {
+fn encode_entry(entry: Entry) -> proto::Entry {
+    proto::Entry {
         index: entry.index.0,
         term: entry.term.0,
         kind: u32::from(entry.kind.code()),
         payload: entry.payload,
         crc: entry.crc,
-    });
+    }
+}
+
+fn encode_append(append: Append) -> proto::Append {
     proto::Append {
         session: append.session.0,
         inflight: append.inflight,
         prev_index: append.prev_index.0,
         prev_term: append.prev_term.0,
-        entries: entries.collect(),
+        entries: append.entries.into_iter().map(encode_entry).collect(),
         commit: append.commit.0,
         round: append.round.0,
     }
@@ -201,6 +212,11 @@ pub(super) fn decode(
         Proto::HeartbeatReply(m) => {
             Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
         }
+        Proto::Repair(m) => {
+            let (index, term) = decode_place(m.index, m.term)?;
+            Message::Repair { index, term, crc: m.crc, is_needed: m.is_needed }
+        }
+        Proto::RepairReply(m) => decode_repair_reply(m, received_bytes)?,
         Proto::TimeoutNow(_) => Message::TimeoutNow,
         Proto::ReadIndex(m) => Message::ReadIndex { request: decode_request(m.request)? },
         Proto::ReadIndexReply(m) => {
@@ -267,6 +283,24 @@ fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject>
         round: Round(reply.round),
         result,
     })
+}
+
+/// The place of an entry that is damaged.
+fn decode_place(index: u64, term: u64) -> Result<(Index, Term), Reject> {
+    match (index, term) {
+        (0, _) => Err(Reject::Field("index")),
+        (_, 0) => Err(Reject::Field("term")),
+        _ => Ok((Index(index), Term(term))),
+    }
+}
+
+fn decode_repair_reply(reply: proto::RepairReply, received_bytes: usize) -> Result<Message, Reject> {
+    let (index, term) = decode_place(reply.index, reply.term)?;
+    let entry = reply.entry.map(|entry| decode_entry(entry, received_bytes)).transpose()?;
+    if let Some(entry) = entry.as_ref().filter(|entry| (entry.index, entry.term) != (index, term)) {
+        return Err(Reject::Gap { index: entry.index.0 });
+    }
+    Ok(Message::RepairReply { index, term, entry })
 }
 
 /// Whether the configuration can be decoded, the core looks.

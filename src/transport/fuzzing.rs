@@ -185,6 +185,7 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
         envelope(Message::ReadIndex { request }),
         envelope(Message::ReadIndexReply { request, index: Some(Index(9)) }),
         envelope(Message::TimeoutNow),
+        envelope(Message::Repair { index: Index(7), term: Term(3), crc: Some(9), is_needed: true }),
     ];
     let forward = proto::Forward { id: 300, request: Bytes::from_static(b"a request") };
     let outcome = proto::forward_reply::Outcome::Reply(Bytes::from_static(b"a reply"));
@@ -197,11 +198,14 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let entries = vec![Entry::new(Index(1), Term(7), EntryKind::Noop, Bytes::new())];
     let (prev_index, prev_term, commit) = (Index(0), Term(0), Index(0));
     let first = Append { session, inflight: 1, prev_index, prev_term, entries, commit, round };
+    let entry = Some(Entry::new(Index(7), Term(3), EntryKind::Command, Bytes::from_static(b"once more")));
+    let repaired = Message::RepairReply { index: Index(7), term: Term(3), entry };
     vec![
         ("first", frame_of([envelope(Message::Append(first))])),
         ("votes", frame_of(votes)),
         ("beats", frame_of(beats)),
         ("append", frame_of([envelope(append)])),
+        ("repaired", frame_of([envelope(repaired)])),
         ("forward", forwards),
     ]
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::types::Owner;
+use crate::types::{GroupId, Index, Owner};
 
 /// An error of the log.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,22 @@ pub enum Error {
         file.display()
     )]
     Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// An entry that was on disk cannot be read back; the rest of the log can, and the log is not poisoned. The entry
+    /// counts as present: it is to be fetched from another member and stored by
+    /// [`GroupWrite::repairs`](super::GroupWrite::repairs).
+    #[error("{}: entry {index} of group {group} is damaged, at byte {offset}: {what}", file.display())]
+    Entry {
+        /// Whose it is.
+        group: GroupId,
+        /// Which entry.
+        index: Index,
         /// The file.
         file: PathBuf,
         /// Where in it.

@@ -159,6 +159,18 @@ impl Group {
         Ok(())
     }
 
+    /// Whether this entry, read elsewhere, can take the place of the one that is here.
+    pub fn check_repair(&self, index: Index, term: Term) -> Result<(), String> {
+        let known = self.term_at(index);
+        if index <= self.purged.0 || known.is_some_and(|known| known != term) || index > self.last.0 {
+            let (first, last) = (self.purged.0.next(), self.last.0);
+            return Err(format!(
+                "repair of entry {index} of term {term} ({known:?}) in a log of {first} to {last}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether to begin after this point makes all void that the log has. It does not if the log has the entry
     /// there: what follows that is a log of the same past.
     pub fn resets(&self, to: (Index, Term)) -> bool {
@@ -303,7 +315,7 @@ pub fn state_of(kind: Kind, payload: &[u8]) -> Option<u64> {
     let at = match kind {
         Kind::Group => HARD_STATE_BYTES,
         Kind::Base { .. } => 0,
-        Kind::HardState { .. } | Kind::Entry(_) => return None,
+        Kind::HardState { .. } | Kind::Entry(_) | Kind::Repair(_) => return None,
     };
     payload.get(at..at + 8).map(|number| u64_at(number, 0))
 }

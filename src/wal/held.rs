@@ -60,6 +60,14 @@ impl Segments {
         }
     }
 
+    /// An entry stands in the newest segment once more, in place of a damaged one. Nothing is void.
+    pub fn note_repair(&mut self, group: GroupId) {
+        let last = self.held.values().rev().find_map(|held| held.last.get(&group).copied());
+        if let (Some(last), Some(newest)) = (last, self.held.values_mut().next_back()) {
+            newest.last.insert(group, last);
+        }
+    }
+
     /// All that the log holds of a group is void.
     pub fn reset(&mut self, group: GroupId) {
         for held in self.held.values_mut() {

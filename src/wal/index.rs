@@ -4,6 +4,9 @@
 //! [`POINT_BYTES`] of its records, and one for each entry that replaced another (a truncation). From a point
 //! on, the entries of its group stand in the file in order and without a hole up to the index of the next point:
 //! reading goes from the point to there and never meets a void entry. So 8 GiB of log cost about 3 MiB of memory.
+//!
+//! An entry that was repaired has a point of its own beside these, and is a stretch by itself: what stands around its
+//! first, damaged place is found from the points as before.
 
 use std::collections::BTreeMap;
 
@@ -44,6 +47,8 @@ struct GroupPoints {
     first: Index,
     last: Index,
     since: u64,
+    /// Where entries stand that were repaired.
+    repaired: BTreeMap<Index, Point>,
     /// How often the log was reset. Monotone.
     resets: u64,
 }
@@ -73,10 +78,12 @@ impl Points {
         if found.last <= purged {
             found.last = purged;
             found.points.clear();
+            found.repaired.clear();
             return;
         }
         let after = found.points.partition_point(|point| point.index <= found.first);
         found.points.drain(..after.saturating_sub(1));
+        found.repaired = found.repaired.split_off(&found.first);
     }
 
     /// A group whose log was reset: it begins after `to`, and nothing that was noted before is in it.
@@ -98,6 +105,7 @@ impl Points {
         while found.points.last().is_some_and(|last| last.index >= point.index) {
             found.points.pop();
         }
+        found.repaired.split_off(&point.index);
         let elsewhere = found.points.last().is_none_or(|last| last.segment != point.segment);
         if replaces || elsewhere || found.since >= POINT_BYTES {
             found.points.push(point);
@@ -105,6 +113,19 @@ impl Points {
         }
         found.since += bytes;
         found.last = point.index;
+    }
+
+    /// An entry that is held stands here once more, durable and undamaged.
+    pub fn note_repair(&mut self, group: GroupId, point: Point) {
+        self.groups.entry(group).or_default().repaired.insert(point.index, point);
+    }
+
+    /// The first entry that is held at this place or beyond, group by group.
+    pub fn next_held(&self, (group, index): (GroupId, Index)) -> Option<(GroupId, Index)> {
+        self.groups.range(group..).find_map(|(&id, found)| {
+            let first = if id == group { index.max(found.first) } else { found.first };
+            (first <= found.last).then_some((id, first))
+        })
     }
 
     /// Whether the entry at `index` is held.
@@ -118,9 +139,16 @@ impl Points {
             return None;
         }
         let found = self.groups.get(&group)?;
+        let repaired = found.repaired.range(index..).next();
         let after = found.points.partition_point(|point| point.index <= index);
-        let point = *found.points.get(after.checked_sub(1)?)?;
-        let limit = found.points.get(after).map_or(found.last.next(), |next| next.index);
+        let (point, limit) = match repaired {
+            Some((&at, point)) if at == index => (*point, index.next()),
+            _ => {
+                let point = *found.points.get(after.checked_sub(1)?)?;
+                let limit = found.points.get(after).map_or(found.last.next(), |next| next.index);
+                (point, repaired.map_or(limit, |(&at, _)| at.min(limit)))
+            }
+        };
         let file = self.files.get(&point.segment)?.clone();
         Some(Stretch { point, limit, file })
     }

@@ -28,7 +28,8 @@ pub struct RecordInfo {
     /// The term, likewise.
     pub term: u64,
     /// `segment`, `group`, `hard-state`, `noop`, `command`, `membership`, `base` (the log begins after its point from
-    /// here on), `reset` (likewise, and all that stands before is void). For what is not a record:
+    /// here on), `reset` (likewise, and all that stands before is void), `repair` (an entry once more, in place of a
+    /// damaged one). For what is not a record:
     /// `damaged` (neither what was written nor unwritten), `unwritten` (though more follows), `partial` (sectors or
     /// records of a batch that lacks others), `cut` (void: the next segment says that this one ends before).
     pub kind: &'static str,
@@ -121,7 +122,7 @@ fn inspect_segment(span: &Span<'_>, end: u64, visit: Visit<'_>) -> Result<(), Er
                 fault("partial", at, frame.batch, "the sectors of the batch before this one are missing");
                 continue;
             }
-            batch = Batch { number: frame.batch, first_sector: sector, data: Vec::new() };
+            batch = Batch { number: frame.batch, first_sector: sector, ..Batch::default() };
         }
         batch.data.extend_from_slice(data);
         if frame.batch_ends {
@@ -175,8 +176,8 @@ fn info(segment: u64, base: u64, record: &Record<'_>, end: u64) -> RecordInfo {
         term: record.header.term.0,
         kind: if offset < end { kind.name() } else { "cut" },
         batch: record.header.batch,
-        state: group::state_of(kind, record.payload),
-        damage: None,
+        state: group::state_of(kind, record.payload).filter(|_| record.is_intact),
+        damage: (!record.is_intact).then(|| "the payload fails its checksum".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@
 //! DIR/0000000000000007.wal      segments: a first sector, a preamble, batches, zeroes      -> segment
 //!   sectors of 512 bytes        each with a checksum, its batch, its place in the batch     -> sector
 //!     records                   header with its own checksum, chained; payload              -> record
-//!       group, hard state, entry, base                                                     -> group, hard_state
+//!       group, hard state, entry, base, repair                                             -> group, hard_state
 //! ```
 //!
 //! # Invariants
@@ -31,8 +31,10 @@
 //!   nothing but the number, an install ([`Install`]) changes all and may reset the log. The number never falls.
 //! * The checksum of an entry's payload is the one its leader made: stored, verified on append and on each read,
 //!   never made anew.
+//! * A damaged entry counts as present and is never returned. What takes its place is appended as a repair record; the
+//!   damaged one stays as it is (see below).
 //! * A full log ([`Error::Full`]) refuses entries before anything is written and is otherwise as good as before.
-//!   Any disk error, and any damage met, poisons the log: nothing is tried again (H15).
+//!   Any disk error, and damage of anything but an entry, poisons the log: nothing is tried again (H15).
 //!
 //! # Torn or damaged
 //!
@@ -40,7 +42,40 @@
 //! The end of the log is *torn*, and is cut, if no sector of a later batch exists *and* every sector that fails its
 //! check is wholly zero, the state it had before the batch. Everything before the first failing sector is kept as
 //! far as its records are whole, and hard states also from beyond it, by either of their two copies; of their commit
-//! indexes see `hard_state`. Everything else is *damage*, and damage is never shortened: [`Error::Damaged`].
+//! indexes see `hard_state`. Everything else is *damage*, and damage is never shortened.
+//!
+//! # Damage, and what becomes of it
+//!
+//! A node that has lost an entry which it acknowledged must not behave as if it had never had it (H17): a log that is
+//! shortened by damage helps to elect a leader without what is committed (Alagappan et al., "Protocol-Aware Recovery for
+//! Consensus-Based Storage", FAST'18). But one lost sector is no reason to lose a node either. So recovery reads on through
+//! sectors that are not whole, as long as nothing is in doubt: the batches around them say which sectors belong where, and
+//! the chain of header checksums proves that no record is missing. Then what is lost is only what stood *in* records, and
+//! of an entry the header says which it was: index, term, kind, and the checksum of its payload.
+//!
+//! | what is damaged | outcome |
+//! |---|---|
+//! | an entry's payload, one sector or all of them; its frames; padding | The log opens. The entry is in [`RecoveredGroup::damaged`]: present, and not readable. |
+//! | one copy of a hard state, its header readable | The log opens, with the other copy. |
+//! | both copies of a hard state | Refused: the vote in it is lost. |
+//! | the header of any record | Refused: nobody knows what stood there. |
+//! | a configuration entry | Refused, where its payload is lost: nobody can tell who must agree. |
+//! | a base record; a group's record in a preamble | Refused. |
+//! | a segment's first sector; a segment that is missing or cut short | Refused. |
+//! | sectors of more than two batches in a row | Refused: their borders are not known. |
+//! | the end of the last batch, all headers readable | Like the first row; the log goes on in a new segment. |
+//! | the end of the last batch, else | Refused: nothing behind it proves that nothing is missing. |
+//! | a damaged repair record | It repairs nothing: the entry is damaged as before. |
+//! | found by a reader, or a scrub: an entry that cannot be read | [`Error::Entry`]; the log is not poisoned. |
+//!
+//! Refused means [`Error::Damaged`]: the directory is left as it is, the node does not start, and another node takes its
+//! place under a new id. An entry that lies in a bad sector is damaged also where its checksum holds: no reader believes such
+//! a sector. Whoever drives the log fetches damaged entries from other members and stores them once more, as
+//! [`GroupWrite::repairs`]: a *repair record* has the entry's index, term, payload and checksum, stands where the log ends
+//! now, and is where that entry is read from then on. Nothing is overwritten in place and nothing becomes void. A damaged
+//! entry that is replaced by another leader's, purged or covered by an install is damaged no more.
+//!
+//! # Torn
 //!
 //! An install is one record in the chain, behind the hard state and before the entries that follow it in its batch. So
 //! a torn batch has it whole, with all before it, or not at all, and then no entry behind it either: entries that
@@ -95,6 +130,6 @@ pub(crate) mod fuzzing;
 mod tests;
 
 pub use error::Error;
-pub use reader::Reader;
-pub use recover::{Recovered, RecoveredGroup};
+pub use reader::{Reader, Scrubbed};
+pub use recover::{Recovered, RecoveredGroup, Wound};
 pub use wal::{GroupWrite, Install, Options, Wal};

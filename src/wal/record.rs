@@ -1,8 +1,8 @@
 //! Records: what a batch's sectors carry.
 //!
 //! ```text
-//! a record             0   1  kind: 1 group, 2 hard state, 3 entry, 4 base; 0 is padding up to the next sector
-//!                      1   1  entry: the entry's kind (1 no-op, 2 command, 3 membership)
+//! a record             0   1  kind: 1 group, 2 hard state, 3 entry, 4 base, 5 repair; 0 is padding up to the next sector
+//!                      1   1  entry, repair: the entry's kind (1 no-op, 2 command, 3 membership)
 //!                             hard state: which copy (1, 2)
 //!                             base: 1 keeps what follows its point, 2 resets the log; otherwise 0
 //!                      2   2  0
@@ -10,7 +10,7 @@
 //!                      8   4  payload length
 //!                     12   4  payload CRC-32; of an entry: the one its leader made
 //!                     16   8  batch number
-//!                     24   8  index: of the entry; of the purge point (group, base); commit (hard state)
+//!                     24   8  index: of the entry (entry, repair); of the purge point (group, base); commit (hard state)
 //!                     32   8  term, likewise
 //!                     40   4  chain: the header CRC of the record before this one, across batches and segments
 //!                     44   4  header CRC-32 of bytes 0..44
@@ -22,7 +22,15 @@
 //!
 //! Payloads: a *group* record is a group's whole state, a *base* record where its log begins from now on (both in
 //! [`super::group`]), a *hard state* record one of two copies (see [`super::hard_state`]), an *entry* record the
-//! entry's payload as its leader made it. A record is there with the whole of its payload or not at all.
+//! entry's payload as its leader made it, and so does a *repair* record: it takes the place of the entry of its index and
+//! term, whose own record cannot be read back, and makes nothing void.
+//!
+//! # Records in damaged sectors
+//!
+//! A header that passes its checksum and continues the chain is what was written, also where its sector fails its own:
+//! those are 64 bits that agree. So [`Records`] reads on through sectors that are not whole, says of each record whether
+//! it lies in one ([`Record::is_worn`]) and whether its payload is intact, and where no header can be read it looks for the
+//! next sector with which a record is known to begin. What it passed over in this way shows in the chain.
 
 use crate::raft::EntryKind;
 use crate::types::{GroupId, Index, Term};
@@ -49,6 +57,8 @@ pub enum Kind {
         /// Whether all that the log held before is void, see [`super::group`].
         resets: bool,
     },
+    /// An entry once more, whose first record was damaged.
+    Repair(EntryKind),
 }
 
 impl Kind {
@@ -62,6 +72,7 @@ impl Kind {
             Kind::Entry(EntryKind::Membership) => "membership",
             Kind::Base { resets: false } => "base",
             Kind::Base { resets: true } => "reset",
+            Kind::Repair(_) => "repair",
         }
     }
 
@@ -71,6 +82,7 @@ impl Kind {
             Kind::HardState { copy } => (2, copy),
             Kind::Entry(kind) => (3, kind.code()),
             Kind::Base { resets } => (4, 1 + u8::from(resets)),
+            Kind::Repair(kind) => (5, kind.code()),
         }
     }
 
@@ -80,6 +92,7 @@ impl Kind {
             (2, 1 | 2) => Some(Kind::HardState { copy: sub }),
             (3, _) => EntryKind::from_code(sub).map(Kind::Entry),
             (4, 1 | 2) => Some(Kind::Base { resets: sub == 2 }),
+            (5, _) => EntryKind::from_code(sub).map(Kind::Repair),
             _ => None,
         }
     }
@@ -170,8 +183,12 @@ pub struct Record<'a> {
     pub header: Header,
     /// The header's CRC.
     pub crc: u32,
-    /// Its payload, verified.
+    /// Its payload: what was written if it is intact.
     pub payload: &'a [u8],
+    /// Whether the payload passes its checksum.
+    pub is_intact: bool,
+    /// Whether some of it lies in a sector that is not whole.
+    pub is_worn: bool,
     /// Where it begins, from the start of the batch, frames counted.
     pub offset: u64,
     /// Where it ends, likewise.
@@ -187,41 +204,105 @@ pub enum Fault {
     Bad(&'static str),
 }
 
+/// What is known of a sector whose data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It is whole, and begins inside a record.
+    Whole,
+    /// It is whole, and a record begins with its first data byte.
+    Begins,
+    /// It is not what was written.
+    Bad,
+}
+
 /// Reads the records of a batch from its sectors' data, frames taken out.
 pub struct Records<'a> {
     data: &'a [u8],
+    /// Of each sector; empty if all are whole.
+    marks: &'a [Mark],
     batch: u64,
     at: usize,
+    /// Where the first header was that could not be read, if that happened.
+    skipped: Option<u64>,
 }
 
 impl<'a> Records<'a> {
-    /// Reads a batch.
+    /// Reads a batch whose sectors are whole.
     pub fn new(data: &'a [u8], batch: u64) -> Records<'a> {
+        Records::through(data, &[], batch)
+    }
+
+    /// Reads a batch of which some sectors may be bad.
+    pub fn through(data: &'a [u8], marks: &'a [Mark], batch: u64) -> Records<'a> {
         assert_eq!(data.len() % DATA_BYTES, 0, "data comes in whole sectors");
-        Records { data, batch, at: 0 }
+        assert!(marks.is_empty() || marks.len() == data.len() / DATA_BYTES, "a mark for each sector");
+        Records { data, marks, batch, at: 0, skipped: None }
+    }
+
+    /// Where the first place is at which a header may have been that could not be read.
+    pub fn skipped(&self) -> Option<u64> {
+        self.skipped
     }
 
     /// The next record; `None` at the end. After a fault the place is that of the record that has it.
     pub fn next(&mut self) -> Option<Result<Record<'a>, Fault>> {
-        if self.data.get(self.at).is_some_and(|kind| *kind == 0) {
-            let padding = self.at..self.at.next_multiple_of(DATA_BYTES);
-            if self.data[padding.clone()].iter().any(|byte| *byte != 0) {
-                return Some(Err(Fault::Bad("the padding after a record is not zero")));
+        loop {
+            if let Err(fault) = self.skip_padding() {
+                return Some(Err(fault));
             }
-            self.at = padding.end;
-            if self.data.get(self.at).is_some_and(|kind| *kind == 0) {
-                return Some(Err(Fault::Bad("a sector without a record")));
+            if self.at == self.data.len() {
+                return None;
+            }
+            match self.record() {
+                Err(Fault::Bad(_)) if self.is_bad(self.at, HEADER_BYTES) => self.resume(),
+                result => return Some(result),
             }
         }
-        if self.at == self.data.len() {
-            return None;
-        }
-        Some(self.record())
     }
 
     /// Where the next record begins, or the one with the fault, from the start of the batch, frames counted.
     pub fn offset(&self) -> u64 {
         disk_offset(self.at, true)
+    }
+
+    fn skip_padding(&mut self) -> Result<(), Fault> {
+        if self.data.get(self.at).is_none_or(|kind| *kind != 0) {
+            return Ok(());
+        }
+        let padding = self.at..self.at.next_multiple_of(DATA_BYTES);
+        let begins = padding.start == padding.end;
+        if self.is_bad(self.at, 1) {
+            if begins || self.data[padding.clone()].iter().any(|byte| *byte != 0) {
+                self.resume();
+            } else {
+                self.at = padding.end;
+            }
+            return Ok(());
+        }
+        if self.data[padding.clone()].iter().any(|byte| *byte != 0) {
+            return Err(Fault::Bad("the padding after a record is not zero"));
+        }
+        self.at = padding.end;
+        match self.data.get(self.at) {
+            Some(0) if self.is_bad(self.at, 1) => self.resume(),
+            Some(0) => return Err(Fault::Bad("a sector without a record")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// No header can be read here: goes on with the next sector that is known to begin with one.
+    fn resume(&mut self) {
+        self.skipped = self.skipped.or(Some(self.offset()));
+        let sector = self.at / DATA_BYTES + 1;
+        let begins = self.marks[sector.min(self.marks.len())..].iter().position(|mark| *mark == Mark::Begins);
+        self.at = begins.map_or(self.data.len(), |more| (sector + more) * DATA_BYTES);
+    }
+
+    /// Whether one of these bytes lies in a bad sector.
+    fn is_bad(&self, at: usize, len: usize) -> bool {
+        let sectors = at / DATA_BYTES..(at + len).div_ceil(DATA_BYTES).min(self.marks.len());
+        !self.marks.is_empty() && self.marks[sectors].contains(&Mark::Bad)
     }
 
     fn record(&mut self) -> Result<Record<'a>, Fault> {
@@ -232,12 +313,12 @@ impl<'a> Records<'a> {
             return Err(Fault::Bad("the record names another batch than its sector"));
         }
         let payload = rest[HEADER_BYTES..].get(..header.len as usize).ok_or(Fault::Short)?;
-        if crc32fast::hash(payload) != header.payload_crc {
-            return Err(Fault::Bad("the payload fails its checksum"));
-        }
+        let is_intact = crc32fast::hash(payload) == header.payload_crc;
+        let is_worn = self.is_bad(self.at, HEADER_BYTES + payload.len());
         let offset = self.offset();
         self.at += HEADER_BYTES + payload.len();
-        Ok(Record { header, crc, payload, offset, end: disk_offset(self.at, false) })
+        let end = disk_offset(self.at, false);
+        Ok(Record { header, crc, payload, is_intact, is_worn, offset, end })
     }
 }
 

@@ -15,12 +15,12 @@
 //! recovery finds the same torn tail and cuts it at the same place. So nothing behind the cut needs to be zeroed
 //! where it stands, nothing synced is ever rewritten with other bytes, and two crashes in a row converge.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::raft::{DecodeError, Entry, HardState, Membership};
+use crate::raft::{Damaged, DecodeError, Entry, EntryKind, HardState, Membership};
 use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
@@ -29,7 +29,7 @@ use super::group::{Base, Group, config_of};
 use super::hard_state;
 use super::held::Segments;
 use super::index::{Point, Points};
-use super::record::{Fault, Header, Kind, Record, Records};
+use super::record::{Fault, Header, Kind, Mark, Record, Records};
 use super::scan::{Batch, Span, Stop, Straggler, stragglers, walk};
 use super::sector::{DATA_BYTES, SECTOR_BYTES, offset_of};
 use super::segment::{self, SegmentHeader, SharedFile};
@@ -41,6 +41,26 @@ pub struct Recovered {
     pub groups: BTreeMap<GroupId, RecoveredGroup>,
     /// Whether the end of the log was torn by a crash, and what was cut; for a log line.
     pub torn: Option<String>,
+    /// Which sectors are not what was written, though all that is said here could be read; for log lines. Of each batch
+    /// the first one. Whatever stood in them stays there until its segment is freed, so each start says it again.
+    pub wounds: Vec<Wound>,
+}
+
+/// Sectors of a batch that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wound {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the first of them begins.
+    pub offset: u64,
+    /// How many, and of which batch.
+    pub what: String,
+}
+
+impl std::fmt::Display for Wound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}, from byte {} on", self.file.display(), self.what, self.offset)
+    }
 }
 
 /// What recovery found of one group.
@@ -62,11 +82,14 @@ pub struct RecoveredGroup {
     pub terms: Vec<(Index, Term)>,
     /// The last entry; the purge point if there is none.
     pub last: Index,
-    /// The last entries, contiguous, as many as `tail_bytes_max` allows.
+    /// The last entries, contiguous, as many as `tail_bytes_max` allows; only such as stand behind all damaged ones.
     pub tail: Vec<Entry>,
+    /// The entries after the purge point that are there and cannot be read, ascending: to be fetched from other members
+    /// and stored by [`super::GroupWrite::repairs`].
+    pub damaged: Vec<Damaged>,
 }
 
-/// What was read of one segment, all of it sound.
+/// What was read of one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentRead {
     /// Its number.
@@ -100,6 +123,12 @@ pub struct Replay {
     pub end: u64,
     /// What was cut, if its end is torn.
     pub torn: Option<String>,
+    /// Whether the last batch is damaged: the log goes on in another segment, which says where this one ends.
+    pub is_worn_out: bool,
+    /// See [`Recovered::wounds`].
+    wounds: Vec<Wound>,
+    damaged: BTreeMap<GroupId, BTreeMap<Index, Damaged>>,
+    copies: Copies,
     /// Whether the segment that is being read begins after a cut.
     after_cut: bool,
     /// What was read of it so far.
@@ -128,6 +157,13 @@ impl Tail {
             self.bytes -= self.entries.pop_front().map_or(0, |entry| entry.bytes());
         }
     }
+}
+
+/// The hard states of a batch under way, each of which stands in it twice.
+#[derive(Default)]
+struct Copies {
+    read: BTreeSet<GroupId>,
+    lost: BTreeMap<GroupId, u64>,
 }
 
 /// Reads all segments of a directory, which must be `owner`'s; `None` if there are none. Changes nothing.
@@ -183,6 +219,10 @@ impl Replay {
             newest,
             end: 0,
             torn: None,
+            is_worn_out: false,
+            wounds: Vec::new(),
+            damaged: BTreeMap::new(),
+            copies: Copies::default(),
             after_cut: false,
             read: SegmentRead::default(),
             tails: BTreeMap::new(),
@@ -209,7 +249,7 @@ impl Replay {
         let end_sector = end.map_or(header.bytes, |end| end.min(header.bytes)).div_ceil(SECTOR_BYTES as u64);
         let span =
             Span { path: &path, file: &**file, segment: header.number, sectors: (1, end_sector.max(1)) };
-        let stop = walk(&span, header.batch, &mut |batch| {
+        let stop = walk(&span, header.batch, end.is_some(), &mut |batch| {
             self.whole_batch(&path, header, batch)?;
             self.batch = batch.number + 1;
             self.last_batch = (batch.first_sector, batch.end_sector());
@@ -219,8 +259,8 @@ impl Replay {
             return Err(Error::damaged(&path, offset_of(stop.sector), "the preamble is not whole"));
         }
         match end {
-            Some(end) => self.sealed_end(&span, header, &stop, end),
-            None => self.newest_end(&span, header, &stop, file),
+            Some(end) => self.sealed_end(&span, header, stop, end),
+            None => self.newest_end(&span, header, stop, file),
         }
     }
 
@@ -229,18 +269,23 @@ impl Replay {
         &mut self,
         span: &Span<'_>,
         header: &SegmentHeader,
-        stop: &Stop,
+        mut stop: Stop,
         end: u64,
     ) -> Result<(), Error> {
-        if stop.sector != span.sectors.1 {
+        let at = stop.sector;
+        // The bad sectors at the end are the last batch's: its successor says that this one ends with them.
+        stop.partial.push_bad(&stop.rest);
+        if stop.sector != span.sectors.1 && stop.partial.end_sector() != span.sectors.1 {
             return Err(Error::damaged(
                 span.path,
-                offset_of(stop.sector),
+                offset_of(at),
                 "a sector is not what was written, though the log goes on after it",
             ));
         }
         let kept = self.partial_batch(span.path, header, &stop.partial, Some(end))?;
-        if kept != end {
+        // Of the padding nothing is known where its sector is bad; a lost record would show in the chain.
+        let is_padding = stop.partial.is_damaged() && kept.next_multiple_of(SECTOR_BYTES as u64) == end;
+        if kept != end && !is_padding {
             return Err(Error::damaged(span.path, kept, format!("the records end here, not at {end}")));
         }
         Ok(())
@@ -251,24 +296,28 @@ impl Replay {
         &mut self,
         span: &Span<'_>,
         header: &SegmentHeader,
-        stop: &Stop,
+        mut stop: Stop,
         file: &SharedFile,
     ) -> Result<(), Error> {
-        let beyond = stragglers(span, stop)?;
-        self.end = offset_of(stop.partial.first_sector);
         self.file = Some(file.clone());
+        if !stop.rest.is_empty() {
+            stop.partial.push_bad(&std::mem::take(&mut stop.rest));
+            return self.damaged_end(span.path, header, &stop);
+        }
+        let beyond = stragglers(span, &stop)?;
+        self.end = offset_of(stop.partial.first_sector);
         if stop.partial.data.is_empty() && beyond.is_empty() {
             return Ok(());
         }
-        let before: BTreeMap<GroupId, HardState> =
-            self.groups.iter().map(|(id, group)| (*id, group.hard_state)).collect();
+        if stop.partial.is_damaged() {
+            let what =
+                "sectors of the last batch are missing, and others of it are neither whole nor unwritten";
+            return Err(Error::damaged(span.path, offset_of(stop.sector), what));
+        }
+        let commits = self.commits();
         self.end = self.partial_batch(span.path, header, &stop.partial, None)?;
         self.stranded_copies(span.path, &stop.partial, &beyond)?;
-        for (id, group) in &mut self.groups {
-            // See hard_state: a hard state that outlives its batch does not vouch for entries of that batch.
-            let commit = before.get(id).map_or(Index(0), |before| before.commit);
-            group.hard_state.commit = commit;
-        }
+        self.restore_commits(&commits);
         self.last_batch = (stop.partial.first_sector, self.end.div_ceil(SECTOR_BYTES as u64));
         self.batch = stop.partial.number + 1;
         self.torn = Some(format!(
@@ -283,9 +332,48 @@ impl Replay {
         Ok(())
     }
 
+    fn commits(&self) -> BTreeMap<GroupId, Index> {
+        self.groups.iter().map(|(id, group)| (*id, group.hard_state.commit)).collect()
+    }
+
+    /// See hard_state: a hard state that outlives its batch does not vouch for entries of that batch.
+    fn restore_commits(&mut self, before: &BTreeMap<GroupId, Index>) {
+        for (id, group) in &mut self.groups {
+            group.hard_state.commit = before.get(id).copied().unwrap_or_default();
+        }
+    }
+
+    /// The last batch ends with sectors that are neither whole nor unwritten, and nothing stands behind them. A crash
+    /// does not do that, so what is there counts as written; that nothing is missing must be seen without a successor:
+    /// each header can be read, and nothing but zeroes follows the last record.
+    fn damaged_end(&mut self, path: &Path, header: &SegmentHeader, stop: &Stop) -> Result<(), Error> {
+        let batch = &stop.partial;
+        let mut records = Records::through(&batch.data, &batch.marks, batch.number);
+        let mut end = 0;
+        let is_readable = loop {
+            match records.next() {
+                None => break records.skipped().is_none(),
+                Some(Err(_)) => break false,
+                Some(Ok(record)) => end = record.end,
+            }
+        };
+        if !is_readable || end == 0 {
+            let what = "a sector is neither whole nor unwritten, and a record in it cannot be made out";
+            return Err(Error::damaged(path, offset_of(stop.sector), what));
+        }
+        let commits = self.commits();
+        self.whole_batch(path, header, batch)?;
+        self.restore_commits(&commits);
+        self.batch = batch.number + 1;
+        self.last_batch = (batch.first_sector, batch.end_sector());
+        self.end = offset_of(batch.end_sector());
+        self.is_worn_out = true;
+        Ok(())
+    }
+
     fn whole_batch(&mut self, path: &Path, header: &SegmentHeader, batch: &Batch) -> Result<(), Error> {
         let base = offset_of(batch.first_sector);
-        let mut records = Records::new(&batch.data, batch.number);
+        let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut count = 0;
         while let Some(record) = records.next() {
             let record = record.map_err(|fault| fault_error(path, base + records.offset(), fault))?;
@@ -294,6 +382,23 @@ impl Replay {
         }
         if count == 0 {
             return Err(Error::damaged(path, base, "a batch without a record"));
+        }
+        self.end_batch(path, batch)
+    }
+
+    /// Each hard state of the batch was read, from one copy at least; says what is damaged in it.
+    fn end_batch(&mut self, path: &Path, batch: &Batch) -> Result<(), Error> {
+        let Copies { read, lost } = std::mem::take(&mut self.copies);
+        if let Some((group, offset)) = lost.into_iter().find(|(group, _)| !read.contains(group)) {
+            let what = format!("both copies of a hard state of group {group} fail their checksums");
+            return Err(Error::damaged(path, offset, what));
+        }
+        let bad = batch.marks.iter().filter(|mark| **mark == Mark::Bad).count();
+        if let Some(first) = batch.marks.iter().position(|mark| *mark == Mark::Bad) {
+            let offset = offset_of(batch.first_sector + first as u64);
+            let number = batch.number;
+            let what = format!("{bad} sectors of batch {number}");
+            self.wounds.push(Wound { file: path.to_path_buf(), offset, what });
         }
         Ok(())
     }
@@ -308,7 +413,7 @@ impl Replay {
         end: Option<u64>,
     ) -> Result<u64, Error> {
         let base = offset_of(batch.first_sector);
-        let mut records = Records::new(&batch.data, batch.number);
+        let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut kept = base;
         while end != Some(kept) {
             match records.next() {
@@ -320,6 +425,7 @@ impl Replay {
                 }
             }
         }
+        self.end_batch(path, batch)?;
         Ok(kept)
     }
 
@@ -342,7 +448,7 @@ impl Replay {
             let Some(begins) = begins else { continue };
             let mut records = Records::new(&data[begins * DATA_BYTES..], partial.number);
             while let Some(Ok(record)) = records.next() {
-                if matches!(record.header.kind, Kind::HardState { .. }) {
+                if matches!(record.header.kind, Kind::HardState { .. }) && record.is_intact {
                     let offset = offset_of(partial.first_sector);
                     self.hard_state(&record).map_err(|what| Error::damaged(path, offset, what))?;
                 }
@@ -366,23 +472,22 @@ impl Replay {
         self.chain = record.crc;
         self.read.records += 1;
         let Header { group: id, index, term, batch, .. } = record.header;
-        match record.header.kind {
-            Kind::Group => self.group(record).map_err(damaged),
-            Kind::HardState { .. } => self.hard_state(record).map_err(damaged),
-            Kind::Entry(kind) => {
-                let payload = Bytes::copy_from_slice(record.payload);
-                let group = self.known(id).map_err(damaged)?;
-                group.on_entry(index, term, config_of(kind, &payload)).map_err(damaged)?;
-                let point = Point { index, segment: header.number, offset };
-                self.points.note(id, point, record.end - record.offset);
-                self.segments.note(id, index);
-                let (first, last) = self.read.entries.unwrap_or((index, index));
-                self.read.entries = Some((first.min(index), last.max(index)));
-                let crc = record.header.payload_crc;
-                let entry = Entry { index, term, kind, payload, crc };
-                self.tails.entry(id).or_default().push(entry, self.tail_bytes_max);
-                Ok(())
+        if let Kind::Entry(kind) | Kind::Repair(kind) = record.header.kind {
+            let at = Point { index, segment: header.number, offset };
+            return self.entry(id, kind, record, at).map_err(damaged);
+        }
+        if let Kind::HardState { .. } = record.header.kind {
+            if !record.is_intact {
+                self.copies.lost.insert(id, offset);
+                return Ok(());
             }
+            self.copies.read.insert(id);
+            return self.hard_state(record).map_err(damaged);
+        }
+        if !record.is_intact {
+            return Err(damaged("the payload fails its checksum".to_owned()));
+        }
+        match record.header.kind {
             Kind::Base { .. } if batch == header.batch => {
                 Err(damaged("a base record inside a preamble".to_owned()))
             }
@@ -391,7 +496,43 @@ impl Replay {
                 let base = base.ok_or_else(|| damaged("the base record cannot be decoded".to_owned()))?;
                 self.base(id, &base).map_err(damaged)
             }
+            _ => self.group(record).map_err(damaged),
         }
+    }
+
+    /// An entry, or one that takes the place of a damaged one. It is damaged itself if any of it lies in a bad sector,
+    /// intact or not: readers believe no such sector.
+    fn entry(&mut self, id: GroupId, kind: EntryKind, record: &Record<'_>, at: Point) -> Result<(), String> {
+        let Header { index, term, payload_crc: crc, kind: of, .. } = record.header;
+        let payload = Bytes::copy_from_slice(record.payload);
+        let is_damaged = record.is_worn || !record.is_intact;
+        let group = self.known(id)?;
+        if let Kind::Repair(_) = of {
+            group.check_repair(index, term)?;
+            if !is_damaged {
+                self.damaged.entry(id).or_default().remove(&index);
+                self.points.note_repair(id, at);
+                self.segments.note_repair(id);
+            }
+            return Ok(());
+        }
+        if kind == EntryKind::Membership && !record.is_intact {
+            return Err(format!("the configuration at entry {index} of group {id} fails its checksum"));
+        }
+        group.on_entry(index, term, config_of(kind, &payload))?;
+        self.points.note(id, at, record.end - record.offset);
+        self.segments.note(id, index);
+        let (first, last) = self.read.entries.unwrap_or((index, index));
+        self.read.entries = Some((first.min(index), last.max(index)));
+        let damaged = self.damaged.entry(id).or_default();
+        damaged.split_off(&index);
+        let tail = self.tails.entry(id).or_default();
+        tail.push(Entry { index, term, kind, payload, crc }, self.tail_bytes_max);
+        if is_damaged {
+            damaged.insert(index, Damaged { index, term, crc: Some(crc) });
+            *tail = Tail::default();
+        }
+        Ok(())
     }
 
     fn base(&mut self, id: GroupId, base: &Base) -> Result<(), String> {
@@ -400,6 +541,7 @@ impl Replay {
             self.points.reset(id, base.to.0);
             self.segments.reset(id);
             self.tails.remove(&id);
+            self.damaged.remove(&id);
         } else {
             self.points.purge(id, base.to.0);
         }
@@ -483,6 +625,7 @@ impl Replay {
             }
             let mut tail: Vec<Entry> = self.tails.remove(id).unwrap_or_default().entries.into();
             tail.retain(|entry| entry.index > group.purged.0);
+            let damaged = self.damaged.get(id).cloned().unwrap_or_default();
             let recovered = RecoveredGroup {
                 hard_state: group.hard_state,
                 purged: group.purged,
@@ -492,10 +635,11 @@ impl Replay {
                 terms: group.terms.clone(),
                 last: group.last.0,
                 tail,
+                damaged: damaged.into_values().filter(|entry| entry.index > group.purged.0).collect(),
             };
             groups.insert(*id, recovered);
         }
-        Ok(Recovered { groups, torn: self.torn.clone() })
+        Ok(Recovered { groups, torn: self.torn.clone(), wounds: self.wounds.clone() })
     }
 
     /// The newest segment's file.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::fs::File;
+use super::record::Mark;
 use super::sector::{DATA_BYTES, FRAME_BYTES, Frame, SECTOR_BYTES, Sector, judge, offset_of};
 
 /// A segment, or the part of one, to walk over.
@@ -27,9 +28,15 @@ pub struct Batch {
     pub first_sector: u64,
     /// The data of its sectors, without their frames.
     pub data: Vec<u8>,
+    /// What is known of each of them.
+    pub marks: Vec<Mark>,
 }
 
 impl Batch {
+    fn at(number: u64, first_sector: u64) -> Batch {
+        Batch { number, first_sector, ..Batch::default() }
+    }
+
     /// How many sectors are there.
     pub fn sectors(&self) -> u64 {
         (self.data.len() / DATA_BYTES) as u64
@@ -38,6 +45,22 @@ impl Batch {
     /// The sector after the last one that is there.
     pub fn end_sector(&self) -> u64 {
         self.first_sector + self.sectors()
+    }
+
+    /// Whether one of its sectors is not what was written.
+    pub fn is_damaged(&self) -> bool {
+        self.marks.contains(&Mark::Bad)
+    }
+
+    fn push(&mut self, frame: Frame, data: &[u8]) {
+        self.data.extend_from_slice(data);
+        self.marks.push(if frame.record_begins { Mark::Begins } else { Mark::Whole });
+    }
+
+    /// Takes sectors that are not whole, as they are.
+    pub fn push_bad(&mut self, data: &[u8]) {
+        self.data.extend_from_slice(data);
+        self.marks.resize(self.data.len() / DATA_BYTES, Mark::Bad);
     }
 }
 
@@ -48,6 +71,8 @@ pub struct Stop {
     pub partial: Batch,
     /// The first sector that does not belong to the walk; the end of the span if all do.
     pub sector: u64,
+    /// If no whole sector follows: the data of the sectors from there to the last one that is not unwritten.
+    pub rest: Vec<u8>,
 }
 
 /// A sector: its number, what it is, and its data.
@@ -94,27 +119,114 @@ impl<'a> Sectors<'a> {
 
 /// Walks from the beginning of the span, where batch `number` should begin, as long as each sector is the one that
 /// should follow; hands over each batch that is whole.
+///
+/// Sectors that are not whole are damage, not the end, if what follows shows where they belong: a later sector of the
+/// same batch or of the next one. They are handed over as they are, with a mark; what can be read of them is for the
+/// records to say. In the last batch of the newest segment, which is not `sealed`, sectors that are wholly zero end the
+/// walk: that may be a crash.
 pub fn walk(
     span: &Span<'_>,
     number: u64,
+    sealed: bool,
     on_batch: &mut dyn FnMut(&Batch) -> Result<(), Error>,
 ) -> Result<Stop, Error> {
-    let mut batch = Batch { number, first_sector: span.sectors.0, data: Vec::new() };
+    let mut batch = Batch::at(number, span.sectors.0);
     let mut sectors = Sectors::new(span, span.sectors.0);
+    let mut gap = Gap::default();
     while let Some((sector, found, data)) = sectors.next()? {
-        let Sector::Whole(frame) = found else { return Ok(Stop { partial: batch, sector }) };
-        if frame.batch != batch.number || u64::from(frame.place) != batch.sectors() {
-            return Ok(Stop { partial: batch, sector });
+        let Sector::Whole(frame) = found else {
+            gap.push(sector, found, data);
+            continue;
+        };
+        let at = gap.first.unwrap_or(sector);
+        let stop = |partial| Ok(Stop { partial, sector: at, rest: Vec::new() });
+        let Some(begins) = gap.belongs(&batch, &frame, sector) else { return stop(batch) };
+        let may_be_torn = gap.first.is_some() && !gap.is_bad && frame.batch == batch.number && !sealed;
+        if may_be_torn && !is_followed(span, sector, frame.batch)? {
+            return stop(batch);
         }
-        batch.data.extend_from_slice(data);
+        let missing = gap.filled(sector);
+        let (mine, next) = missing.split_at(usize_of(begins.saturating_sub(at)) * DATA_BYTES);
+        if begins > at {
+            batch.push_bad(mine);
+            on_batch(&batch)?;
+            batch = Batch::at(batch.number + 1, begins);
+        }
+        batch.push_bad(next);
+        gap = Gap::default();
+        batch.push(frame, data);
         if frame.batch_ends {
             on_batch(&batch)?;
-            batch.number += 1;
-            batch.first_sector = sector + 1;
+            batch = Batch { data: batch.data, marks: batch.marks, ..Batch::at(batch.number + 1, sector + 1) };
             batch.data.clear();
+            batch.marks.clear();
         }
     }
-    Ok(Stop { partial: batch, sector: span.sectors.1 })
+    let rest = if gap.is_too_long { Vec::new() } else { gap.data };
+    Ok(Stop { partial: batch, sector: gap.first.unwrap_or(span.sectors.1), rest })
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).expect("bounded by what fits in memory")
+}
+
+/// Sectors that are not whole, one behind the other.
+#[derive(Default)]
+struct Gap {
+    first: Option<u64>,
+    /// Their data, up to the last one that is not wholly zero.
+    data: Vec<u8>,
+    /// Whether one of them is not wholly zero.
+    is_bad: bool,
+    /// Whether there are more than anybody could mend.
+    is_too_long: bool,
+}
+
+impl Gap {
+    const DATA_BYTES_MAX: usize = 64 << 20;
+
+    fn push(&mut self, sector: u64, found: Sector, data: &[u8]) {
+        let first = *self.first.get_or_insert(sector);
+        if found == Sector::Bad {
+            self.is_bad = true;
+            let before = usize_of(sector - first) * DATA_BYTES;
+            self.is_too_long |= before + DATA_BYTES > Gap::DATA_BYTES_MAX;
+            if !self.is_too_long {
+                self.data.resize(before, 0);
+                self.data.extend_from_slice(data);
+            }
+        }
+    }
+
+    /// Where the batch begins to which the whole `sector` behind it belongs, if that is the one under way or, beginning
+    /// within the gap, the next one: so it is known of each sector of the gap where it belongs.
+    fn belongs(&self, batch: &Batch, frame: &Frame, sector: u64) -> Option<u64> {
+        let begins = sector.checked_sub(u64::from(frame.place))?;
+        let first = self.first.unwrap_or(sector);
+        let is_small = (sector - first) <= (Gap::DATA_BYTES_MAX / DATA_BYTES) as u64;
+        let is_this = frame.batch == batch.number && begins == batch.first_sector;
+        let is_next = frame.batch == batch.number + 1 && (first + 1..=sector).contains(&begins);
+        (is_small && !self.is_too_long && (is_this || is_next)).then_some(begins)
+    }
+
+    /// The data of all its sectors, up to the whole `sector` behind it.
+    fn filled(self, sector: u64) -> Vec<u8> {
+        let count = self.first.map_or(0, |first| sector - first);
+        let mut data = self.data;
+        data.resize(usize_of(count) * DATA_BYTES, 0);
+        data
+    }
+}
+
+/// Whether a sector of a later batch than `number` stands behind `sector`.
+fn is_followed(span: &Span<'_>, sector: u64, number: u64) -> Result<bool, Error> {
+    let mut sectors = Sectors::new(span, sector);
+    while let Some((_, found, _)) = sectors.next()? {
+        if matches!(found, Sector::Whole(frame) if frame.batch > number) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A sector of the last batch that stands beyond a lost one.

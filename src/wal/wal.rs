@@ -35,8 +35,8 @@ pub struct Options {
     pub tail_bytes_max: usize,
 }
 
-/// What one group wants written: the hard state, then the install, then the entries. One batch holds all of it, so no
-/// crash leaves a part of it that contradicts the rest.
+/// What one group wants written: the hard state, then the install, the repairs, the entries. One batch holds all of it, so
+/// no crash leaves a part of it that contradicts the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupWrite {
     /// Whose it is.
@@ -45,6 +45,9 @@ pub struct GroupWrite {
     pub hard_state: Option<HardState>,
     /// A snapshot that takes the place of the log, or of its beginning.
     pub install: Option<Install>,
+    /// Entries that the log has at these indexes, of these terms, and cannot read back, fetched elsewhere. They take the
+    /// place of the damaged ones; nothing is void. Never refused as [`Error::Full`].
+    pub repairs: Vec<Entry>,
     /// Entries, contiguous. What the log holds at the first one's index and beyond is void from here on.
     pub entries: Vec<Entry>,
 }
@@ -52,7 +55,10 @@ pub struct GroupWrite {
 impl GroupWrite {
     /// Whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.hard_state.is_none() && self.install.is_none() && self.entries.is_empty()
+        self.hard_state.is_none()
+            && self.install.is_none()
+            && self.repairs.is_empty()
+            && self.entries.is_empty()
     }
 }
 
@@ -95,6 +101,8 @@ pub struct Wal {
 enum Noted {
     /// An entry of so many bytes, whose record begins at this offset of the batch.
     Entry { group: GroupId, index: Index, offset: u64, bytes: u64 },
+    /// An entry in place of a damaged one.
+    Repair { group: GroupId, index: Index, offset: u64 },
     /// A base: the log begins after this index.
     Base { group: GroupId, to: Index, resets: bool },
 }
@@ -124,7 +132,8 @@ impl Wal {
         };
         let recovered = found.recovered()?;
         found.confirm(&*fs)?;
-        let cut = found.torn.as_ref().map(|_| found.end);
+        // Behind a damaged last batch nothing is written: the next segment says where this one ends.
+        let cut = (found.torn.is_some() || found.is_worn_out).then_some(found.end);
         let mut wal = Wal::new(fs, dir, options, found, lock);
         if let Some(end) = cut {
             wal.begin_segment(end, 0)?;
@@ -139,7 +148,7 @@ impl Wal {
         wal.add_groups(&new)?;
         let mut found =
             replay(&*wal.fs, dir, options.owner, options.tail_bytes_max)?.expect("the log was just read");
-        let recovered = Recovered { torn: recovered.torn, ..found.recovered()? };
+        let recovered = Recovered { torn: recovered.torn, wounds: recovered.wounds, ..found.recovered()? };
         Ok((wal, reader, recovered))
     }
 
@@ -326,7 +335,8 @@ impl Wal {
         }
         let mut bases: Vec<Option<Base>> =
             batch.iter().map(|write| write.install.as_ref().map(base_of)).collect();
-        let entries = batch.iter().flat_map(|write| &write.entries).map(|entry| entry.payload.len());
+        let entries = batch.iter().flat_map(|write| write.repairs.iter().chain(&write.entries));
+        let entries = entries.map(|entry| entry.payload.len());
         let mut payloads = bases.iter().flatten().map(Base::encoded_len).chain(entries);
         let sectors = measure(hard_states.len(), &mut payloads);
         let has_entries = batch.iter().any(|write| !write.entries.is_empty());
@@ -378,19 +388,22 @@ impl Wal {
             if let Some(base) = base {
                 self.put_base_record(write.group, base);
             }
+            let group = write.group;
+            for entry in &write.repairs {
+                let offset = self.put_entry(Kind::Repair(entry.kind), group, entry);
+                self.noted.push(Noted::Repair { group, index: entry.index, offset });
+            }
             for entry in &write.entries {
-                assert!(
-                    entry.is_intact(),
-                    "entry {} was damaged in memory before it was written",
-                    entry.index
-                );
-                let place = (entry.index, entry.term);
-                let offset =
-                    self.put_record(Kind::Entry(entry.kind), write.group, place, &entry.payload, entry.crc);
+                let offset = self.put_entry(Kind::Entry(entry.kind), group, entry);
                 let bytes = (HEADER_BYTES + entry.payload.len()) as u64;
-                self.noted.push(Noted::Entry { group: write.group, index: entry.index, offset, bytes });
+                self.noted.push(Noted::Entry { group, index: entry.index, offset, bytes });
             }
         }
+    }
+
+    fn put_entry(&mut self, kind: Kind, group: GroupId, entry: &Entry) -> u64 {
+        assert!(entry.is_intact(), "entry {} was damaged in memory before it was written", entry.index);
+        self.put_record(kind, group, (entry.index, entry.term), &entry.payload, entry.crc)
     }
 
     fn put_base_record(&mut self, group: GroupId, base: &Base) {
@@ -446,6 +459,10 @@ impl Wal {
                     Noted::Entry { group, index, offset, bytes } => {
                         segments.note(group, index);
                         points.note(group, Point { index, segment, offset: start + offset }, bytes);
+                    }
+                    Noted::Repair { group, index, offset } => {
+                        segments.note_repair(group);
+                        points.note_repair(group, Point { index, segment, offset: start + offset });
                     }
                     Noted::Base { group, to, resets: false } => points.purge(group, to),
                     Noted::Base { group, to, resets: true } => {
@@ -588,6 +605,9 @@ fn advance(group: &mut Group, write: &GroupWrite, base: Option<&mut Base>) -> Re
     if let Some(base) = base {
         base.resets = group.resets(base.to);
         group.on_base(base)?;
+    }
+    for entry in &write.repairs {
+        group.check_repair(entry.index, entry.term)?;
     }
     group.check_entries(&write.entries)?;
     for entry in &write.entries {

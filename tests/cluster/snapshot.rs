@@ -118,3 +118,31 @@ fn a_node_that_is_killed_while_a_snapshot_comes_in_converges() {
     assert!(cluster.node(2).output().contains("installing a snapshot"), "{}", cluster.node(2).output());
     cluster.assert_all_alive();
 }
+
+/// What was deleted is given back to the file system, with no command from anybody.
+#[test]
+fn a_state_file_that_is_mostly_free_is_rewritten() {
+    let mut cluster = Cluster::start_growing("snapshot-rewrite", 1, 1, &SMALL);
+    cluster.wait_leader_among(&[1]);
+    let client = cluster.client(1);
+    client.set("kept", "v");
+    fill(&client, "data", 240);
+    for at in 0..240 {
+        client.delete(&format!("/api/delete?key=data-{at}")).expect(200);
+    }
+    let mut at = 0;
+    poll_until("the state file to be rewritten", PATIENCE, || {
+        // Folds come with writes.
+        at += 1;
+        client.set(&format!("nudge-{}", at % 4), &value("nudge", at));
+        cluster.node(1).output().contains("the state file was rewritten").then_some(())
+    });
+    let bytes = client.stats()["counters"]["state_file_bytes"].as_u64().expect("a size");
+    assert!(bytes < 40 << 20, "60 MiB were deleted, and the file has {bytes} bytes");
+    cluster.node_mut(1).kill();
+    cluster.start_node(1);
+    cluster.wait_leader_among(&[1]);
+    assert_eq!(client.value("kept").as_deref(), Some("v"));
+    assert_eq!(client.value("data-7"), None);
+    assert_eq!(client.value(&format!("nudge-{}", at % 4)), Some(value("nudge", at)));
+}

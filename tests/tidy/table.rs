@@ -74,6 +74,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "wal",
         modules: &[
+            "raft::Damaged",
             "raft::Entry",
             "raft::EntryKind",
             "raft::HardState",
@@ -260,7 +261,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("src/fsm/file.rs", &["std::fs"]),
     ("src/transport/net.rs", &["std::net"]),
     ("src/node/executor.rs", &["std::thread"]),
-    ("src/clock.rs", &["std::time", "std::thread"]),
+    ("src/clock.rs", &["std::time", "std::thread", "nix"]),
     // `wal inspect` reads a log through its public reader, from the machine's own disk.
     ("src/cli/wal_inspect.rs", &["wal::Error", "wal::fs::StdFs"]),
 ];

@@ -3,12 +3,13 @@
 //!
 //! A write is on disk once its fsync has ended. What was handed out and not synced when the power fails is kept as far as
 //! chance has it: some writes in order, and of the next one its hard state, its snapshot and some of its entries, in order
-//! too. A snapshot takes the place of log and checkpoint in one stroke. More is
+//! too. A snapshot takes the place of log and checkpoint in one stroke, and where the log has its last entry, of no more than
+//! the log up to there. An entry that was synced may rot: it cannot be read back until it is stored once more. More is
 //! not modelled here (sectors, files, names are the cluster simulator's matter), and less would hide bugs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quorate::raft::{Entry, EntryKind, Fetch, HardState, Membership, Restored, Write};
+use quorate::raft::{Damaged, Entry, EntryKind, Fetch, HardState, Membership, Restored, Write};
 use quorate::types::{Index, Term};
 
 use super::transfer::State;
@@ -26,6 +27,8 @@ pub struct Disk {
     folded: State,
     /// Snapshots that are here in full, and that nothing names; by index.
     staged: BTreeMap<Index, State>,
+    /// Entries that cannot be read back. (What they were stays in `entries`, for the judges.)
+    damaged: BTreeSet<Index>,
 }
 
 impl Disk {
@@ -38,6 +41,7 @@ impl Disk {
             entries: VecDeque::new(),
             folded: State::default(),
             staged: BTreeMap::new(),
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -78,6 +82,22 @@ impl Disk {
         (before.last().map_or(self.purged.1, |entry| entry.term), configuration)
     }
 
+    /// An entry rots.
+    pub fn damage(&mut self, index: Index) {
+        assert!(self.get(index).is_some(), "entry {index} is not here");
+        self.damaged.insert(index);
+    }
+
+    /// The entries that cannot be read back.
+    pub fn damaged(&self) -> impl Iterator<Item = Index> + '_ {
+        self.damaged.iter().copied()
+    }
+
+    /// Whether an entry cannot be read back.
+    pub fn is_damaged(&self, index: Index) -> bool {
+        self.damaged.contains(&index)
+    }
+
     /// A snapshot has come, and is durable.
     pub fn stage(&mut self, state: State) {
         self.staged.insert(state.index, state);
@@ -104,11 +124,21 @@ impl Disk {
             kept -= 1;
             let state =
                 self.staged.remove(&install.index).expect("a snapshot is here before its core is told");
-            replaced = (self.last().0 > install.index).then_some(install.index.next());
+            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            replaced = (!goes_on && self.last().0 > install.index).then_some(install.index.next());
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
-            self.entries.clear();
+            self.entries.retain(|entry| goes_on && entry.index > install.index);
+            self.damaged.retain(|index| goes_on && *index > install.index);
             self.folded = state;
+        }
+        let repairs = &write.repairs[..kept.min(write.repairs.len())];
+        kept -= repairs.len();
+        for entry in repairs {
+            // What was purged meanwhile needs no repair.
+            let Some(offset) = entry.index.0.checked_sub(self.purged.0.0 + 1) else { continue };
+            self.entries[usize::try_from(offset).expect("an offset")] = entry.clone();
+            self.damaged.remove(&entry.index);
         }
         let entries = &write.entries[..kept.min(write.entries.len())];
         let Some(first) = entries.first().map(|entry| entry.index) else { return replaced };
@@ -117,6 +147,7 @@ impl Disk {
             first <= last.next() && first > self.purged.0,
             "a write from {first} on to a log that ends at {last}"
         );
+        self.damaged.split_off(&first);
         self.entries.truncate(usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset"));
         self.entries.extend(entries.iter().cloned());
         replaced.or((first <= last).then_some(first))
@@ -125,7 +156,8 @@ impl Disk {
     /// Reads entries back.
     pub fn fetch(&self, fetch: &Fetch) -> Vec<Entry> {
         let mut bytes = 0;
-        let wanted = (fetch.first.0..=fetch.last.0).map_while(|index| self.get(Index(index)));
+        let readable = |index| self.get(Index(index)).filter(|entry| !self.is_damaged(entry.index));
+        let wanted = (fetch.first.0..=fetch.last.0).map_while(readable);
         let within = |entry: &&Entry| {
             let more = bytes < fetch.bytes_max;
             bytes += entry.bytes();
@@ -147,6 +179,7 @@ impl Disk {
         while self.purged.0 < to {
             let entry = self.entries.pop_front().expect("what is folded is in the log or purged");
             self.purged = (entry.index, entry.term);
+            self.damaged.remove(&entry.index);
             if entry.kind == EntryKind::Membership {
                 self.base = Membership::decode(&entry.payload).expect("it was encoded by a leader");
             }
@@ -166,7 +199,12 @@ impl Disk {
                 memberships.push((entry.index, membership));
             }
         }
-        let skipped = self.entries.len().saturating_sub(tail);
+        let last_damaged = self.damaged.last().map_or(0, |index| index.0 - self.purged.0.0);
+        let last_damaged = usize::try_from(last_damaged).expect("an offset");
+        let skipped = self.entries.len().saturating_sub(tail).max(last_damaged);
+        let damaged = self.damaged.iter().filter_map(|&index| self.get(index));
+        let damaged =
+            damaged.map(|entry| Damaged { index: entry.index, term: entry.term, crc: Some(entry.crc) });
         Restored {
             hard_state: self.hard_state,
             purged: self.purged,
@@ -175,6 +213,7 @@ impl Disk {
             terms,
             last: self.last().0,
             tail: self.entries.iter().skip(skipped).cloned().collect(),
+            damaged: damaged.collect(),
             applied: self.folded.index,
         }
     }

@@ -70,8 +70,22 @@ impl World {
 
     /// Puts a write on the disk, of its entries `kept`.
     fn store(&mut self, node: usize, write: &Write, kept: usize) {
+        let disk = &self.nodes[node].disk;
+        let is_wrong =
+            |repair: &&Entry| repair.index > disk.purged() && disk.get(repair.index) != Some(repair);
+        if let Some(wrong) = write.repairs.iter().find(is_wrong) {
+            let (id, Entry { index, term, .. }) = (self.nodes[node].id, wrong);
+            self.judge(Err(format!(
+                "repair: {id} stores entry {index} of term {term}, which is not what it lost"
+            )));
+            return;
+        }
         let target = &mut self.nodes[node];
         let replaced = target.disk.write(write, kept);
+        for _ in &write.repairs {
+            self.count("entries repaired");
+        }
+        let target = &self.nodes[node];
         let id = target.id;
         if let Some(from) = replaced {
             self.count("truncations");
@@ -148,7 +162,40 @@ impl World {
         }
         self.look(node, &ready);
         self.perform(node, ready);
+        self.forget_irreparable(node);
         self.arm_tick(node);
+    }
+
+    /// What nobody has any more, and this node's state machine does: its log is forgotten up to there.
+    fn forget_irreparable(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        let Some(raft) = target.raft.as_mut().filter(|raft| raft.first_damaged().is_some()) else { return };
+        let Some(index) = raft.irreparable().filter(|&index| index <= raft.applied_index()) else { return };
+        if index <= target.disk.folded().index {
+            raft.purge_to(index);
+            target.disk.purge_to(index);
+            self.count("damage purged");
+        } else {
+            target.fold();
+        }
+    }
+
+    /// A scrub reads all that is on a node's disk: its core is told of all that is damaged.
+    pub fn scrub(&mut self, id: NodeId) {
+        let node = super::world::position(id);
+        let found: Vec<Index> = self.nodes[node].disk.damaged().collect();
+        if self.nodes[node].is_running() && !found.is_empty() {
+            self.steps += 1;
+            self.absorb(&(node, &found));
+            self.input(node, |raft, _| found.iter().for_each(|&index| raft.damaged(index)));
+        }
+    }
+
+    /// An entry rots on a node's disk.
+    pub fn damage(&mut self, id: NodeId, index: Index) {
+        self.nodes[super::world::position(id)].disk.damage(index);
+        self.absorb(&(id, index));
+        self.trace.event(id.0, || What::Fault { fault: "rot", text: format!("entry {index}") });
     }
 
     /// The judges look at a core and at what it has just made.
@@ -347,7 +394,13 @@ impl World {
         } else if entries.len() > 1 && self.rng.bool() {
             entries.truncate(self.rng.usize(1..=entries.len())); // an answer may end early
         }
-        self.input(node, |raft, _| raft.fetched(fetch, entries));
+        let is_damaged = !is_lost && self.nodes[node].disk.is_damaged(fetch.first);
+        self.input(node, |raft, _| {
+            if is_damaged {
+                raft.damaged(fetch.first);
+            }
+            raft.fetched(fetch, entries);
+        });
     }
 
     pub(super) fn on_applied(&mut self, node: usize, last: Index) {

@@ -101,6 +101,12 @@ impl World {
                 ));
             }
             let marks = [raft.last_index(), raft.persisted_index(), raft.commit(), node.applied()];
+            if let Some(index) = raft.first_damaged() {
+                return Err(format!(
+                    "entry {index} is damaged on {id}, irreparable: {:?}",
+                    raft.irreparable()
+                ));
+            }
             if marks != [last; 4] || raft.term_at(last) != end {
                 return Err(format!(
                     "{id} has last, persisted, commit, applied {marks:?}, leader {leader} ends at {last}"
@@ -172,6 +178,11 @@ impl World {
     /// All disks hold the same log, and the whole log that was acknowledged.
     fn compare_disks(&self) -> Result<(), Violation> {
         let mut members = self.group().members.keys().map(|&id| &self.nodes[position(id)]);
+        if let Some((id, index)) =
+            members.clone().find_map(|node| Some((node.id, node.disk.damaged().next()?)))
+        {
+            return Err(format!("liveness: entry {index} is still damaged on the disk of {id}"));
+        }
         let Some(one) = members.next() else { return Err("liveness: nobody is left".to_owned()) };
         let (end, first) = (one.disk.last(), &one.disk);
         if end.0 < self.oracle.acknowledged_to() {

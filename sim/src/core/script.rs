@@ -140,6 +140,17 @@ impl World {
         for id in self.ids() {
             self.recover(id);
         }
+        self.scrub_all();
+    }
+
+    /// Whether an entry is damaged on any disk.
+    pub fn is_damaged(&self) -> bool {
+        self.nodes.iter().any(|node| node.disk.damaged().next().is_some())
+    }
+
+    /// A scrub comes by every disk whose node is up.
+    pub fn scrub_all(&mut self) {
+        self.ids().for_each(|id| self.scrub(id));
     }
 
     /// Ends what is wrong with a node, its links apart.

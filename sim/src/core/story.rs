@@ -62,6 +62,8 @@ pub(super) enum Deed {
     Read(NodeId),
     /// The first node has evidence that the process of the second has ended.
     Died(NodeId, NodeId),
+    /// A scrub comes by a node's disk.
+    Scrub(NodeId),
     /// A leader is cut off from all others, which it may still hear.
     Isolate(NodeId),
     /// It does not hear them either.
@@ -251,6 +253,7 @@ impl<'a> Story<'a> {
                     self.world.died(id, peer);
                 }
             }
+            Deed::Scrub(id) => self.world.scrub(id),
             Deed::Isolate(id) => faults::isolate(self, id),
             Deed::Deafen(id) => faults::deafen(self, id),
             Deed::LeaseRead(id) => {
@@ -416,6 +419,9 @@ impl<'a> Story<'a> {
     /// Ends all faults but those of a minority, which are drawn anew. Returns who is afflicted.
     fn afflict(&mut self) -> Vec<NodeId> {
         let mut ids = self.draw_loners();
+        if self.world.is_damaged() {
+            ids.clear(); // the only good copy may be on one of them
+        }
         // The leader is as good a loner as any, and a better one than most.
         if let Some(leader) = self.world.leader()
             && !ids.is_empty()
@@ -426,6 +432,7 @@ impl<'a> Story<'a> {
             ids[0] = leader;
         }
         self.world.mend_all();
+        self.world.scrub_all();
         for id in self.world.ids() {
             let stays_down = ids.contains(&id) && self.world.node(id).raft().is_none();
             if !stays_down {

@@ -9,6 +9,7 @@
 
 mod committed;
 mod configurations;
+mod damage;
 mod election_safety;
 mod leader_completeness;
 mod ledger;
@@ -115,6 +116,7 @@ impl Invariants {
             Box::new(monotone::Monotone::default()),
             Box::new(promises::Promises),
             Box::new(snapshots::Snapshots::default()),
+            Box::new(damage::Damage),
         ])
     }
 

@@ -1,7 +1,7 @@
 //! A snapshot takes the place of what is committed, and of nothing else (Raft paper, section 7).
 //!
 //! - It is at a committed entry, of that entry's term.
-//! - It never removes what its receiver knew to be committed: it covers all of that.
+//! - It never removes what its receiver knew to be committed: it covers all of that, or the log keeps what lies behind.
 //! - The configuration at a purge point, wherever it came from, is the one that the committed log puts in force there.
 //!
 //! That the state itself is what the log would have made is judged where states are known: by the core simulator's oracle,
@@ -42,10 +42,10 @@ impl Snapshots {
         self.first.as_ref()
     }
 
-    fn installs(&self, node: NodeId, install: &Install) -> Result<(), Violation> {
+    fn installs(&self, node: NodeId, install: &Install, last: Index) -> Result<(), Violation> {
         let Install { index, term, .. } = install;
         let known = self.committed.get(&node).copied().unwrap_or_default();
-        if *index <= known {
+        if *index <= known && last < known {
             return Err(format!("{node} installs a snapshot at {index}, and had committed {known}"));
         }
         match self.ledger.get(*index).and_then(|line| line.term) {
@@ -91,7 +91,7 @@ impl Invariant for Snapshots {
         }
         // Before what this node says of itself: what was committed before must be known from others.
         for install in ready.writes.iter().filter_map(|write| write.install.as_ref()) {
-            self.installs(node, install)?;
+            self.installs(node, install, raft.last_index())?;
         }
         self.committed.insert(node, raft.commit());
         // Other invariants say so if nodes disagree.
@@ -132,12 +132,14 @@ mod tests {
     fn a_snapshot_of_what_is_not_committed_is_found() {
         let install =
             |index, term| Install { index: Index(index), term: Term(term), membership: membership("") };
-        three().installs(NODE, &install(3, 2)).expect("it is committed");
-        assert!(three().installs(NODE, &install(3, 1)).is_err(), "another term");
-        assert!(three().installs(NODE, &install(4, 2)).is_err(), "nobody has committed that");
+        let installs = |index, term| three().installs(NODE, &install(index, term), Index(index));
+        installs(3, 2).expect("it is committed");
+        assert!(installs(3, 1).is_err(), "another term");
+        assert!(installs(4, 2).is_err(), "nobody has committed that");
         let mut ahead = three();
         ahead.committed.insert(NODE, Index(3));
-        assert!(ahead.installs(NODE, &install(3, 2)).is_err(), "older than what it had");
+        assert!(ahead.installs(NODE, &install(2, 2), Index(2)).is_err(), "older than what it had");
+        ahead.installs(NODE, &install(2, 2), Index(3)).expect("what it had is kept");
     }
 
     #[test]

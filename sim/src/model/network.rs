@@ -109,7 +109,9 @@ pub fn is_spent(envelope: &Envelope, to: &Node) -> bool {
         | Message::Append(_)
         | Message::Heartbeat { .. }
         | Message::Snapshot(_)
-        | Message::ReadIndex { .. } => false,
+        | Message::ReadIndex { .. }
+        | Message::Repair { .. }
+        | Message::RepairReply { .. } => false,
     }
 }
 
@@ -164,6 +166,10 @@ pub fn describe(envelope: &Envelope) -> String {
         Message::Heartbeat { commit, round, .. } => format!("Heartbeat, commit {commit}, round {}", round.0),
         Message::HeartbeatReply { round, .. } => format!("HeartbeatReply, round {}", round.0),
         Message::TimeoutNow => "TimeoutNow".to_owned(),
+        Message::Repair { index, term, .. } => format!("Repair {index} of term {term}"),
+        Message::RepairReply { index, term, entry } => {
+            format!("RepairReply {index} of term {term}: {}", if entry.is_some() { "yes" } else { "no" })
+        }
         Message::ReadIndex { .. } => "ReadIndex".to_owned(),
         Message::ReadIndexReply { index, .. } => format!("ReadIndexReply {index:?}"),
     };

@@ -35,6 +35,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::ReadIndexReply { .. } => "ReadIndexReply",
         Message::Snapshot(_) => "Snapshot",
         Message::TimeoutNow => "TimeoutNow",
+        Message::Repair { .. } => "Repair",
+        Message::RepairReply { .. } => "RepairReply",
     }
 }
 
@@ -67,6 +69,15 @@ pub fn fields(message: &Message) -> String {
         Message::HeartbeatReply { session, round } => format!("round {}, session {}", round.0, session.0),
         Message::ReadIndex { request } => format!("request {}", read_request(request)),
         Message::TimeoutNow => String::new(),
+        Message::Repair { index, term, crc, is_needed } => {
+            let crc = crc.map_or("unknown".to_owned(), |crc| format!("{crc:08x}"));
+            format!("{index}@{term}, checksum {crc}{}", if *is_needed { ", needed" } else { "" })
+        }
+        Message::RepairReply { index, term, entry } => {
+            let entry =
+                entry.as_ref().map_or("not here".to_owned(), |entry| format!("{} B", entry.payload.len()));
+            format!("{index}@{term}, {entry}")
+        }
         Message::ReadIndexReply { request, index } => {
             let index = index.map_or("not the leader".to_owned(), |index| format!("read at {index}"));
             format!("{index}, request {}", read_request(request))
@@ -204,6 +215,14 @@ mod tests {
             ),
             (Message::HeartbeatReply { session, round }, "HeartbeatReply: round 9, session 5"),
             (Message::TimeoutNow, "TimeoutNow: "),
+            (
+                Message::Repair { index: Index(8), term: Term(3), crc: Some(0xab), is_needed: true },
+                "Repair: 8@3, checksum 000000ab, needed",
+            ),
+            (
+                Message::RepairReply { index: Index(8), term: Term(3), entry: None },
+                "RepairReply: 8@3, not here",
+            ),
             (Message::ReadIndex { request }, "ReadIndex: request 3 of boot 12, incarnation abc"),
             (
                 Message::ReadIndexReply { request, index: Some(Index(8)) },

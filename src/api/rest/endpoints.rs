@@ -45,7 +45,7 @@ macro_rules! codes_behind_the_node {
 /// The problems of a change of the group; with a body, those of one that is wrong.
 macro_rules! codes_of_a_change {
     ($($code:ident),* $(,)?) => {
-        codes_behind_the_node![InvalidParameter, RequestTimeout, ChangeInProgress, LogFull, DiskFull, $($code),*]
+        codes_behind_the_node![InvalidParameter, RequestTimeout, ChangeInProgress, LogFull, $($code),*]
     };
     (body: $($code:ident),* $(,)?) => {
         codes_of_a_change![InvalidJson, UnsupportedMediaType, InvalidBody, $($code),*]
@@ -68,8 +68,6 @@ pub(super) static ENDPOINTS: [Endpoint; 18] = [
             UnsupportedMediaType,
             InvalidBody,
             LogFull,
-            DiskFull,
-            StorageFull,
         ],
         mount: |method| on(method, set::set),
         describe: openapi::set,
@@ -104,7 +102,6 @@ pub(super) static ENDPOINTS: [Endpoint; 18] = [
             RequestTimeout,
             ConditionFailed,
             LogFull,
-            DiskFull,
         ],
         mount: |method| on(method, delete::delete),
         describe: openapi::delete,

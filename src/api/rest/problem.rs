@@ -44,8 +44,6 @@ pub(super) enum Code {
     Unavailable,
     Stopping,
     LogFull,
-    DiskFull,
-    StorageFull,
     NoSuchMember,
     ChangeInProgress,
     MemberExists,
@@ -55,7 +53,7 @@ pub(super) enum Code {
 
 impl Code {
     /// Every code, for the API description.
-    pub(super) const ALL: [Code; 29] = [
+    pub(super) const ALL: [Code; 27] = [
         Code::InvalidJson,
         Code::UnknownParameter,
         Code::RepeatedParameter,
@@ -78,8 +76,6 @@ impl Code {
         Code::Unavailable,
         Code::Stopping,
         Code::LogFull,
-        Code::DiskFull,
-        Code::StorageFull,
         Code::NoSuchMember,
         Code::ChangeInProgress,
         Code::MemberExists,
@@ -87,108 +83,100 @@ impl Code {
         Code::QuorumAtRisk,
     ];
 
-    /// Name, status and title.
-    fn row(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
-            Code::InvalidJson => ("invalid_json", StatusCode::BAD_REQUEST, "The body is not JSON"),
-            Code::UnknownParameter => {
-                ("unknown_parameter", StatusCode::BAD_REQUEST, "Unknown query parameter")
-            }
-            Code::RepeatedParameter => {
-                ("repeated_parameter", StatusCode::BAD_REQUEST, "Query parameter given more than once")
-            }
-            Code::MissingParameter => {
-                ("missing_parameter", StatusCode::BAD_REQUEST, "Query parameter missing")
-            }
-            Code::InvalidParameter => {
-                ("invalid_parameter", StatusCode::BAD_REQUEST, "Parameter or field not valid")
-            }
-            Code::InvalidKey => ("invalid_key", StatusCode::BAD_REQUEST, "Key empty or too long"),
-            Code::InvalidEncoding => {
-                ("invalid_encoding", StatusCode::BAD_REQUEST, "Text that cannot be decoded")
-            }
-            Code::InvalidHeader => ("invalid_header", StatusCode::BAD_REQUEST, "Header not valid"),
-            Code::Invalid => (ErrorKind::Invalid.code(), StatusCode::BAD_REQUEST, "Request not valid"),
-            Code::NotFound => ("not_found", StatusCode::NOT_FOUND, "No such path"),
-            Code::MethodNotAllowed => {
-                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "The path has no such method")
-            }
-            Code::RequestTimeout => {
-                ("request_timeout", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time")
-            }
-            Code::SessionGone => (ErrorKind::SessionGone.code(), StatusCode::GONE, "Session not held"),
-            Code::ConditionFailed => (
-                ErrorKind::ConditionFailed.code(),
-                StatusCode::PRECONDITION_FAILED,
-                "The condition does not hold",
-            ),
-            Code::TooLarge => {
-                (ErrorKind::TooLarge.code(), StatusCode::PAYLOAD_TOO_LARGE, "Value or body too large")
-            }
-            Code::UnsupportedMediaType => (
-                "unsupported_media_type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Content-Type is not application/json",
-            ),
-            Code::InvalidBody => {
-                ("invalid_body", StatusCode::UNPROCESSABLE_ENTITY, "Field missing, unknown or mistyped")
-            }
-            Code::Overloaded => {
-                (ErrorKind::Overloaded.code(), StatusCode::TOO_MANY_REQUESTS, "Too much under way")
-            }
-            Code::Internal => {
-                (ErrorKind::Internal.code(), StatusCode::INTERNAL_SERVER_ERROR, "The node failed")
-            }
-            Code::Unavailable => {
-                (ErrorKind::Unavailable.code(), StatusCode::SERVICE_UNAVAILABLE, "No quorum in time")
-            }
-            Code::Stopping => {
-                (ErrorKind::Stopping.code(), StatusCode::SERVICE_UNAVAILABLE, "The node is stopping")
-            }
-            Code::LogFull => {
-                (ErrorKind::LogFull.code(), StatusCode::INSUFFICIENT_STORAGE, "The node's log is full")
-            }
-            Code::DiskFull => (
-                ErrorKind::DiskFull.code(),
-                StatusCode::INSUFFICIENT_STORAGE,
-                "A quorum's disks have no room",
-            ),
-            Code::StorageFull => (
-                ErrorKind::StorageFull.code(),
-                StatusCode::INSUFFICIENT_STORAGE,
-                "The store has reached its size",
-            ),
-            Code::NoSuchMember => (ErrorKind::NoSuchMember.code(), StatusCode::NOT_FOUND, "No such member"),
-            Code::ChangeInProgress => (
-                ErrorKind::ChangeInProgress.code(),
-                StatusCode::CONFLICT,
-                "Another change of the members is under way",
-            ),
-            Code::MemberExists => {
-                (ErrorKind::MemberExists.code(), StatusCode::CONFLICT, "It is a member already")
-            }
-            Code::IdRetired => {
-                (ErrorKind::IdRetired.code(), StatusCode::CONFLICT, "The id was a removed member's")
-            }
-            Code::QuorumAtRisk => {
-                (ErrorKind::QuorumAtRisk.code(), StatusCode::CONFLICT, "Too few voters could be reached")
-            }
-        }
-    }
-
-    /// The stable name.
+    /// The stable name; the kind's own where there is one.
     pub(super) fn name(self) -> &'static str {
-        self.row().0
+        match self {
+            Code::InvalidJson => "invalid_json",
+            Code::UnknownParameter => "unknown_parameter",
+            Code::RepeatedParameter => "repeated_parameter",
+            Code::MissingParameter => "missing_parameter",
+            Code::InvalidParameter => "invalid_parameter",
+            Code::InvalidKey => "invalid_key",
+            Code::InvalidEncoding => "invalid_encoding",
+            Code::InvalidHeader => "invalid_header",
+            Code::NotFound => "not_found",
+            Code::MethodNotAllowed => "method_not_allowed",
+            Code::RequestTimeout => "request_timeout",
+            Code::UnsupportedMediaType => "unsupported_media_type",
+            Code::InvalidBody => "invalid_body",
+            Code::Invalid => ErrorKind::Invalid.code(),
+            Code::SessionGone => ErrorKind::SessionGone.code(),
+            Code::ConditionFailed => ErrorKind::ConditionFailed.code(),
+            Code::TooLarge => ErrorKind::TooLarge.code(),
+            Code::Overloaded => ErrorKind::Overloaded.code(),
+            Code::Internal => ErrorKind::Internal.code(),
+            Code::Unavailable => ErrorKind::Unavailable.code(),
+            Code::Stopping => ErrorKind::Stopping.code(),
+            Code::LogFull => ErrorKind::LogFull.code(),
+            Code::NoSuchMember => ErrorKind::NoSuchMember.code(),
+            Code::ChangeInProgress => ErrorKind::ChangeInProgress.code(),
+            Code::MemberExists => ErrorKind::MemberExists.code(),
+            Code::IdRetired => ErrorKind::IdRetired.code(),
+            Code::QuorumAtRisk => ErrorKind::QuorumAtRisk.code(),
+        }
     }
 
     /// The status it is answered with.
     pub(super) fn status(self) -> StatusCode {
-        self.row().1
+        match self {
+            Code::InvalidJson
+            | Code::UnknownParameter
+            | Code::RepeatedParameter
+            | Code::MissingParameter
+            | Code::InvalidParameter
+            | Code::InvalidKey
+            | Code::InvalidEncoding
+            | Code::InvalidHeader
+            | Code::Invalid => StatusCode::BAD_REQUEST,
+            Code::NotFound | Code::NoSuchMember => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Code::ChangeInProgress | Code::MemberExists | Code::IdRetired | Code::QuorumAtRisk => {
+                StatusCode::CONFLICT
+            }
+            Code::SessionGone => StatusCode::GONE,
+            Code::ConditionFailed => StatusCode::PRECONDITION_FAILED,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::InvalidBody => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Unavailable | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Code::LogFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
     }
 
     /// The same few words for every occurrence.
     pub(super) fn title(self) -> &'static str {
-        self.row().2
+        match self {
+            Code::InvalidJson => "The body is not JSON",
+            Code::UnknownParameter => "Unknown query parameter",
+            Code::RepeatedParameter => "Query parameter given more than once",
+            Code::MissingParameter => "Query parameter missing",
+            Code::InvalidParameter => "Parameter or field not valid",
+            Code::InvalidKey => "Key empty or too long",
+            Code::InvalidEncoding => "Text that cannot be decoded",
+            Code::InvalidHeader => "Header not valid",
+            Code::Invalid => "Request not valid",
+            Code::NotFound => "No such path",
+            Code::MethodNotAllowed => "The path has no such method",
+            Code::RequestTimeout => "The body did not arrive in time",
+            Code::SessionGone => "Session not held",
+            Code::ConditionFailed => "The condition does not hold",
+            Code::TooLarge => "Value or body too large",
+            Code::UnsupportedMediaType => "Content-Type is not application/json",
+            Code::InvalidBody => "Field missing, unknown or mistyped",
+            Code::Overloaded => "Too much under way",
+            Code::Internal => "The node failed",
+            Code::Unavailable => "No quorum in time",
+            Code::Stopping => "The node is stopping",
+            Code::LogFull => "The node's log is full",
+            Code::NoSuchMember => "No such member",
+            Code::ChangeInProgress => "Another change of the members is under way",
+            Code::MemberExists => "It is a member already",
+            Code::IdRetired => "The id was a removed member's",
+            Code::QuorumAtRisk => "Too few voters could be reached",
+        }
     }
 
     /// Whether the same request may succeed later.
@@ -200,8 +188,6 @@ impl Code {
                 | Code::Unavailable
                 | Code::Stopping
                 | Code::LogFull
-                | Code::DiskFull
-                | Code::StorageFull
                 | Code::ChangeInProgress
         )
     }
@@ -210,7 +196,7 @@ impl Code {
     pub(super) fn retry_after(self) -> Option<&'static str> {
         match self {
             Code::Overloaded | Code::Unavailable | Code::Stopping | Code::ChangeInProgress => Some("1"),
-            Code::LogFull | Code::DiskFull | Code::StorageFull => Some("30"),
+            Code::LogFull => Some("30"),
             _ => None,
         }
     }
@@ -226,11 +212,7 @@ impl Code {
                 "Retry, here or at another node; X-Quorate-Timeout-Ms sets how long a request may wait."
             }
             Code::Stopping => "Send the request to another node.",
-            Code::LogFull => {
-                "Bring the members that are down back, so that the log can be shortened, or raise wal-bytes-max."
-            }
-            Code::DiskFull => "Make room on the disks of the nodes, or delete keys: reads and deletes go on.",
-            Code::StorageFull => "Delete keys, or let the store grow larger: reads and deletes go on.",
+            Code::LogFull => "Retry after the pause that Retry-After names, or raise wal-bytes-max.",
             Code::NoSuchMember => "GET /api/members lists those that there are.",
             Code::ChangeInProgress => "Retry after the pause that Retry-After names.",
             Code::MemberExists => "Look at GET /api/members: there may be nothing left to do.",
@@ -239,6 +221,7 @@ impl Code {
                 "With force=true in the query it is done nonetheless; then nothing can be written while they stay away."
             }
             Code::Internal => "Look at the node's log.",
+            // What the client itself got wrong.
             _ => "Change the request.",
         }
     }
@@ -253,8 +236,6 @@ impl From<ErrorKind> for Code {
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Overloaded => Code::Overloaded,
             ErrorKind::LogFull => Code::LogFull,
-            ErrorKind::DiskFull => Code::DiskFull,
-            ErrorKind::StorageFull => Code::StorageFull,
             ErrorKind::NoSuchMember => Code::NoSuchMember,
             ErrorKind::ChangeInProgress => Code::ChangeInProgress,
             ErrorKind::MemberExists => Code::MemberExists,

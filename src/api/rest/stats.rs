@@ -69,7 +69,8 @@ pub(super) struct MemberAnswer {
     /// Its data directory's identity, in hexadecimal; null until it published it.
     #[schema(required = true)]
     incarnation: Option<String>,
-    /// What it may do: vote, or learn.
+    /// `voter` or `learner`; `joining`: a learner that gets a vote by itself; `leaving`: a voter on its way out.
+    #[schema(schema_with = role_schema)]
     role: &'static str,
     /// Its advertised peer address.
     peer: String,
@@ -81,6 +82,10 @@ pub(super) struct MemberAnswer {
     labels: BTreeMap<String, String>,
     /// Its version; empty until it published it.
     version: String,
+}
+
+fn role_schema() -> Object {
+    openapi::one_of(["voter", "learner", "leaving", "joining"])
 }
 
 fn state_schema() -> Object {

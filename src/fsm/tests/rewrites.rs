@@ -40,7 +40,7 @@ fn shrunk_by(file: &CrashFile, values: u64, value_bytes: usize) -> Store {
 
 fn staged(result: Result<impl std::fmt::Debug, Error>) -> String {
     match result {
-        Err(Error::Staged { what }) => what,
+        Err(Error::Staged { what } | Error::GivenUp { what }) => what,
         other => panic!("{other:?}"),
     }
 }

@@ -105,6 +105,7 @@ impl Driver {
                 Ok(JoinChange::Make(id, made)) => {
                     self.change(now, made, false, ask.clone(), asker, Some(id));
                 }
+                Ok(JoinChange::Wait) => self.returned_asks.push((ask, asker)),
                 Ok(JoinChange::Done(id)) => {
                     asker.answer(Ok(Joined { cluster: self.parts.cluster, id }.encode()));
                 }
@@ -207,10 +208,12 @@ impl Driver {
             return Err(Error::new(ErrorKind::Invalid, "it does not say who it is and where it is reached"));
         }
         let membership = self.parts.raft.membership();
-        // It asked before, and did not hear the answer.
-        if let Some(known) = membership.members.values().find(|known| known.incarnation == record.incarnation)
-        {
-            return Ok(JoinChange::Done(known.id));
+        // It asked before, and did not hear the answer; or nobody knows yet what becomes of that.
+        let mut members = membership.members.values();
+        if let Some(known) = members.find(|known| known.incarnation == record.incarnation) {
+            let committed = self.parts.raft.committed_membership().members.get(&known.id);
+            let is_settled = committed.is_some_and(|member| member.incarnation == record.incarnation);
+            return Ok(if is_settled { JoinChange::Done(known.id) } else { JoinChange::Wait });
         }
         let is_its_place = |known: &&MemberRecord| {
             let is_free = known.incarnation.is_none() && matches!(known.role, Role::Joining | Role::Learner);
@@ -336,4 +339,6 @@ enum JoinChange {
     Make(Option<NodeId>, Change),
     /// Nothing, it is a member.
     Done(NodeId),
+    /// Nothing before its record is committed, or is not there any more.
+    Wait,
 }

@@ -101,7 +101,7 @@ pub(super) struct Received {
 
 /// News for the driver.
 pub(super) enum News {
-    Opened { wanted: SnapshotFor, snapshot: Result<Snapshot, fsm::Error> },
+    Opened { wanted: SnapshotFor, snapshot: Result<Box<Snapshot>, fsm::Error> },
     Ended { to: NodeId, session: SessionId, ok: bool },
     Received(Box<Received>),
     Rewritten { number: u64, result: Result<fsm::Rewritten, fsm::Error> },
@@ -137,7 +137,7 @@ impl Driver {
         let (store, lane, internal) =
             (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
         tokio::spawn(async move {
-            if let Some(snapshot) = lane.run(move || store.snapshot()).await {
+            if let Some(snapshot) = lane.run(move || store.snapshot().map(Box::new)).await {
                 let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
             }
         });
@@ -416,7 +416,7 @@ impl Driver {
         let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
         let before = std::mem::replace(&mut self.snapshots.number, number);
         self.snapshots.removing.push(before);
-        let _ = self.work.send(Work::Install(fresh));
+        let _ = self.work.send(Work::Install(Box::new(fresh)));
     }
 
     /// The state machine has it.
@@ -641,7 +641,7 @@ impl Driver {
 
     pub(super) fn on_snapshot_news(&mut self, news: News) {
         match news {
-            News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, snapshot),
+            News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, *snapshot),
             News::Opened { snapshot: Err(error), .. } => self.parts.fatal.report(Fatal::of_store(&error)),
             News::Ended { to, session, ok } => self.on_ended(to, session, ok),
             News::Received(received) => self.on_received(*received),

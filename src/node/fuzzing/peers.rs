@@ -151,8 +151,10 @@ impl Member {
     fn write(&mut self) {
         for write in std::mem::take(&mut self.waiting) {
             assert_eq!(write.install, None, "no snapshot came by a lane");
+            assert_eq!(write.repairs, [], "nothing was ever damaged");
             let (hard_state, entries) = (write.hard_state, write.entries);
-            let batch = [GroupWrite { group: GROUP, hard_state, install: None, entries }];
+            let batch =
+                [GroupWrite { group: GROUP, hard_state, install: None, repairs: Vec::new(), entries }];
             match self.wal.append(&batch) {
                 Ok(()) => {}
                 // The node would stop here.

@@ -10,6 +10,7 @@ mod membership;
 mod node;
 mod paper;
 mod quorum;
+mod repair;
 mod script;
 mod snapshot;
 mod thesis;

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::raft::{
-    Config, Entry, EntryKind, Envelope, Fetch, HardState, Membership, Raft, Restored, Write, WriteSeq,
+    Config, Damaged, Entry, EntryKind, Envelope, Fetch, HardState, Membership, Raft, Restored, Write,
+    WriteSeq,
 };
 use crate::types::{Incarnation, Index, Monotonic, NodeId, Term};
 
@@ -53,6 +54,8 @@ pub(super) struct Disk {
     pub(super) folded: Index,
     /// Snapshots that are here in full and not installed.
     pub(super) staged: BTreeSet<Index>,
+    /// Entries that cannot be read back.
+    pub(super) damaged: BTreeSet<Index>,
 }
 
 impl Disk {
@@ -64,6 +67,7 @@ impl Disk {
             entries: VecDeque::new(),
             folded: Index(0),
             staged: BTreeSet::new(),
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -82,13 +86,21 @@ impl Disk {
         }
         if let Some(install) = &write.install {
             assert!(self.staged.remove(&install.index), "snapshot {} never came", install.index);
+            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
-            self.entries.clear();
+            self.entries.retain(|entry| goes_on && entry.index > install.index);
+            self.damaged.retain(|index| goes_on && *index > install.index);
             self.folded = install.index;
+        }
+        for entry in &write.repairs {
+            let known = self.get(entry.index);
+            assert_eq!(known, Some(entry), "a repair changes an entry");
+            self.damaged.remove(&entry.index);
         }
         if let Some(first) = write.entries.first() {
             assert!(first.index <= self.last().next(), "a write leaves a gap");
+            self.damaged.split_off(&first.index);
             self.entries.truncate(usize::try_from(first.index.0 - self.purged.0.0 - 1).unwrap());
             self.entries.extend(write.entries.iter().cloned());
         }
@@ -100,7 +112,7 @@ impl Disk {
         let mut entries = Vec::new();
         for index in fetch.first.0..=fetch.last.0 {
             match self.get(Index(index)) {
-                Some(entry) if bytes < fetch.bytes_max => {
+                Some(entry) if bytes < fetch.bytes_max && !self.damaged.contains(&entry.index) => {
                     bytes += entry.bytes();
                     entries.push(entry.clone());
                 }
@@ -113,6 +125,7 @@ impl Disk {
     pub(super) fn purge_to(&mut self, to: Index) {
         while self.purged.0 < to {
             let entry = self.entries.pop_front().unwrap();
+            self.damaged.remove(&entry.index);
             self.purged = (entry.index, entry.term);
             if entry.kind == EntryKind::Membership {
                 self.base = Membership::decode(&entry.payload).unwrap();
@@ -132,7 +145,11 @@ impl Disk {
                 memberships.push((entry.index, Membership::decode(&entry.payload).unwrap()));
             }
         }
-        let skip = self.entries.len().saturating_sub(tail);
+        let last_damaged = self.damaged.last().map_or(0, |index| index.0 - self.purged.0.0);
+        let skip = self.entries.len().saturating_sub(tail).max(usize::try_from(last_damaged).unwrap());
+        let damaged = self.damaged.iter().filter_map(|&index| self.get(index));
+        let damaged =
+            damaged.map(|entry| Damaged { index: entry.index, term: entry.term, crc: Some(entry.crc) });
         Restored {
             hard_state: self.hard_state,
             purged: self.purged,
@@ -141,6 +158,7 @@ impl Disk {
             terms,
             last: self.last(),
             tail: self.entries.iter().skip(skip).cloned().collect(),
+            damaged: damaged.collect(),
             applied: self.folded,
         }
     }

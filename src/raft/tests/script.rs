@@ -19,6 +19,8 @@
 //! | `partition 1,2 3` / `cut 1 3` / `heal` | messages between groups / from 1 to 3 are lost; all links work again |
 //! | `slow N` / `persist N [count=N]` / `complete N seq=S` / `fast N` | the disk waits for `persist`; with `silent=yes` it tells nobody, until `complete` |
 //! | `hold N` / `release N` | what the node wants done is collected only at its release |
+//! | `damage N at=I` | node N's disk cannot read entry I back any more; nobody is told |
+//! | `find N at=I` | a scrub of node N's disk finds that entry I is damaged |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
 //! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
 //! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
@@ -247,6 +249,14 @@ impl Script {
                 let seq = WriteSeq(args.number("seq").expect("seq="));
                 self.node(id).raft().persisted(seq);
                 self.process(id);
+            }
+            "damage" | "find" => {
+                let (id, at) = (args.node(), Index(args.number("at").expect("at=")));
+                self.node(id).disk.damaged.insert(at);
+                if command == "find" {
+                    self.node(id).raft().damaged(at);
+                    self.process(id);
+                }
             }
             "crash" => {
                 let id = args.node();
@@ -670,12 +680,16 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | {}applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}{}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
                 raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
+                raft.first_damaged().map_or_else(String::new, |index| match raft.irreparable() {
+                    Some(index) => format!("irreparable {index} "),
+                    None => format!("damaged {index} "),
+                }),
                 raft.applied_index(),
                 raft.commit(),
                 raft.persisted_index(),

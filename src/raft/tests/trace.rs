@@ -6,7 +6,7 @@ use crate::raft::{
 };
 
 /// The names of the messages.
-pub(super) const KINDS: [&str; 12] = [
+pub(super) const KINDS: [&str; 14] = [
     "PreVote",
     "PreVoteReply",
     "Vote",
@@ -19,6 +19,8 @@ pub(super) const KINDS: [&str; 12] = [
     "ReadIndexReply",
     "Snapshot",
     "TimeoutNow",
+    "Repair",
+    "RepairReply",
 ];
 
 pub(super) fn kind(message: &Message) -> &'static str {
@@ -35,6 +37,8 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::ReadIndexReply { .. } => KINDS[9],
         Message::Snapshot(_) => KINDS[10],
         Message::TimeoutNow => KINDS[11],
+        Message::Repair { .. } => KINDS[12],
+        Message::RepairReply { .. } => KINDS[13],
     }
 }
 
@@ -82,6 +86,14 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
         Message::Heartbeat { commit, round, .. } => format!("commit {commit} round {}", round.0),
         Message::HeartbeatReply { round, .. } => format!("round {}", round.0),
         Message::TimeoutNow => String::new(),
+        Message::Repair { index, term, crc, is_needed } => {
+            let crc = if crc.is_some() { "" } else { ", checksum unknown" };
+            format!("{index}@{term}{crc}{}", if *is_needed { ", needed" } else { "" })
+        }
+        Message::RepairReply { index, term, entry } => match entry {
+            Some(entry) => describe_entry(entry),
+            None => format!("{index}@{term} not here"),
+        },
         Message::ReadIndex { request } => format!("boot {} request {}", request.boot, request.counter),
         Message::ReadIndexReply { request, index } => match index {
             Some(index) => format!("boot {} request {} at {index}", request.boot, request.counter),
@@ -105,6 +117,9 @@ pub(super) fn describe_write(write: &Write) -> String {
     }
     if let Some(Install { index, term, .. }) = &write.install {
         parts.push(format!("snapshot {index}@{term}"));
+    }
+    if !write.repairs.is_empty() {
+        parts.push(format!("repairs {}", describe_entries(&write.repairs)));
     }
     if !write.entries.is_empty() {
         parts.push(describe_entries(&write.entries));

@@ -1,7 +1,8 @@
 //! The verification of a stopped node's directory: identity, every record of the log, the whole state file, and whether
 //! they belong together.
 //!
-//! It goes on after damage as far as that has a meaning: a damaged log ends at the damage, since nothing behind it can be
+//! What a node would repair from the other members is damage all the same: it is not repaired here, and a disk that loses
+//! one sector loses more. It goes on after damage as far as that has a meaning: a damaged log ends at the damage, since nothing behind it can be
 //! told from what never was, but the state files are verified all the same.
 
 use std::path::{Path, PathBuf};
@@ -151,6 +152,10 @@ fn check_log(
     let group = match found {
         Ok(Some((_, mut recovered))) => {
             let torn = recovered.torn.take();
+            for wound in &recovered.wounds {
+                let text = format!("{} are not what was written", wound.what);
+                tell(Finding::of("segment", &wound.file).damaged(Some(wound.offset), text));
+            }
             recovered.groups.remove(&GroupId::FIRST).map(|group| (group, torn))
         }
         Ok(None) => None,
@@ -166,6 +171,13 @@ fn check_log(
         tell(log.damaged(None, "it knows no group 1"));
         return Ok(None);
     };
+    if let (Some(first), Some(last)) = (group.damaged.first(), group.damaged.last()) {
+        let (count, first, last) = (group.damaged.len(), first.index, last.index);
+        let text = format!(
+            "{count} entries from {first} to {last} cannot be read: a node that starts gets them from the other members"
+        );
+        tell(log.clone().damaged(None, text));
+    }
     let (term, commit) = (group.hard_state.term, group.hard_state.commit);
     let mut text =
         format!("term {term}, committed to {commit} at least, points to {}", state_files::name(group.state));

@@ -141,11 +141,7 @@ pub fn recover(
     let owner = Owner { cluster, node: wish.id, incarnation };
     let home = old.facts.next_home(dir);
     tell("verifying the state file");
-    if let Some(raw) = old.state(disk)? {
-        let found = states::examine(raw, old.facts.owner);
-        let found = found.map_err(|error| store_exit(&old.state_path(), &error))?;
-        continues(&old.group, found.folded).map_err(|what| damaged(&old.state_path(), &what))?;
-    }
+    old.verify(disk)?;
     tell("copying the state");
     clear(seams, &home)?;
     let files = crate::server::state_files(&Limits::default(), seams, home.clone(), owner);
@@ -207,6 +203,25 @@ impl Opened {
         match self.group.purged.0 {
             Index(0) => Ok(None),
             _ => Err(damaged(&path, "it is missing, and the log does not hold all that was in it")),
+        }
+    }
+
+    /// Verifies that the state file is sound, and that the log has all that comes after it.
+    fn verify(&self, disk: &Disk) -> Result<(), Exit> {
+        let path = self.state_path();
+        let found = self.state(disk)?.map(|raw| states::examine(raw, self.facts.owner)).transpose();
+        let folded = match found.map_err(|error| store_exit(&path, &error))? {
+            Some(found) => found.folded,
+            None => (Index(0), Term(0)),
+        };
+        continues(&self.group, folded).map_err(|what| damaged(&path, &what))?;
+        match self.group.damaged.iter().find(|entry| entry.index > folded.0) {
+            // A node would get it from the others, but they are gone.
+            Some(lost) => {
+                let what = format!("entry {} is damaged, and nobody is left to repair it", lost.index);
+                Err(damaged(&self.place.wal, &what))
+            }
+            None => Ok(()),
         }
     }
 
@@ -358,6 +373,7 @@ fn begin_log(
         hard_state: Some(hard_state),
         install: Some(install),
         entries: Vec::new(),
+        repairs: Vec::new(),
     }])?;
     Ok(())
 }

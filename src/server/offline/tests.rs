@@ -140,6 +140,7 @@ fn survivor() -> Machine {
         hard_state: Some(hard_state),
         install: None,
         entries: entries.clone(),
+        repairs: Vec::new(),
     };
     log.append(&[write]).expect("the disk is well");
     let files = crate::server::state_files(

@@ -41,6 +41,7 @@ fn samples() -> Vec<(&'static str, Envelope)> {
     let (last_index, last_term) = (Index(200), Term(4));
     let membership = Bytes::from_static(b"members");
     let snapshot = Snapshot { session, inflight: 6, round, index: Index(200), term: Term(4), membership };
+    let entry = Entry::new(Index(12), Term(5), EntryKind::Command, Bytes::from_static(b"command"));
     let messages = vec![
         ("pre_vote", Message::PreVote { next_term: Term(6), last_index, last_term }),
         ("pre_vote_reply", Message::PreVoteReply { next_term: Term(6), granted: true }),
@@ -57,6 +58,13 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("read_index_refused", Message::ReadIndexReply { request, index: None }),
         ("snapshot", Message::Snapshot(snapshot)),
         ("timeout_now", Message::TimeoutNow),
+        (
+            "repair",
+            Message::Repair { index: Index(12), term: Term(5), crc: Some(0x0102_0304), is_needed: true },
+        ),
+        ("repair_unknown", Message::Repair { index: Index(12), term: Term(5), crc: None, is_needed: false }),
+        ("repair_reply", Message::RepairReply { index: Index(12), term: Term(5), entry: Some(entry) }),
+        ("repair_refused", Message::RepairReply { index: Index(12), term: Term(5), entry: None }),
     ];
     let envelope = |message| Envelope { from: NodeId(1), to: NodeId(2), term: Term(5), message };
     messages.into_iter().map(|(name, message)| (name, envelope(message))).collect()
@@ -118,7 +126,11 @@ fn a_payload_is_shared_where_it_is_most_of_its_buffer() {
 #[test]
 fn only_appends_are_bulk() {
     for (name, envelope) in samples() {
-        assert_eq!(is_control(&envelope.message), !matches!(name, "append" | "append_probe"), "{name}");
+        assert_eq!(
+            is_control(&envelope.message),
+            !matches!(name, "append" | "append_probe" | "repair_reply" | "repair_refused"),
+            "{name}"
+        );
     }
 }
 

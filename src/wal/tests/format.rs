@@ -37,6 +37,8 @@ fn one_of_everything() -> (MemFs, Model) {
     let batch = [installing(GROUP, Some(hard_state(5, 0, 3)), to, vec![command(0x0102_0305, 5, 2)])];
     wal.append(&batch).unwrap();
     model.apply(&batch);
+    let repairs = vec![command(0x0102_0305, 5, 2)];
+    wal.append(&[GroupWrite { repairs, ..write(GROUP, None, vec![]) }]).unwrap();
     (fs, model)
 }
 
@@ -119,7 +121,7 @@ fn inspect_shows_every_record_and_serializes() {
     assert_eq!(kinds[..9], first);
     assert_eq!(kinds[9..14], ["command", "base", "segment", "group", "group"]);
     assert_eq!(kinds[14..20], ["command", "base", "base", "segment", "group", "group"]);
-    assert_eq!(kinds[20..], ["hard-state", "hard-state", "reset", "command"]);
+    assert_eq!(kinds[20..], ["hard-state", "hard-state", "reset", "command", "repair"]);
     let states: Vec<u64> = infos.iter().filter_map(|info| info.state).collect();
     assert_eq!(states, [0, 0, 0, 0, 0, 1, 2, 2, 0, 0x0506_0708]);
     assert!(

@@ -9,7 +9,7 @@ use crate::raft::{Entry, EntryKind, HardState, Membership};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 
 use super::fs::testing::MemFs;
-use super::{Error, GroupWrite, Install, Options, Reader, Recovered, Wal};
+use super::{Error, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal};
 
 mod append;
 mod crash;
@@ -18,6 +18,7 @@ mod format;
 mod install;
 mod race;
 mod random;
+mod repair;
 mod script;
 mod tail;
 mod wounds;
@@ -72,7 +73,7 @@ pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
 }
 
 pub fn write(group: GroupId, hard_state: Option<HardState>, entries: Vec<Entry>) -> GroupWrite {
-    GroupWrite { group, hard_state, install: None, entries }
+    GroupWrite { group, hard_state, install: None, repairs: Vec::new(), entries }
 }
 
 /// A snapshot that ends at `(index, term)` under so many members, in a state file.
@@ -87,7 +88,7 @@ pub fn installing(
     install: Install,
     entries: Vec<Entry>,
 ) -> GroupWrite {
-    GroupWrite { group, hard_state, install: Some(install), entries }
+    GroupWrite { group, hard_state, install: Some(install), repairs: Vec::new(), entries }
 }
 
 /// What a group's log should be.
@@ -254,4 +255,60 @@ pub fn reopen(fs: &MemFs) -> (Wal, Reader, Recovered, Model) {
     let (wal, reader, recovered) = open(fs).unwrap_or_else(|error| panic!("{error}"));
     let found = Model::found(&recovered, &reader);
     (wal, reader, recovered, found)
+}
+
+/// Checks that a log says of each entry that cannot be read which one it is, and has all else as the model says.
+pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
+    for (id, expected) in &model.groups {
+        let found = &recovered.groups[id];
+        let RecoveredGroup { hard_state, purged, base, state, .. } = found.clone();
+        assert_eq!((hard_state, purged), (expected.hard_state, expected.purged), "group {id}");
+        assert_eq!((&base, state), (&expected.base, expected.state), "group {id}");
+        assert_eq!(found.last, model.last(*id).0, "group {id}: last");
+        assert!(expected.entries.ends_with(&found.tail), "group {id}: the tail is not the log's end");
+        let mut damaged = found.damaged.iter().peekable();
+        for entry in &expected.entries {
+            let read = reader.read(*id, entry.index, entry.index, usize::MAX);
+            match damaged.next_if(|damaged| damaged.index == entry.index) {
+                Some(damaged) => {
+                    assert_eq!((damaged.term, damaged.crc), (entry.term, Some(entry.crc)), "group {id}");
+                    let is_named = matches!(&read, Err(Error::Entry { group, index, .. })
+                        if group == id && *index == entry.index);
+                    assert!(is_named, "group {id}, damaged {damaged:?}: {read:?}");
+                    assert!(found.tail.iter().all(|entry| entry.index > damaged.index), "group {id}: tail");
+                }
+                None => assert_eq!(read.unwrap(), std::slice::from_ref(entry), "group {id}"),
+            }
+        }
+        assert_eq!(damaged.next(), None, "group {id}: a damaged entry that is not in the log");
+        let configs = expected.entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+        let configs: Vec<_> =
+            configs.map(|entry| (entry.index, Membership::decode(&entry.payload).unwrap())).collect();
+        assert_eq!(found.memberships, configs, "group {id}: memberships");
+    }
+}
+
+/// The repairs that the entries of a model make.
+pub fn repairs_of(model: &Model, recovered: &Recovered) -> Vec<GroupWrite> {
+    let of_group = |(id, found): (&GroupId, &RecoveredGroup)| {
+        let is_damaged = |entry: &&Entry| found.damaged.iter().any(|damaged| damaged.index == entry.index);
+        let repairs = model.groups[id].entries.iter().filter(is_damaged).cloned().collect();
+        GroupWrite { group: *id, hard_state: None, install: None, repairs, entries: vec![] }
+    };
+    recovered.groups.iter().map(of_group).collect()
+}
+
+/// Repairs all damage from the model, as another member would, and says what is in the log then, and after a power cut.
+pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
+    let (mut wal, reader, recovered) = opened;
+    check_damaged(model, &recovered, &reader);
+    wal.append(&repairs_of(model, &recovered)).unwrap();
+    for (id, group) in &model.groups {
+        let read = reader.read(*id, group.purged.0.next(), Index(u64::MAX), usize::MAX).unwrap();
+        assert_eq!(read, group.entries, "group {id} after its repair");
+    }
+    drop(wal);
+    fs.crash(&mut |_| false);
+    let (.., recovered, found) = reopen(fs);
+    assert!(found == *model && recovered.groups.values().all(|group| group.damaged.is_empty()));
 }

@@ -97,7 +97,7 @@ fn batch_of(model: &Model, writes: &[Write]) -> Vec<GroupWrite> {
             _ => command(index, term, *len),
         });
         let entries: Vec<Entry> = entries.collect();
-        let one = GroupWrite { group, hard_state, install, entries };
+        let one = GroupWrite { group, hard_state, install, repairs: Vec::new(), entries };
         model.apply(std::slice::from_ref(&one));
         batch.push(one);
     }

@@ -8,7 +8,7 @@
 //! close                                       drops it
 //! append WRITE [| WRITE]...                   one batch; a WRITE is group=G [term=T vote=V commit=C] [entries=E,E,..]
 //!                                             and an E is INDEX@TERM:LEN, :zeroLEN, :noop or :configNODES;
-//!                                             install=INDEX@TERM:NODES:STATE stands before the entries
+//!                                             install=INDEX@TERM:NODES:STATE and repairs=E,E,.. stand before them
 //! purge group=G to=I
 //! switch group=G state=S
 //! read group=G first=I last=I [bytes=N]
@@ -187,6 +187,9 @@ impl Runner {
         if let Some(torn) = &recovered.torn {
             writeln!(output, "torn: {torn}").unwrap();
         }
+        for wound in &recovered.wounds {
+            writeln!(output, "wound: {wound}").unwrap();
+        }
         for (id, group) in &recovered.groups {
             write!(output, "group {id}: {}; purged {}", describe(&group.hard_state), at(group.purged))
                 .unwrap();
@@ -198,9 +201,16 @@ impl Runner {
             for (index, membership) in &group.memberships {
                 write!(output, "; {} members at {index}", membership.members.len()).unwrap();
             }
-            writeln!(output, "; tail of {}", group.tail.len()).unwrap();
+            write!(output, "; tail of {}", group.tail.len()).unwrap();
+            let damaged = group.damaged.iter().map(|damaged| at((damaged.index, damaged.term)));
+            let damaged: Vec<String> = damaged.collect();
+            let damaged =
+                if damaged.is_empty() { String::new() } else { format!("; damaged {}", damaged.join(" ")) };
+            writeln!(output, "{damaged}").unwrap();
         }
-        drop(Model::found(&recovered, &reader));
+        if recovered.groups.values().all(|group| group.damaged.is_empty()) {
+            drop(Model::found(&recovered, &reader));
+        }
         self.open = Some((wal, reader));
         Ok(output)
     }
@@ -214,6 +224,10 @@ impl Runner {
                 None => None,
                 Some(term) => Some(hard_state(term, fields.number("vote")?, fields.number("commit")?)),
             };
+            let mut repairs = Vec::new();
+            for word in fields.text("repairs").iter().flat_map(|text| text.split(',')) {
+                repairs.push(parse_entry(word).ok_or(format!("repair {word} is not INDEX@TERM:WHAT"))?);
+            }
             let mut entries = Vec::new();
             for word in fields.text("entries").iter().flat_map(|text| text.split(',')) {
                 let entry = parse_entry(word).ok_or(format!("entry {word} is not INDEX@TERM:WHAT"))?;
@@ -233,7 +247,7 @@ impl Runner {
                 }
             };
             fields.end()?;
-            batch.push(GroupWrite { group, hard_state: state, install, entries });
+            batch.push(GroupWrite { group, hard_state: state, install, repairs, entries });
         }
         let wal = &mut self.open.as_mut().ok_or("the log is not open")?.0;
         Ok(outcome(wal.append(&batch)))

@@ -11,6 +11,7 @@ mod partial;
 mod partition;
 mod pause;
 mod replay;
+mod rot;
 mod usurp;
 
 pub(super) use usurp::{deafen, isolate};
@@ -28,7 +29,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 9] = [
+pub(super) const ALL: [Fault; 10] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -38,4 +39,5 @@ pub(super) const ALL: [Fault; 9] = [
     replay::FAULT,
     evidence::FAULT,
     usurp::FAULT,
+    rot::FAULT,
 ];

@@ -9,15 +9,13 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::types::Revision;
 
 /// Every kind with its status and its code; whether to retry; whether a write and a read may meet it.
-const KINDS: [(ErrorKind, u16, &str, bool, bool, bool); 11] = [
+const KINDS: [(ErrorKind, u16, &str, bool, bool, bool); 9] = [
     (ErrorKind::Invalid, 400, "invalid", false, true, true),
     (ErrorKind::TooLarge, 413, "too_large", false, true, true),
     (ErrorKind::ConditionFailed, 412, "condition_failed", false, true, false),
     (ErrorKind::Unavailable, 503, "unavailable", true, true, true),
     (ErrorKind::Overloaded, 429, "overloaded", true, true, true),
     (ErrorKind::LogFull, 507, "log_full", true, true, false),
-    (ErrorKind::DiskFull, 507, "disk_full", true, true, false),
-    (ErrorKind::StorageFull, 507, "storage_full", true, true, false),
     (ErrorKind::SessionGone, 410, "session_gone", false, false, false),
     (ErrorKind::Stopping, 503, "stopping", true, true, true),
     (ErrorKind::Internal, 500, "internal", false, true, true),
@@ -37,11 +35,10 @@ async fn every_kind_has_its_status() {
             };
             desk.store.state().failure = Some(error);
             if by_write {
-                let mut problems = vec![desk.set(json!({"key": "k", "value": "v"})).await];
-                // What makes room goes on when there is none.
-                if kind != ErrorKind::StorageFull {
-                    problems.push(desk.delete("/api/delete?key=k").await);
-                }
+                let problems = [
+                    desk.set(json!({"key": "k", "value": "v"})).await,
+                    desk.delete("/api/delete?key=k").await,
+                ];
                 for answer in problems {
                     let problem = answer.problem(status, name);
                     assert_eq!(

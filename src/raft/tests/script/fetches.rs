@@ -10,6 +10,9 @@ impl Script {
         self.say(format!("  {id} fetches {}..{} for {:?}", fetch.first, fetch.last, fetch.purpose));
         let is_lagging = self.lagging.contains(&id);
         let node = self.node(id);
+        if node.disk.damaged.contains(&fetch.first) {
+            node.raft().damaged(fetch.first);
+        }
         let entries = node.disk.fetch(&fetch);
         if is_lagging {
             self.fetched.entry(id).or_default().push((fetch, entries));

@@ -1,0 +1,30 @@
+//! Damage: what a node cannot read back it does not apply, and it does not ask to lead (Alagappan et al., "Protocol-Aware
+//! Recovery for Consensus-Based Storage", FAST'18). That a damaged entry counts as present is judged by what becomes of it:
+//! leader completeness, and what is committed.
+
+use quorate::raft::RoleName;
+
+use super::{Invariant, Seen};
+use crate::Violation;
+
+/// Needs no memory.
+#[derive(Debug)]
+pub struct Damage;
+
+impl Invariant for Damage {
+    fn name(&self) -> &'static str {
+        "damage"
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let Seen { raft, node, ready } = seen;
+        let Some(first) = raft.first_damaged() else { return Ok(()) };
+        if matches!(raft.role(), RoleName::PreCandidate | RoleName::Candidate) {
+            return Err(format!("{node} campaigns, and its entry {first} is damaged"));
+        }
+        match ready.apply.iter().find(|entry| raft.is_damaged(entry.index)) {
+            Some(entry) => Err(format!("{node} applies entry {}, which is damaged", entry.index)),
+            None => Ok(()),
+        }
+    }
+}

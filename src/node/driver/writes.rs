@@ -1,0 +1,209 @@
+//! The driver's part of writes: taken in, proposed by the leader, forwarded by everybody else. What becomes of them is in
+//! [`proposals`](super::super::proposals).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::{Driver, Internal};
+use crate::codec;
+use crate::command::{Envelope, Forwarded};
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind};
+use crate::node::admin::{Asker, encode_not_leader};
+use crate::node::forward;
+use crate::node::handle::check;
+use crate::node::proposals::{Origin, Pending};
+use crate::raft::{Entry, RoleName};
+use crate::transport::ForwardError;
+use crate::types::{GroupId, Monotonic, NodeId};
+
+impl Driver {
+    /// A write enters, unless too many are under way; forwards count too.
+    pub(super) fn accept(&mut self, pending: Pending) {
+        let limit = self.parts.limits.proposals_inflight_max;
+        if self.forwarding.load(Ordering::Relaxed) >= limit {
+            let text =
+                format!("{limit} writes are being forwarded by this node, its limit: retry after a pause");
+            pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
+        } else {
+            self.proposals.push(pending);
+        }
+    }
+
+    pub(super) fn on_forward(
+        &mut self,
+        from: NodeId,
+        group: GroupId,
+        request: &Bytes,
+        reply: oneshot::Sender<Bytes>,
+    ) {
+        let leads = group == self.parts.group && self.parts.raft.role() == RoleName::Leader;
+        let answer = match forward::decode(request) {
+            Ok(forward::Request::Ask(_)) if !leads => {
+                let _ = reply.send(encode_not_leader());
+                return;
+            }
+            _ if !leads => Forwarded::NotLeader,
+            Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
+            // The other node has checked by its own limits, which may be others.
+            Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
+                Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
+                Err(error) => forward::failed(&error),
+            },
+            Ok(forward::Request::Publish(record)) if record.id == from => self.publish(*record),
+            Ok(forward::Request::Publish(record)) => {
+                let text = format!("node {from} cannot publish the record of node {}", record.id);
+                forward::failed(&Error::new(ErrorKind::Invalid, text))
+            }
+            Err(error) => {
+                warn!(%from, error, "a forwarded request cannot be understood");
+                forward::failed(&Error::new(ErrorKind::Invalid, error))
+            }
+        };
+        let _ = reply.send(codec::encode_forwarded(&answer));
+    }
+
+    /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
+    pub(super) fn propose(&mut self, now: Monotonic) {
+        if !self.proposals.has_waiting() {
+            return;
+        }
+        match self.parts.raft.leader() {
+            // While leadership is handed over they wait: for the next leader, or for this one to lead on.
+            Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
+            Some(leader) if leader == self.parts.id => self.propose_here(now),
+            Some(leader) => {
+                for pending in self.proposals.take_waiting() {
+                    if pending.origin.start() {
+                        self.forward(leader, pending);
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn propose_here(&mut self, now: Monotonic) {
+        let full = self.parts.log.bytes() > self.parts.limits.wal_bytes_max;
+        let term = self.parts.raft.term();
+        let group_time_ms = self.group_time(now);
+        let mut batch = Vec::new();
+        let mut origins = Vec::new();
+        let mut room = 0;
+        let raft = &self.parts.raft;
+        let batch_bytes_max = self.parts.limits.append_batch_bytes_max;
+        // What does not fit waits: there is another turn when some of it is on disk.
+        let mut fits = |bytes: usize| {
+            let total = room + bytes + Entry::OVERHEAD_BYTES + ENVELOPE_BYTES_MAX;
+            let fits = (room == 0 || total <= batch_bytes_max) && raft.has_room(total);
+            room = if fits { total } else { room };
+            fits
+        };
+        while let Some(Pending { session, command, origin }) = self.proposals.pop_waiting_if(&mut fits) {
+            if !origin.start() {
+                continue;
+            }
+            if full {
+                origin.resolve(Err(log_full(&self.parts.limits)));
+                continue;
+            }
+            let bytes = command.bytes();
+            let envelope = Envelope { term, group_time_ms, session, principal: String::new(), command };
+            batch.push(codec::encode_envelope(&envelope));
+            origins.push((origin, bytes));
+        }
+        if batch.is_empty() {
+            return;
+        }
+        match self.parts.raft.propose(now, batch) {
+            Ok(proposed) => {
+                assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
+                let mut index = proposed.first;
+                for (origin, bytes) in origins {
+                    self.proposals.proposed(index, term, origin, bytes);
+                    index = index.next();
+                }
+            }
+            Err(error) => {
+                let text =
+                    format!("the leader takes no more writes for now ({error:?}): retry after a pause");
+                for (origin, _) in origins {
+                    origin.resolve(Err(Error::new(ErrorKind::Overloaded, text.clone())));
+                }
+            }
+        }
+    }
+
+    /// Passes a write on to the leader. Never repeated once its outcome is unknown.
+    pub(super) fn forward(&mut self, leader: NodeId, pending: Pending) {
+        self.gauges.forwarded += 1;
+        let Pending { session, command, mut origin } = pending;
+        let request = forward::encode_command(session, command.clone());
+        let (transport, group) = (self.parts.transport.clone(), self.parts.group);
+        let internal = self.internal.clone();
+        let counted = Counted::new(&self.forwarding);
+        tokio::spawn(async move {
+            let _counted = counted;
+            let answer = tokio::select! {
+                biased;
+                answer = transport.forward(leader, group, request) => answer,
+                // Nobody waits any more: free the slot. What became of the write stays unknown.
+                () = origin.abandoned() => return,
+            };
+            let result = match answer.map(|bytes| codec::decode_forwarded(&bytes)) {
+                Ok(Ok(Forwarded::Done { reply })) => Ok(reply),
+                Ok(Ok(Forwarded::Failed { kind, outcome, message })) => {
+                    Err(forward::error_of(kind, outcome, message))
+                }
+                Ok(Ok(Forwarded::NotLeader)) | Err(ForwardError::NotSent) => {
+                    origin.restart();
+                    let _ = internal.send(Internal::Returned(Pending { session, command, origin }));
+                    return;
+                }
+                Ok(Err(error)) => Err(Error::unknown(
+                    ErrorKind::Internal,
+                    format!(
+                        "the leader's answer cannot be understood ({error}): do all nodes run one version?"
+                    ),
+                )),
+                Err(ForwardError::Lost) => Err(Error::unknown(
+                    ErrorKind::Unavailable,
+                    "the leader was lost before it answered: the write may have been executed, or may still be",
+                )),
+            };
+            origin.resolve(result);
+        });
+    }
+}
+
+/// What an envelope adds to the keys and values of a write without session, rounded up generously.
+const ENVELOPE_BYTES_MAX: usize = 256;
+
+fn log_full(limits: &Limits) -> Error {
+    let text = format!(
+        "the log has reached its limit of {} bytes, and the entries in it are not folded into the state file yet: retry \
+         after a pause, or raise wal-bytes-max; reads go on",
+        limits.wal_bytes_max
+    );
+    Error::new(ErrorKind::LogFull, text)
+}
+
+/// Counts a forward for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Counted {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
