@@ -105,11 +105,25 @@ impl Driver {
                 Ok(JoinChange::Make(id, made)) => {
                     self.change(now, made, false, ask.clone(), asker, Some(id));
                 }
-                Ok(JoinChange::Done(id)) => {
-                    asker.answer(Ok(Joined { cluster: self.parts.cluster, id }.encode()));
-                }
+                Ok(JoinChange::Done(id)) => self.tell_joined(id, asker),
                 Err(error) => asker.answer(Err(error)),
             },
+        }
+    }
+
+    /// A node asks to be let in that is a member of the configuration in force: it asked before, and did not hear the
+    /// answer. It hears it once that configuration is committed. Before, this leader may still lose the entry, and the
+    /// next one gives the same id to somebody else.
+    fn tell_joined(&mut self, id: NodeId, asker: Asker) {
+        let raft = &self.parts.raft;
+        let answer = Joined { cluster: self.parts.cluster, id }.encode();
+        let index = raft.membership_index();
+        match raft.term_at(index) {
+            Some(term) if index > raft.commit() => {
+                let goal = Goal::Committed(index, term);
+                self.under_way.push(UnderWay { asker, goal, answer: Some(answer) });
+            }
+            _ => asker.answer(Ok(answer)),
         }
     }
 
