@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! scenarios -> handle ---- load, session, client, ask  what is played; history and finale judge it
-//!                 |                         order     what is asked of the group itself
+//!                 |                         order, newcomer   what is asked of the group itself
 //!                 |
 //!               world  ---- faults, exceptions        hosts, links, steps; what may go wrong, and how it may end
 //!                 |
@@ -21,6 +21,7 @@ pub mod session;
 pub mod client;
 pub mod ask;
 pub mod order;
+pub mod newcomer;
 pub mod world;
 pub mod assembly;
 pub mod faults;

@@ -82,6 +82,9 @@ impl World {
         node.damage = Some(Damage::Wiped);
         node.held = Some(held);
         node.slot.recall.replace(None);
+        // Who founded the group comes back under its id, and is refused. Who once joined would ask to be let in, and would
+        // be as soon as the old one is removed: it is not started before that.
+        node.is_gone = node.slot.joins.get().is_some();
         let lost = self.node(id).badge.id().expect("it is known to all");
         self.judge.wiped(lost);
         self.ledger.fire(Kind::Wiped, id, "");

@@ -53,6 +53,11 @@ impl Cluster {
         self.world(move |world| world.node(node).badge.id().map(|id| id.0)).await
     }
 
+    /// A node has to go: from now on it is one of the [lost](Cluster::lost). False if the budget for damage forbids it.
+    pub async fn dismiss(&self, node: u64) -> bool {
+        self.world(move |world| world.dismiss(node)).await
+    }
+
     /// The nodes that have to give way to another one, until that one votes.
     pub async fn lost(&self) -> Vec<u64> {
         let is_lost = |node: &crate::cluster::world::Node| node.damage.is_some_and(Damage::is_loss);

@@ -8,9 +8,8 @@
 //! In the *liveness phase* all faults end, every node starts again, clients rest, and with nothing to push it the cluster
 //! must come to agree within a bound, and then serve everything that it ever acknowledged. A node whose disk was damaged
 //! need not take part ([`crate::cluster::exceptions`]); one whose disk was wiped must not, and another takes its place
-//! (`newcomer`).
+//! ([`newcomer`](crate::cluster::newcomer)).
 
-mod newcomer;
 pub mod plan;
 mod steward;
 mod storm;
@@ -23,6 +22,7 @@ use self::storm::Storm;
 use crate::Violation;
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::handle::{Cluster, Load, PATIENCE};
+use crate::cluster::newcomer;
 use crate::cluster::order::{Order, Said};
 use crate::cluster::scenarios::{Playing, elect};
 use crate::cluster::world::{Node, World, host};

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::newcomer;
 use super::plan::{Plan, up_to};
 use crate::cluster::client::Written;
 use crate::cluster::executor::Hang;
@@ -17,6 +16,7 @@ use crate::cluster::faults::crash::CutPoint;
 use crate::cluster::faults::kind::Kind;
 use crate::cluster::faults::partition::Cut;
 use crate::cluster::handle::Cluster;
+use crate::cluster::newcomer;
 use crate::core::swarm::rate_for_leases;
 
 /// How often the keeper looks.
@@ -371,7 +371,7 @@ impl Storm {
             Kind::Misdirected => self.cluster.misdirect(node).await,
             Kind::Wiped => self.strike_with_an_empty_disk(node).await,
             Kind::Removed => {
-                if self.cluster.world(move |world| world.dismiss(node)).await {
+                if self.cluster.dismiss(node).await {
                     self.strike_with_a_newcomer(node).await;
                 }
             }

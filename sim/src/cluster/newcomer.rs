@@ -1,5 +1,6 @@
 //! The newcomer: what an operator does about a node whose disk is lost, or that has to go. The group removes it, and it
-//! stops; another node starts on the same host, with an empty disk, and asks to be let in; it catches up and gets a vote without anybody's help.
+//! stops; another node starts on the same host, with an empty disk, and asks to be let in; it catches up and gets a vote
+//! without anybody's help.
 //!
 //! [`replace`] takes the next steps, as far as they can be taken just now, and is called again until it is done.
 
@@ -8,7 +9,7 @@ use crate::cluster::handle::{Cluster, Session};
 use crate::cluster::order::{Order, Said};
 
 /// Goes on with replacing the node of a host. True once its successor votes.
-pub(super) async fn replace(cluster: &Cluster, lost: u64) -> bool {
+pub async fn replace(cluster: &Cluster, lost: u64) -> bool {
     let sound = cluster.sound().await;
     let through = cluster.draw(|rng| sound[rng.usize(..sound.len())]);
     let mut session = cluster.session();
@@ -57,7 +58,7 @@ async fn is_removed(cluster: &Cluster, session: &mut Session, lost: u64, through
 }
 
 /// Who votes, in the order of their ids; `None` if nobody says it, or a change is under way.
-pub(super) async fn voters(session: &mut Session, through: u64) -> Option<Vec<u64>> {
+pub async fn voters(session: &mut Session, through: u64) -> Option<Vec<u64>> {
     let Said::Done(group) = session.order(through, Order::Members).await else { return None };
     if group["joint"] == true {
         return None;
