@@ -14,7 +14,8 @@ use quorate_sim::cluster::executor::{Hang, Lanes};
 use quorate_sim::cluster::faults::crash::CutPoint;
 use quorate_sim::cluster::faults::kind::Kind;
 use quorate_sim::cluster::faults::ledger::Ledger;
-use quorate_sim::cluster::handle::Cluster;
+use quorate_sim::cluster::handle::{Cluster, PATIENCE};
+use quorate_sim::cluster::newcomer;
 use quorate_sim::cluster::power::Power;
 use quorate_sim::cluster::scenarios::Playing;
 use quorate_sim::cluster::world::{self, DISK_ROOT, Options, Report};
@@ -178,6 +179,33 @@ fn a_node_whose_disk_was_wiped_is_refused_by_the_others() {
             stays_down(&cluster, node, &others).await
         })
     });
+}
+
+#[test]
+fn a_node_that_is_lost_or_has_to_go_gives_way_to_another_one() {
+    let report = play(10, Kind::Removed, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            // The second time it is the newcomer itself that is lost.
+            for (id, is_wiped) in [(4, false), (5, true)] {
+                let begins = if is_wiped { cluster.wipe(node).await } else { cluster.dismiss(node).await };
+                if !begins {
+                    return Err("it is not lost".to_owned());
+                }
+                let is_replaced = async || newcomer::replace(&cluster, node).await.then_some(());
+                cluster.eventually("another one votes in its place", PATIENCE, is_replaced).await?;
+                if cluster.id(node).await != Some(id) {
+                    return Err(format!("its id is not {id}"));
+                }
+                cluster.write_through(&others, 2).await?;
+                cluster.ready(node).await?;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            cluster.converge().await
+        })
+    });
+    assert_eq!(report.counters["newcomers that vote"], 2);
 }
 
 #[test]

@@ -105,8 +105,14 @@ impl Ask {
                 ("/api/list", *freshness)
             }
         };
-        if freshness == Freshness::Stale {
-            add("consistency", "stale");
+        match freshness {
+            Freshness::Linearizable => {}
+            Freshness::Leased => add("consistency", "lease"),
+            Freshness::Stale => add("consistency", "stale"),
+            Freshness::StaleFrom(revision) => {
+                add("consistency", "stale");
+                add("min_revision", &revision.to_string());
+            }
         }
         if self.is_base64() {
             add("encoding", "base64");
@@ -215,6 +221,8 @@ mod tests {
         assert_eq!(delete.path(), "/api/delete?key=YSD%2B&if_revision=0&encoding=base64");
         let list = Ask::list("a/".into(), "".into(), Some(2), Freshness::Stale);
         assert_eq!(list.path(), "/api/list?prefix=a%2F&after=&limit=2&consistency=stale");
+        let from = Ask::get("k".into(), Freshness::StaleFrom(7));
+        assert_eq!(from.path(), "/api/get?key=k&consistency=stale&min_revision=7");
     }
 
     #[test]

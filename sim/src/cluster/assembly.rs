@@ -39,23 +39,24 @@ async fn serve(boot: Boot) -> Result<(), String> {
         http_date: false,
         probe: Some(boot.probe),
     };
-    let stopped = server::run(config(boot.id, boot.nodes, boot.seed), seams, boot.shutdown).await;
+    let stopped = server::run(config(boot.id, boot.nodes, boot.seed, boot.joins), seams, boot.shutdown).await;
     // The exit code by name, for whoever judges why it stopped.
     stopped.map_err(|exit| format!("{:?}: {exit}", exit.code))
 }
 
 /// Production's defaults, but for limits that a short run would never meet, and times that each run draws.
-fn config(id: u64, nodes: u64, seed: u64) -> Config {
+fn config(id: u64, nodes: u64, seed: u64, joins: Option<u64>) -> Config {
     let mut rng = crate::seed::generator(seed, "config", 0);
-    let heartbeat_ms = [50, 100, 100, 150][rng.usize(..4)];
-    let election_ms = heartbeat_ms * rng.u64(4..=8);
+    let (heartbeat_ms, election_ms) = times_ms(&mut rng);
     let limits = limits(&mut rng);
     let address = |id: u64, port: u16| format!("{}:{port}", host(id));
     let bind = |port: u16| format!("0.0.0.0:{port}");
+    let founders = if joins.is_some() { 0 } else { nodes };
     let initial_cluster: BTreeMap<NodeId, String> =
-        (1..=nodes).map(|id| (NodeId(id), address(id, PEER_PORT))).collect();
+        (1..=founders).map(|id| (NodeId(id), address(id, PEER_PORT))).collect();
     Config {
-        id: NodeId(id),
+        // Who joins is told its id.
+        id: NodeId(if joins.is_some() { 0 } else { id }),
         data_dir: PathBuf::from(DATA_DIR),
         http: bind(HTTP_PORT),
         peer: bind(PEER_PORT),
@@ -64,13 +65,24 @@ fn config(id: u64, nodes: u64, seed: u64) -> Config {
         advertise_peer: address(id, PEER_PORT),
         advertise_grpc: address(id, GRPC_PORT),
         initial_cluster,
-        join: None,
+        join: joins.map(|other| address(other, PEER_PORT)),
         learner: false,
         cluster_token: "simulation".to_owned(),
         heartbeat_interval: Duration::from_millis(heartbeat_ms),
         election_timeout: Duration::from_millis(election_ms),
         limits,
     }
+}
+
+/// The heartbeat interval and the election timeout.
+fn times_ms(rng: &mut fastrand::Rng) -> (u64, u64) {
+    let heartbeat_ms = [50, 100, 100, 150][rng.usize(..4)];
+    (heartbeat_ms, heartbeat_ms * rng.u64(4..=8))
+}
+
+/// The election timeout of a seed's nodes, in milliseconds.
+pub fn election_timeout_ms(seed: u64) -> u64 {
+    times_ms(&mut crate::seed::generator(seed, "config", 0)).1
 }
 
 /// Limits so small that a run rolls segments, folds, reads its log back from the disk and purges it, more than once.

@@ -1,6 +1,6 @@
 //! What is truly on the disks, held against what nodes vouch for and what they find again.
 //!
-//! [`Held`] answers the invariants' questions about the disks of a cluster as they are at one instant. [`Recall`] is a
+//! [`Audited`] answers the invariants' questions about the disks of a cluster as they are at one instant. [`Recall`] is a
 //! probe that, at the start of a node, compares its log with what was on its disk when it went down: a restart neither
 //! loses nor makes up an entry.
 
@@ -18,6 +18,7 @@ use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::power::SharedPower;
 use crate::cluster::world::LOG_DIR;
+use crate::core::group::Configurations;
 use crate::invariants::Disks;
 
 /// What the disks of all nodes hold at one instant.
@@ -37,9 +38,9 @@ enum Disk {
 /// A node's disk, as the world knows it.
 pub struct Known<'a> {
     /// The node.
-    pub node: u64,
-    /// Its disk.
-    pub disk: &'a SharedDisk,
+    pub node: NodeId,
+    /// Its disk; `None` if it was lost for good, and the node with it.
+    pub disk: Option<&'a SharedDisk>,
     /// How it was damaged.
     pub damage: Option<Damage>,
     /// What it held before that.
@@ -53,24 +54,31 @@ impl Held {
             let held = match damage {
                 Some(Damage::Changed) => Disk::Believed,
                 _ => {
-                    let mut images = vec![Image::read(&Platter::of(disk), LOG_DIR.as_ref())];
-                    images.extend(before.cloned());
-                    Disk::Images(images)
+                    let now = disk.map(|disk| Image::read(&Platter::of(disk), LOG_DIR.as_ref()));
+                    Disk::Images(now.into_iter().chain(before.cloned()).collect())
                 }
             };
-            (NodeId(node), held)
+            (node, held)
         });
         Held(read.collect())
     }
 }
 
-impl Disks for Held {
-    fn majorities_at(&self, _index: Index) -> Vec<Vec<NodeId>> {
-        vec![self.0.keys().copied().collect()]
+/// The disks of a group whose committed configurations are known.
+pub struct Audited<'a> {
+    /// The disks.
+    pub held: &'a Held,
+    /// The configurations.
+    pub(crate) configurations: &'a Configurations,
+}
+
+impl Disks for Audited<'_> {
+    fn majorities_at(&self, index: Index) -> Vec<Vec<NodeId>> {
+        self.configurations.majorities_at(index)
     }
 
     fn holds(&self, node: NodeId, index: Index, term: Term) -> bool {
-        match self.0.get(&node) {
+        match self.held.0.get(&node) {
             None => false,
             Some(Disk::Believed) => true,
             Some(Disk::Images(images)) => images.iter().any(|image| image.holds(index, term)),

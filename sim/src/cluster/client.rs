@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::Violation;
 use crate::cluster::ask::Ask;
+use crate::cluster::order::{Order, Said};
 use crate::history::{Answer, Operation, Outcome};
 use crate::trace::SharedTrace;
 
@@ -88,6 +89,26 @@ impl Client {
             Err(why) => self.trace.record(&self.name, what.name(), format_args!("{node} {what}: {why}"), &[]),
         }
         outcome
+    }
+
+    /// Gives an order to the group, through the node whose REST address is `node`, and says what became of it.
+    ///
+    /// # Errors
+    /// What no right node answers.
+    pub async fn order(&mut self, node: &str, order: Order) -> Result<Said, Violation> {
+        let (deadline, body) = (self.timeout, order.body());
+        let answer =
+            self.request(node, order.method(), &order.path(), body, deadline, deadline + PATIENCE).await;
+        let said = match answer {
+            Ok(answer) => order.said(answer.status, &answer.body),
+            Err(Trouble::NotSent(why)) => Ok(Said::Refused(why)),
+            Err(Trouble::Lost(why)) => Ok(Said::Unknown(why)),
+        };
+        if let (Ok(Said::Done(_)), Some(counter)) = (&said, order.counter()) {
+            self.trace.count(counter, 1);
+        }
+        self.trace.record(&self.name, "order", format_args!("{node} {order:?}: {said:?}"), &[]);
+        said
     }
 
     /// A node's `/api/stats`.
@@ -199,9 +220,13 @@ fn counters(operation: &Operation, outcome: &Outcome) -> Vec<&'static str> {
         (Operation::Delete(_), Outcome::Done(_)) => vec!["acked", "deletes"],
         (Operation::Set(_) | Operation::Delete(_), Outcome::NotApplied(_)) => vec!["not applied"],
         (Operation::Set(_) | Operation::Delete(_), Outcome::Unknown(_)) => vec!["unknown"],
-        (Operation::Get(_), Outcome::Done(_)) if freshness == Freshness::Stale => vec!["stale reads"],
-        (Operation::List(_), Outcome::Done(_)) if freshness == Freshness::Stale => vec!["stale lists"],
-        (Operation::Get(_), Outcome::Done(_)) => vec!["reads"],
+        (Operation::Get(_), Outcome::Done(_)) => match freshness {
+            Freshness::Linearizable => vec!["reads"],
+            Freshness::Leased => vec!["reads", "lease reads"],
+            Freshness::Stale => vec!["stale reads"],
+            Freshness::StaleFrom(_) => vec!["stale reads", "stale reads of own writes"],
+        },
+        (Operation::List(_), Outcome::Done(_)) if freshness.is_stale() => vec!["stale lists"],
         (Operation::List(_), Outcome::Done(_)) => vec!["lists"],
         (Operation::Get(_) | Operation::List(_), _) => vec!["reads refused"],
     }

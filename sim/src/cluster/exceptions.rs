@@ -4,7 +4,9 @@
 //!   disk has room again by then, and a hung one comes back, when the faults end.
 //! * A node whose disk was damaged refuses to start, or stops when it meets the damage, with the error that names it. It
 //!   stays down, as a member of the minority that is down. Damage that it never meets it may live with.
-//! * A node whose disk was wiped is refused by the others under its id, and stops. It stays down.
+//! * A node whose disk was wiped is refused by the others under its id, and stops. It stays down until another one, with an
+//!   id of its own, takes its place; that one has to start like any other.
+//! * A node that the group has removed is told so, and stops. It stays down in the same way.
 //!
 //! Any other stop of a node's own is a violation.
 
@@ -19,6 +21,8 @@ pub struct Plight {
     pub disk_failed: bool,
     /// Its disk was damaged at some time.
     pub damage: Option<Damage>,
+    /// The group has removed it.
+    pub is_removed: bool,
 }
 
 /// What becomes of it.
@@ -35,7 +39,9 @@ pub fn judge(node: u64, why: &str, plight: Plight) -> Result<Fate, Violation> {
     let (code, _) = why.split_once(": ").unwrap_or((why, ""));
     match (code, plight) {
         ("Damaged", Plight { damage: Some(Damage::Changed), .. }) => Ok(Fate::Gone),
-        ("Identity", Plight { damage: Some(Damage::Wiped), .. }) => Ok(Fate::Gone),
+        ("Identity", Plight { damage: Some(Damage::Wiped), .. } | Plight { is_removed: true, .. }) => {
+            Ok(Fate::Gone)
+        }
         ("Disk", Plight { disk_failed: true, .. }) => Ok(Fate::Down),
         _ => Err(format!("{} stopped: {why}", host(node))),
     }
@@ -47,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_stop_needs_a_reason() {
-        let well = Plight { disk_failed: false, damage: None };
+        let well = Plight { disk_failed: false, damage: None, is_removed: false };
         let failed = Plight { disk_failed: true, ..well };
         let changed = Plight { damage: Some(Damage::Changed), ..well };
         let wiped = Plight { damage: Some(Damage::Wiped), ..well };
@@ -58,6 +64,7 @@ mod tests {
         assert!(judge(1, "Usage: the disk is to blame", failed).is_err());
         assert_eq!(judge(1, "Damaged: at byte 7", changed), Ok(Fate::Gone));
         assert_eq!(judge(1, "Identity: another directory", wiped), Ok(Fate::Gone));
+        assert_eq!(judge(1, "Identity: removed", Plight { is_removed: true, ..well }), Ok(Fate::Gone));
         assert!(judge(1, "Damaged: after a crash", failed).is_err());
         assert!(judge(1, "Unexpected: a task ended", changed).is_err());
     }

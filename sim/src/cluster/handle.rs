@@ -40,6 +40,7 @@ pub struct Cluster {
 }
 
 struct Shared {
+    seed: u64,
     nodes: BTreeSet<u64>,
     net: SharedNet,
     trace: SharedTrace,
@@ -54,6 +55,7 @@ struct Shared {
 
 impl Cluster {
     pub(crate) fn new(
+        seed: u64,
         nodes: BTreeSet<u64>,
         net: SharedNet,
         trace: SharedTrace,
@@ -61,6 +63,7 @@ impl Cluster {
         requests: Rc<RefCell<Vec<Request>>>,
     ) -> Cluster {
         let shared = Shared {
+            seed,
             nodes,
             net,
             trace,
@@ -72,6 +75,11 @@ impl Cluster {
             sessions: Cell::new(0),
         };
         Cluster { shared: Rc::new(shared) }
+    }
+
+    /// The run's seed.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
     }
 
     /// The nodes.
@@ -191,6 +199,7 @@ impl Cluster {
         let majority = self.majority();
         let mut session = self.session();
         let agreed = async || {
+            let hosts = self.world(|world| world.hosts()).await;
             let mut leaders = Vec::new();
             for node in nodes {
                 let stats = session.stats(*node).await;
@@ -200,7 +209,8 @@ impl Cluster {
             }
             let newest = *leaders.iter().max()?;
             let following = leaders.iter().filter(|leader| **leader == newest).count();
-            (is_wanted(newest.1) && following >= majority).then_some(newest.1)
+            let leader = hosts.get(&newest.1).copied().unwrap_or(0);
+            (is_wanted(leader) && following >= majority).then_some(leader)
         };
         self.eventually(what, PATIENCE, agreed).await
     }

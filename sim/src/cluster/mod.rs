@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scenarios -> handle ---- load, session, client, ask  what is played; history and finale judge it
+//!                 |                         order, newcomer   what is asked of the group itself
 //!                 |
 //!               world  ---- faults, exceptions        hosts, links, steps; what may go wrong, and how it may end
 //!                 |
@@ -19,11 +20,14 @@ pub mod load;
 pub mod session;
 pub mod client;
 pub mod ask;
+pub mod order;
+pub mod newcomer;
 pub mod world;
 pub mod assembly;
 pub mod faults;
 pub mod flights;
 pub mod exceptions;
+pub mod badge;
 pub mod audit;
 pub mod panics;
 pub mod net;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cluster::ask::Ask;
 use crate::cluster::client::{Client, Freshness};
 use crate::cluster::handle::{Cluster, address};
+use crate::cluster::order::{Order, Said};
 use crate::history::{Answer, Key, Operation, Outcome};
 use crate::trace::event::{Fate, What};
 
@@ -30,11 +31,13 @@ pub struct Session {
     pub(super) rng: fastrand::Rng,
     /// The revision that each key was at when this client last heard of it; 0 for absent.
     seen: BTreeMap<Key, u64>,
+    /// The revision of its own newest write that was acknowledged; 0 for none.
+    wrote: u64,
 }
 
 impl Session {
     pub(super) fn new(cluster: Cluster, client: Client, number: u64, rng: fastrand::Rng) -> Session {
-        Session { cluster, client, number, writes: 0, rng, seen: BTreeMap::new() }
+        Session { cluster, client, number, writes: 0, rng, seen: BTreeMap::new(), wrote: 0 }
     }
 
     /// Limits how long requests may take.
@@ -86,6 +89,17 @@ impl Session {
         outcome
     }
 
+    /// Gives an order to the group through a node.
+    pub(super) async fn order(&mut self, node: u64, order: Order) -> Said {
+        match self.client.order(&address(node), order).await {
+            Ok(said) => said,
+            Err(violation) => {
+                self.cluster.fail(violation);
+                Said::Unknown("a wrong answer".to_owned())
+            }
+        }
+    }
+
     /// A node's `/api/stats`.
     pub(super) async fn stats(&mut self, node: u64) -> Option<serde_json::Value> {
         self.client.stats(&address(node)).await
@@ -112,10 +126,14 @@ impl Session {
                 let condition = self.condition(&key);
                 Ask::delete(key, Some(condition))
             }
-            53..80 => Ask::get(self.key(), Freshness::Linearizable),
-            80..86 => Ask::get(self.key(), Freshness::Stale),
-            86..96 => self.list(Freshness::Linearizable),
-            _ => self.list(Freshness::Stale),
+            53..72 => Ask::get(self.key(), Freshness::Linearizable),
+            72..80 => Ask::get(self.key(), Freshness::Leased),
+            80..83 => Ask::get(self.key(), Freshness::Stale),
+            83..86 => Ask::get(self.key(), Freshness::StaleFrom(self.wrote)),
+            86..93 => self.list(Freshness::Linearizable),
+            93..96 => self.list(Freshness::Leased),
+            96..98 => self.list(Freshness::Stale),
+            _ => self.list(Freshness::StaleFrom(self.wrote)),
         };
         ask.base64 = self.rng.u32(..8) == 0;
         // Some wait too short a time for the node to be sure, some not even for its answer.
@@ -179,6 +197,9 @@ impl Session {
 
     fn learn(&mut self, operation: &Operation, outcome: &Outcome) {
         let Outcome::Done(answer) = outcome else { return };
+        if let Answer::Written { revision } | Answer::Deleted { existed: true, revision } = answer {
+            self.wrote = self.wrote.max(*revision);
+        }
         match (operation, answer) {
             (Operation::Get(get), Answer::Got { found, .. }) => {
                 self.seen.insert(get.key.clone(), found.as_ref().map_or(0, |found| found.revision));

@@ -16,10 +16,13 @@ use quorate::raft::{Envelope, Raft, Ready, RoleChange, RoleName};
 use quorate::types::{Index, NodeId, Term};
 
 use crate::Violation;
+use crate::cluster::audit::{Audited, Held};
+use crate::cluster::badge::SharedBadge;
 use crate::cluster::entropy;
 use crate::cluster::flights::Flights;
 use crate::cluster::power::SharedPower;
-use crate::invariants::{Disks, Invariants, Seen};
+use crate::core::group::Configurations;
+use crate::invariants::{Invariants, Seen};
 use crate::trace::SharedTrace;
 use crate::trace::event::What;
 use crate::trace::message;
@@ -44,8 +47,12 @@ struct State {
     /// The leader of the highest term that has one.
     leader: Option<(Term, NodeId)>,
     flights: Flights,
-    /// What was last told of each node, and when.
-    told: BTreeMap<NodeId, Told>,
+    /// What was last told of each host's node, and when.
+    told: BTreeMap<u64, Told>,
+    /// The host of each node that ever sent anything.
+    hosts: BTreeMap<NodeId, u64>,
+    /// The committed configurations, up to the highest commit index of any node.
+    group: Option<(Configurations, Index)>,
 }
 
 /// What the trace was told of a node's core.
@@ -66,33 +73,38 @@ impl Judge {
             leader: None,
             flights: Flights::default(),
             told: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            group: None,
         };
         Arc::new(Judge { trace, state: Mutex::new(state) })
     }
 
-    /// A node starts.
-    pub fn booted(&self, node: u64) {
+    /// A host's node starts; `None` for one that has yet to be given its id.
+    pub fn booted(&self, host: u64, node: Option<NodeId>) {
         let mut state = self.lock();
-        state.invariants.booted(NodeId(node));
-        state.flights.booted(entropy::now(), node);
-        state.told.remove(&NodeId(node));
+        state.told.remove(&host);
+        if let Some(node) = node {
+            state.invariants.booted(node);
+            state.flights.booted(entropy::now(), node.0);
+        }
     }
 
     /// A node's disk is replaced by an empty one: what it promised it cannot know.
-    pub fn wiped(&self, node: u64) {
-        self.lock().invariants.wiped(NodeId(node));
+    pub fn wiped(&self, node: NodeId) {
+        self.lock().invariants.wiped(node);
     }
 
     /// The run is over: tells the trace what was held back, and what never arrived.
     pub fn end(&self) {
         let mut state = self.lock();
-        for (node, told) in std::mem::take(&mut state.told) {
+        for (host, told) in std::mem::take(&mut state.told) {
             if let Some(state) = told.untold {
-                self.trace.event(node.0, || state);
+                self.trace.event(host, || state);
             }
         }
         for lost in state.flights.end(entropy::now()) {
-            self.trace.event(lost.from, || What::Lost { message: lost.number, why: lost.why });
+            let host = state.hosts.get(&NodeId(lost.from)).copied().unwrap_or(lost.from);
+            self.trace.event(host, || What::Lost { message: lost.number, why: lost.why });
         }
     }
 
@@ -101,11 +113,22 @@ impl Judge {
         self.lock().invariants = Invariants::none();
     }
 
+    /// Whether the group has removed a node for good.
+    pub fn is_retired(&self, node: NodeId) -> bool {
+        let state = self.lock();
+        state.group.as_ref().is_some_and(|(group, _)| group.newest().retired.contains(&node))
+    }
+
     /// Looks at what is truly on the disks.
-    pub fn audit(&self, disks: &dyn Disks) {
+    pub fn audit(&self, held: &Held) {
         let mut state = self.lock();
-        let result = state.invariants.audit(disks);
-        self.note(&mut state, 0, result);
+        let group = state.group.take();
+        // As long as nobody knows of a group, nothing is committed.
+        if let Some((configurations, _)) = &group {
+            let result = state.invariants.audit(&Audited { held, configurations });
+            self.note(&mut state, 0, result);
+        }
+        state.group = group;
     }
 
     /// The first violation, if there is one.
@@ -113,11 +136,11 @@ impl Judge {
         self.lock().violation.clone()
     }
 
-    /// Notes what was found at a node, 0 for none: the first violation is the one that counts.
-    fn note(&self, state: &mut State, node: u64, result: Result<(), Violation>) {
+    /// Notes what was found on a host, 0 for none: the first violation is the one that counts.
+    fn note(&self, state: &mut State, host: u64, result: Result<(), Violation>) {
         let Err(violation) = result else { return };
         if state.violation.is_none() {
-            self.trace.event(node, || What::Violation { text: violation.clone() });
+            self.trace.event(host, || What::Violation { text: violation.clone() });
             state.violation = Some(violation);
         }
     }
@@ -134,10 +157,10 @@ impl Judge {
     }
 
     /// Tells the trace how a node's core stands after `ready`.
-    fn tell(&self, state: &mut State, node: NodeId, raft: &Raft, ready: &Ready) {
+    fn tell(&self, state: &mut State, host: u64, raft: &Raft, ready: &Ready) {
         let now = entropy::now();
         let what = standing(raft, None);
-        if let Some(told) = state.told.get_mut(&node).filter(|_| ready.changes.is_empty()) {
+        if let Some(told) = state.told.get_mut(&host).filter(|_| ready.changes.is_empty()) {
             if now < told.at + WATERMARKS_EVERY {
                 told.untold = (told.state != what).then_some(what);
                 return;
@@ -147,16 +170,29 @@ impl Judge {
             }
         }
         for change in &ready.changes {
-            self.trace.event(node.0, || changed(raft, change));
+            self.trace.event(host, || changed(raft, change));
         }
         if ready.changes.is_empty() {
-            self.trace.event(node.0, || what.clone());
+            self.trace.event(host, || what.clone());
         }
-        state.told.insert(node, Told { at: now, state: what, untold: None });
+        state.told.insert(host, Told { at: now, state: what, untold: None });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes in the configurations that are committed as far as this core knows, and further than anybody knew before.
+    fn learn_group(&mut self, raft: &Raft) {
+        let (configurations, known) = self.group.get_or_insert_with(|| {
+            (Configurations::new(raft.membership_at(raft.purged().0).clone()), Index(0))
+        });
+        if raft.commit() > *known {
+            configurations.committed(raft, raft.purged().0.max(*known), raft.commit());
+            *known = raft.commit();
+        }
     }
 }
 
@@ -186,15 +222,20 @@ fn changed(raft: &Raft, change: &RoleChange) -> What {
 
 /// The probe of one boot of one node.
 pub struct Watch {
-    node: NodeId,
+    host: u64,
+    badge: SharedBadge,
     power: SharedPower,
     judge: SharedJudge,
 }
 
 impl Watch {
-    /// A watch over `node`, as long as `power` lasts.
-    pub fn over(node: u64, power: SharedPower, judge: SharedJudge) -> Arc<Watch> {
-        Arc::new(Watch { node: NodeId(node), power, judge })
+    /// A watch over the node of `host`, as long as `power` lasts.
+    pub fn over(host: u64, badge: SharedBadge, power: SharedPower, judge: SharedJudge) -> Arc<Watch> {
+        Arc::new(Watch { host, badge, power, judge })
+    }
+
+    fn node(&self) -> NodeId {
+        self.badge.id().expect("a core runs under the id that its directory says")
     }
 }
 
@@ -205,7 +246,7 @@ impl Probe for Watch {
             return;
         }
         if let Some(message) = self.judge.lock().flights.delivered(entropy::now(), envelope) {
-            trace.event(self.node.0, || What::Delivered { message });
+            trace.event(self.host, || What::Delivered { message });
         }
     }
 
@@ -216,42 +257,45 @@ impl Probe for Watch {
         let trace = &self.judge.trace;
         let mut state = self.judge.lock();
         if trace.is_shown() {
+            state.hosts.insert(envelope.from, self.host);
             let number = state.flights.sent(entropy::now(), envelope);
-            trace.event(self.node.0, || message::sent(number, envelope));
+            trace.event(self.host, || message::sent(number, envelope));
         }
         // The disk is not read for every message: what this one promises is remembered, and held against what follows.
         let result = state.invariants.sent(envelope, None);
-        self.judge.note(&mut state, self.node.0, result);
+        self.judge.note(&mut state, self.host, result);
     }
 
     fn ready(&self, raft: &Raft, ready: &Ready) {
         if self.power.is_cut() {
             return;
         }
+        let node = self.node();
         let mut state = self.judge.lock();
         for change in &ready.changes {
             self.judge.trace.count("role changes", 1);
             if change.role == RoleName::Leader {
-                self.judge.elected(&mut state, change.term, self.node);
+                self.judge.elected(&mut state, change.term, node);
             }
         }
         if self.judge.trace.is_shown() {
-            self.judge.tell(&mut state, self.node, raft, ready);
+            self.judge.tell(&mut state, self.host, raft, ready);
         }
-        let result = state.invariants.observe(&Seen { raft, node: self.node, ready });
-        self.judge.note(&mut state, self.node.0, result);
+        state.learn_group(raft);
+        let result = state.invariants.observe(&Seen { raft, node, ready });
+        self.judge.note(&mut state, self.host, result);
     }
 
     fn applied(&self, index: Index, state_hash: u128) {
         if self.power.is_cut() {
             return;
         }
+        let node = self.node();
         let mut state = self.judge.lock();
-        let (known, first) = *state.hashes.entry(index).or_insert((state_hash, self.node));
+        let (known, first) = *state.hashes.entry(index).or_insert((state_hash, node));
         if known != state_hash {
-            let node = self.node;
             let result = Err(format!("state hash: nodes {first} and {node} differ after index {index}"));
-            self.judge.note(&mut state, node.0, result);
+            self.judge.note(&mut state, self.host, result);
         }
     }
 }
@@ -259,6 +303,9 @@ impl Probe for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::badge::Badge;
+    use crate::cluster::disk::Disk;
+    use crate::cluster::faults::ledger::Ledger;
     use crate::cluster::power::Power;
     use crate::core::World;
     use crate::trace::Trace;
@@ -274,8 +321,10 @@ mod tests {
             Envelope { from: NodeId(1), to: NodeId(to), term: Term(3), message }
         };
         let found = |votes: &[u64], power: &SharedPower| {
-            let judge = Judge::new(Trace::new(entropy::now, None).expect("no sink to fail"));
-            let watch = Watch::over(1, power.clone(), judge.clone());
+            let trace = Trace::new(entropy::now, None).expect("no sink to fail");
+            let badge = Badge::new(1, Disk::new(1, "/".as_ref(), trace.clone(), Ledger::new(trace.clone())));
+            let judge = Judge::new(trace);
+            let watch = Watch::over(1, badge, power.clone(), judge.clone());
             votes.iter().for_each(|to| watch.sending(raft, &vote(*to)));
             judge.violation()
         };

@@ -21,12 +21,14 @@ use quorate::clock::SharedClock;
 use quorate::node::executor::SharedExecutor;
 use quorate::node::probe::SharedProbe;
 use quorate::transport::net::SharedNet;
+use quorate::types::NodeId;
 use tokio::sync::watch;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Violation;
 use crate::cluster::audit::{Held, Known, Recall, SharedFindings};
+use crate::cluster::badge::{Badge, SharedBadge};
 use crate::cluster::clock::{Oscillator, SharedOscillator};
 use crate::cluster::disk::fs::DiskFs;
 use crate::cluster::disk::platter::{Image, Platter};
@@ -115,12 +117,14 @@ pub type Running = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What one boot of one node gets.
 pub struct Boot {
-    /// The node, 1 or more.
+    /// The number of its host, and its id if it founds the group: 1 or more.
     pub id: u64,
     /// How many nodes there are.
     pub nodes: u64,
     /// The run's seed.
     pub seed: u64,
+    /// A node whose group it is to join; `None` for those that found one.
+    pub joins: Option<u64>,
     /// Its disk.
     pub fs: DiskFs,
     /// Its network.
@@ -270,6 +274,7 @@ pub struct World {
     pub(crate) rng: fastrand::Rng,
     /// What scenarios ask for between two steps.
     requests: Rc<RefCell<Vec<Request>>>,
+    seed: u64,
     pub(crate) judge: SharedJudge,
     /// What nodes did not find again after a restart.
     findings: SharedFindings,
@@ -280,14 +285,22 @@ pub struct World {
 /// A node, through all its boots.
 pub(crate) struct Node {
     pub(crate) disk: SharedDisk,
+    /// Under which id it goes.
+    pub(crate) badge: SharedBadge,
+    /// The nodes that this host had before, and what the disk of each held when it was lost.
+    pub(crate) former: Vec<(NodeId, Image)>,
     pub(crate) pace: SharedPace,
     pub(crate) oscillator: SharedOscillator,
     pub(crate) slot: Rc<Slot>,
     pub(crate) is_up: bool,
     /// It refused to start or to go on, rightly, and stays down.
     pub(crate) is_gone: bool,
+    /// It was asked to stop when it led, as far as is known.
+    pub(crate) resigns: bool,
     /// It stopped since its disk failed.
     pub(crate) has_ailed: bool,
+    /// It took the place of another one, and has no vote yet.
+    pub(crate) is_newcomer: bool,
     /// What was done to its disk.
     pub(crate) damage: Option<Damage>,
     /// What its disk held before that.
@@ -303,6 +316,8 @@ pub(crate) struct Node {
 pub(crate) struct Slot {
     pub(crate) power: RefCell<SharedPower>,
     pub(crate) stop: RefCell<watch::Sender<bool>>,
+    /// The node that it asks to be let in, since it founds no group any more.
+    pub(crate) joins: Cell<Option<u64>>,
     boots: Cell<u64>,
     /// Whether it goes on what it has read of its disk.
     pub(crate) is_open: RefCell<Arc<AtomicBool>>,
@@ -330,14 +345,19 @@ impl World {
                 completion_max: Duration::from_millis(rng.u64(1..=5)),
                 slow_one_in: [0, 50, 200][rng.usize(..3)],
             };
+            let disk = Disk::new(id, Path::new(DISK_ROOT), trace.clone(), ledger.clone());
             let node = Node {
-                disk: Disk::new(id, Path::new(DISK_ROOT), trace.clone(), ledger.clone()),
+                badge: Badge::new(id, disk.clone()),
+                disk,
+                former: Vec::new(),
                 pace: Pace::new(id, ledger.clone()),
                 oscillator: Oscillator::new(seed, id, 200),
                 slot: Rc::new(Slot::new()),
                 is_up: true,
                 is_gone: false,
+                resigns: false,
                 has_ailed: false,
+                is_newcomer: false,
                 damage: None,
                 held: None,
                 falls_at: None,
@@ -350,6 +370,7 @@ impl World {
                 nodes: options.nodes,
                 delays,
                 disk: node.disk.clone(),
+                badge: node.badge.clone(),
                 pace: node.pace.clone(),
                 oscillator: node.oscillator.clone(),
                 wires: wires.clone(),
@@ -373,6 +394,7 @@ impl World {
             trace,
             rng,
             requests: Rc::default(),
+            seed,
             judge,
             findings,
             audit_at: AUDIT_INTERVAL,
@@ -388,7 +410,7 @@ impl World {
         let net = HostNet::new(CLIENTS, Power::on(), self.wires.clone(), self.trace.clone()).shared();
         let nodes: BTreeSet<u64> = self.nodes.keys().copied().collect();
         let rng = self.rng.fork();
-        let cluster = Cluster::new(nodes, net, self.trace.clone(), rng, self.requests.clone());
+        let cluster = Cluster::new(self.seed, nodes, net, self.trace.clone(), rng, self.requests.clone());
         let driver = {
             let (ended, playing) = (ended.clone(), scenario(cluster.clone()));
             async move {
@@ -446,11 +468,24 @@ impl World {
 
     /// A node's process ended by itself.
     fn exited(&mut self, id: u64, exit: Result<(), String>) -> Result<(), Violation> {
+        let (trace, leads) = (self.trace.clone(), self.leader() == Some(id));
         let node = self.node(id);
         let was_asked = *node.slot.stop.borrow().borrow();
-        let plight = Plight { disk_failed: node.disk.has_failed(), damage: node.damage };
+        // An empty disk is as good as any to who joins, and nothing is wrong with that of a member that has to go.
+        let damage = node.damage.filter(|damage| !node.is_newcomer && *damage != Damage::Removed);
+        let (disk_failed, node_id) = (node.disk.has_failed(), node.badge.id());
+        let is_removed = node_id.is_some_and(|id| self.judge.is_retired(id));
+        let plight = Plight { disk_failed, damage, is_removed };
+        let node = self.node(id);
+        let led = std::mem::take(&mut node.resigns);
         let why = match exit {
-            Ok(()) if was_asked => "stop".to_owned(),
+            Ok(()) if was_asked => {
+                if led {
+                    trace.count("leaders stopped in good order", 1);
+                    trace.count("of them replaced before that", u64::from(!leads));
+                }
+                "stop".to_owned()
+            }
             Ok(()) => return Err(format!("{} stopped though nobody asked it to", host(id))),
             Err(why) => {
                 node.has_ailed = true;
@@ -494,9 +529,21 @@ impl World {
 
     /// Looks at what is truly on the disks.
     pub(crate) fn audit(&mut self) {
-        let known = self.nodes.iter().map(|(id, node)| {
+        let known = self.nodes.values().flat_map(|node| {
+            let former = node.former.iter().map(|(id, image)| Known {
+                node: *id,
+                disk: None,
+                damage: Some(Damage::Wiped),
+                before: Some(image),
+            });
             let (damage, before) = (node.damage, node.held.as_ref());
-            Known { node: *id, disk: &node.disk, damage, before }
+            let now = node.badge.id().map(|node_id| Known {
+                node: node_id,
+                disk: Some(&node.disk),
+                damage,
+                before,
+            });
+            former.chain(now)
         });
         let held = Held::of(known);
         self.judge.audit(&held);
@@ -514,12 +561,23 @@ impl World {
         self.findings.leader()
     }
 
+    /// The host of each node of the group, by the node's id.
+    pub(crate) fn hosts(&self) -> BTreeMap<u64, u64> {
+        let known = self.nodes.iter().filter_map(|(host, node)| Some((node.badge.id()?.0, *host)));
+        known.collect()
+    }
+
     pub(crate) fn node(&mut self, id: u64) -> &mut Node {
         self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no node {id}"))
     }
 }
 
 impl Node {
+    /// Whether it has to give way to another one, and has not yet.
+    pub(crate) fn is_lost(&self) -> bool {
+        !self.is_newcomer && self.damage.is_some_and(Damage::is_loss)
+    }
+
     /// A node whose disk failed has to stop (H15): it may not go on as if nothing had happened.
     fn stops_in_time(&mut self, id: u64, now: Duration) -> Result<(), Violation> {
         if self.hang.is_some() || self.slot.power.borrow().is_paused() {
@@ -558,6 +616,7 @@ impl Slot {
         Slot {
             power: RefCell::new(Power::on()),
             stop: RefCell::new(watch::Sender::new(false)),
+            joins: Cell::new(None),
             boots: Cell::new(0),
             is_open: RefCell::default(),
             exit: RefCell::new(None),
@@ -573,6 +632,7 @@ struct Start {
     nodes: u64,
     delays: Delays,
     disk: SharedDisk,
+    badge: SharedBadge,
     pace: SharedPace,
     oscillator: SharedOscillator,
     wires: Arc<Wires>,
@@ -599,11 +659,11 @@ impl Start {
         self.trace.record(&host, "boot", format_args!("{}", self.slot.boots.get()), &[]);
         self.trace.event(self.id, || What::Booted);
         self.disk.booted();
-        self.judge.booted(self.id);
+        self.judge.booted(self.id, self.badge.id());
         // Lanes draw anew at each boot.
         let seed =
             crate::seed::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
-        let watch = Watch::over(self.id, power.clone(), self.judge.clone());
+        let watch = Watch::over(self.id, self.badge.clone(), power.clone(), self.judge.clone());
         let (recall, is_open) = (self.slot.recall.take(), Arc::new(AtomicBool::new(false)));
         self.slot.is_open.replace(is_open.clone());
         let executor = SimExecutor::shared(
@@ -618,6 +678,7 @@ impl Start {
             id: self.id,
             nodes: self.nodes,
             seed: self.seed,
+            joins: self.slot.joins.get(),
             fs: DiskFs::mount(self.disk.clone(), power.clone()),
             net: HostNet::new(&host, power.clone(), self.wires.clone(), self.trace.clone()).shared(),
             executor,

@@ -19,7 +19,7 @@ pub(super) const MEMBERS_MAX: usize = 8;
 
 /// The configurations of a group.
 #[derive(Debug)]
-pub(super) struct Configurations {
+pub(crate) struct Configurations {
     /// The committed ones, each by its index; the first one by index 0.
     committed: BTreeMap<Index, Membership>,
     /// Those that some leader appended and that may yet be committed.
@@ -27,12 +27,12 @@ pub(super) struct Configurations {
 }
 
 impl Configurations {
-    pub(super) fn new(first: Membership) -> Configurations {
+    pub(crate) fn new(first: Membership) -> Configurations {
         Configurations { committed: BTreeMap::from([(Index(0), first)]), appended: Vec::new() }
     }
 
     /// `raft` is the first to say that what lies between is committed.
-    pub(super) fn committed(&mut self, raft: &Raft, from: Index, to: Index) {
+    pub(crate) fn committed(&mut self, raft: &Raft, from: Index, to: Index) {
         for index in (from.0 + 1..=to.0).map(Index) {
             let membership = raft.membership_at(index);
             if membership != self.newest() {
@@ -47,14 +47,14 @@ impl Configurations {
         self.appended.push((index, membership.clone()));
     }
 
-    pub(super) fn newest(&self) -> &Membership {
+    pub(crate) fn newest(&self) -> &Membership {
         self.committed.last_key_value().expect("the first one stays").1
     }
 
     /// Whose disks must hold a committed entry at the least. A configuration is committed by its own quorum, whatever
     /// follows it. Another entry may have been committed by that of the next one: which has the incoming half of a
     /// joint one in common with it, and all of any other.
-    pub(super) fn majorities_at(&self, index: Index) -> Vec<Vec<NodeId>> {
+    pub(crate) fn majorities_at(&self, index: Index) -> Vec<Vec<NodeId>> {
         let (&at, membership) = self.committed.range(..=index).next_back().expect("the first one stays");
         if at == index { majorities_of(membership) } else { vec![membership.voters().collect()] }
     }

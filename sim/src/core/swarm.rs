@@ -75,7 +75,7 @@ pub(super) fn setup(seed: u64, voters: Option<u64>) -> Setup {
 }
 
 /// A rate of a clock that leases can rely on: at most [`CLOCK_DRIFT_MAX_PPM`] apart from any other, and often just so.
-fn rate_for_leases(rng: &mut Rng) -> u64 {
+pub(crate) fn rate_for_leases(rng: &mut Rng) -> u64 {
     // The slowest counts 1 - drift while the fastest counts 1; both are as far from true time.
     let drift = u64::from(CLOCK_DRIFT_MAX_PPM);
     let off = drift * 1_000_000 / (2_000_000 - drift);

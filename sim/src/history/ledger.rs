@@ -15,7 +15,7 @@ use std::ops::Bound;
 
 use super::REVISION_EMPTY;
 use super::call::{Call, Outcome};
-use super::operations::{Before, Effect, Fact};
+use super::operations::{Before, Effect, Fact, Freshness};
 use super::value::{Found, Key, Value};
 
 /// What is known of all revisions.
@@ -332,7 +332,12 @@ fn check_order(call: &Call) -> Result<(), String> {
         let name = if call.operation.is_write() { "answer" } else { "read" };
         return Err(format!("stale {name}: the store at @{store}, but @{floor} was known before it began"));
     }
-    Ok(())
+    match call.operation.freshness() {
+        Freshness::StaleFrom(revision) if store < revision => {
+            Err(format!("stale read: the store at @{store}, but at least @{revision} was asked for"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Shelf {

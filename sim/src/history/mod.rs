@@ -19,8 +19,8 @@
 //!   after its beginning, or never; one that was not applied has none. The search looks at values and conditions; it takes
 //!   from revisions only which write a condition means.
 //! - *Revisions*: each write that changed something has one of its own, and nothing else takes any. An answer's revision
-//!   of the store never lies behind what anybody was told before its request began (but for stale reads), and a write's
-//!   lies above it. So real time orders revisions.
+//!   of the store never lies behind what anybody was told before its request began (but for stale reads, which never lie
+//!   behind the revision that they ask for), and a write's lies above it. So real time orders revisions.
 //! - *The store at a revision*: every answer that names the store's revision, fresh or stale, shows the key, or all keys
 //!   of a list, as the writes up to that revision leave it: no more, no less, no mixture.
 //! - *Conditions*: a conditional write is done only if the key was at the revision it names, and refused only if it was not.

@@ -10,6 +10,20 @@ fn a_stale_read() {
 }
 
 #[test]
+fn a_read_that_believes_in_a_lease_that_is_over() {
+    let mut it = Script::default();
+    it.call(set("k", "a"), written(2)).call(set("k", "b"), written(3)).call(leased("k"), found("a", 2, 2));
+    it.fails(&["stale read", "@2", "@3 was known", "get k leased"]);
+}
+
+#[test]
+fn a_stale_read_that_does_not_show_what_it_asked_for() {
+    let mut it = Script::default();
+    it.call(set("k", "a"), written(2)).call(set("j", "b"), written(3));
+    it.call(stale_from("k", 3), found("a", 2, 2)).fails(&["stale read", "@2", "at least @3 was asked for"]);
+}
+
+#[test]
 fn a_stale_read_that_lies_about_the_store() {
     let mut it = Script::default();
     it.call(set("k", "a"), written(2)).call(set("k", "b"), written(3)).call(get("k"), found("a", 2, 3));

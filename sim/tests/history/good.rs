@@ -14,6 +14,8 @@ fn one_client_alone() {
         .call(get("k"), absent(4))
         .call(set("k", "a"), written(5))
         .call(stale("k"), found("a", 2, 2))
+        .call(stale_from("k", 3), found("b", 3, 3))
+        .call(leased("k"), found("a", 5, 5))
         .passes();
 }
 

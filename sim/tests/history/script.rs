@@ -35,6 +35,14 @@ pub fn stale(key: &str) -> Operation {
     Operation::Get(Get { key: key.into(), freshness: Freshness::Stale })
 }
 
+pub fn stale_from(key: &str, revision: u64) -> Operation {
+    Operation::Get(Get { key: key.into(), freshness: Freshness::StaleFrom(revision) })
+}
+
+pub fn leased(key: &str) -> Operation {
+    Operation::Get(Get { key: key.into(), freshness: Freshness::Leased })
+}
+
 pub fn list(prefix: &str, after: &str, limit: Option<usize>) -> Operation {
     let freshness = Freshness::Linearizable;
     Operation::List(List { prefix: prefix.into(), after: after.into(), limit, freshness })

@@ -75,8 +75,8 @@ fn has_order(calls: &[Call], placed: &mut [bool], store: &Store) -> bool {
     for (at, call) in calls.iter().enumerate() {
         // A stale read may be of any time before its end.
         let is_stale = match &call.operation {
-            Operation::Get(get) => get.freshness == Freshness::Stale,
-            Operation::List(list) => list.freshness == Freshness::Stale,
+            Operation::Get(get) => get.freshness.is_stale(),
+            Operation::List(list) => list.freshness.is_stale(),
             _ => false,
         };
         let is_lost = matches!(call.outcome, Outcome::Unknown(_)) && call.operation.is_write();

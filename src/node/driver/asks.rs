@@ -105,12 +105,25 @@ impl Driver {
                 Ok(JoinChange::Make(id, made)) => {
                     self.change(now, made, false, ask.clone(), asker, Some(id));
                 }
-                Ok(JoinChange::Wait) => self.returned_asks.push((ask, asker)),
-                Ok(JoinChange::Done(id)) => {
-                    asker.answer(Ok(Joined { cluster: self.parts.cluster, id }.encode()));
-                }
+                Ok(JoinChange::Done(id)) => self.tell_joined(id, asker),
                 Err(error) => asker.answer(Err(error)),
             },
+        }
+    }
+
+    /// A node asks to be let in that is a member of the configuration in force: it asked before, and did not hear the
+    /// answer. It hears it once that configuration is committed. Before, this leader may still lose the entry, and the
+    /// next one gives the same id to somebody else.
+    fn tell_joined(&mut self, id: NodeId, asker: Asker) {
+        let raft = &self.parts.raft;
+        let answer = Joined { cluster: self.parts.cluster, id }.encode();
+        let index = raft.membership_index();
+        match raft.term_at(index) {
+            Some(term) if index > raft.commit() => {
+                let goal = Goal::Committed(index, term);
+                self.under_way.push(UnderWay { asker, goal, answer: Some(answer) });
+            }
+            _ => asker.answer(Ok(answer)),
         }
     }
 
@@ -208,12 +221,10 @@ impl Driver {
             return Err(Error::new(ErrorKind::Invalid, "it does not say who it is and where it is reached"));
         }
         let membership = self.parts.raft.membership();
-        // It asked before, and did not hear the answer; or nobody knows yet what becomes of that.
+        // It asked before, and did not hear the answer.
         let mut members = membership.members.values();
         if let Some(known) = members.find(|known| known.incarnation == record.incarnation) {
-            let committed = self.parts.raft.committed_membership().members.get(&known.id);
-            let is_settled = committed.is_some_and(|member| member.incarnation == record.incarnation);
-            return Ok(if is_settled { JoinChange::Done(known.id) } else { JoinChange::Wait });
+            return Ok(JoinChange::Done(known.id));
         }
         let is_its_place = |known: &&MemberRecord| {
             let is_free = known.incarnation.is_none() && matches!(known.role, Role::Joining | Role::Learner);
@@ -339,6 +350,4 @@ enum JoinChange {
     Make(Option<NodeId>, Change),
     /// Nothing, it is a member.
     Done(NodeId),
-    /// Nothing before its record is committed, or is not there any more.
-    Wait,
 }

@@ -67,10 +67,10 @@ impl Request {
         match (outcome, freshness) {
             (Outcome::Done(Answer::ConditionFailed { .. }), _) => Ended::Read,
             (Outcome::Done(_), None) => Ended::Acknowledged,
-            (Outcome::Done(_), Some(Freshness::Linearizable)) => Ended::Read,
-            (Outcome::Done(_), Some(Freshness::Stale)) => Ended::Stale,
+            (Outcome::Done(_), Some(freshness)) if freshness.is_stale() => Ended::Stale,
+            (Outcome::Done(_), Some(_)) => Ended::Read,
             // A stale read that fails says nothing about a quorum.
-            (_, Some(Freshness::Stale)) => Ended::Failed,
+            (_, Some(freshness)) if freshness.is_stale() => Ended::Failed,
             _ => Ended::Refused,
         }
     }
@@ -125,8 +125,13 @@ impl Request {
             Operation::List(list) => list.freshness,
             Operation::Set(_) | Operation::Delete(_) => Freshness::Linearizable,
         };
-        if freshness == Freshness::Stale {
-            query.push("consistency=stale".to_owned());
+        match freshness {
+            Freshness::Linearizable => {}
+            Freshness::Leased => query.push("consistency=lease".to_owned()),
+            Freshness::Stale => query.push("consistency=stale".to_owned()),
+            Freshness::StaleFrom(revision) => {
+                query.push(format!("consistency=stale&min_revision={revision}"));
+            }
         }
         if self.base64 {
             query.push("encoding=base64".to_owned());

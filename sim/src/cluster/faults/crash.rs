@@ -127,6 +127,8 @@ impl World {
             return;
         }
         self.ledger.fire(Kind::Stop, id, "");
+        let leads = self.leader() == Some(id);
+        self.node(id).resigns |= leads;
         self.node(id).slot.stop.borrow().send_replace(true);
     }
 

@@ -2,14 +2,15 @@
 //! everything that was committed stays where a majority can reach it.
 //!
 //! A damaged node is expected to refuse to start, or to stop, and then stays down ([`crate::cluster::exceptions`]). What
-//! its disk held counts as held for the audit: it was lost by decree, not by the product.
+//! its disk held counts as held for the audit: it was lost by decree, not by the product. One whose disk was wiped, or that
+//! is removed for no reason of its own, is replaced; it counts as damaged until its successor votes.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::kind::Kind;
 use crate::cluster::disk::platter::{Image, Platter};
-use crate::cluster::world::{DATA_DIR, DISK_ROOT, LOG_DIR, World};
+use crate::cluster::world::{DATA_DIR, DISK_ROOT, LOG_DIR, World, host};
 
 /// What was done to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub enum Damage {
     Changed,
     /// All is gone.
     Wiped,
+    /// Nothing, but the node has to go: the group is to remove it.
+    Removed,
+}
+
+impl Damage {
+    /// Whether the node has to give way to another one.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Damage::Wiped | Damage::Removed)
+    }
 }
 
 impl World {
@@ -72,16 +82,68 @@ impl World {
         node.damage = Some(Damage::Wiped);
         node.held = Some(held);
         node.slot.recall.replace(None);
-        self.judge.wiped(id);
+        // Who founded the group comes back under its id, and is refused. Who once joined would ask to be let in, and would
+        // be as soon as the old one is removed: it is not started before that.
+        node.is_gone = node.slot.joins.get().is_some();
+        let lost = self.node(id).badge.id().expect("it is known to all");
+        self.judge.wiped(lost);
         self.ledger.fire(Kind::Wiped, id, "");
         true
+    }
+
+    /// A node is to be removed from the group, and another one to take its place. False if the budget forbids it.
+    pub fn dismiss(&mut self, id: u64) -> bool {
+        let is_member = self.node(id).badge.id().is_some();
+        if !is_member || !self.may_damage(id) {
+            return false;
+        }
+        self.node(id).damage = Some(Damage::Removed);
+        self.ledger.fire(Kind::Removed, id, "");
+        true
+    }
+
+    /// A node that is lost, and which the group has removed, gives way to a new one on the same host, which asks to
+    /// be let in. Whatever the old one wrote meanwhile goes with it.
+    pub fn replace(&mut self, id: u64) {
+        assert!(self.node(id).is_lost(), "node {id} is not lost");
+        self.crash(id);
+        self.audit();
+        let held = self.held(id);
+        let node = self.node(id);
+        node.disk.wipe(Path::new(DISK_ROOT));
+        let lost = node.badge.id().expect("it was a member");
+        let held = node.held.take().unwrap_or(held);
+        node.former.push((lost, held));
+        node.badge.hand_in();
+        (node.is_gone, node.has_ailed, node.is_newcomer) = (false, false, true);
+        node.slot.recall.replace(None);
+        self.trace.record(&host(id), "replaced", format_args!("node {lost}"), &[]);
+        self.trace.count("nodes replaced", 1);
+        self.ask_another(id);
+    }
+
+    /// Whom a node that joins asks at its next start.
+    pub fn ask_another(&mut self, id: u64) {
+        let is_sound = |other: &u64| *other != id && self.nodes[other].damage.is_none();
+        let sound: Vec<u64> = self.nodes.keys().copied().filter(is_sound).collect();
+        let asked = sound[self.rng.usize(..sound.len())];
+        self.node(id).slot.joins.set(Some(asked));
+    }
+
+    /// A node that took the place of another votes: it is as good as any.
+    pub fn settle(&mut self, id: u64) {
+        let node = self.node(id);
+        assert!(node.is_newcomer, "node {id} is no newcomer");
+        (node.damage, node.is_newcomer) = (None, false);
+        self.trace.count("newcomers that vote", 1);
     }
 
     /// Whether every other node has it on record who this one is. Of a node that runs, and goes on what it has read, a
     /// record that can be read counts: that it is durable before it is acted upon is the product's to see to (H14). Of any
     /// other it must be durable.
     fn is_known_to_all(&self, id: u64) -> bool {
-        let line = format!("\npeer {id} ");
+        let Some(node) = self.nodes[&id].badge.id() else { return false };
+        let line = format!("\npeer {node} ");
         let path = Path::new(DATA_DIR).join("identity");
         let others = self.nodes.iter().filter(|(other, node)| **other != id && node.damage.is_none());
         others.into_iter().all(|(_, node)| {

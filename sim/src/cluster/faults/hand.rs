@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::clock::RIGHT;
 use super::crash::CutPoint;
+use super::damage::Damage;
 use super::kind::Kind;
 use super::partition::{Cut, Cuts};
 use crate::Violation;
@@ -40,6 +41,28 @@ impl Cluster {
         let is_sound = |node: &crate::cluster::world::Node| node.damage.is_none();
         self.world(move |world| {
             world.nodes.iter().filter(|(_, node)| is_sound(node)).map(|(id, _)| *id).collect()
+        })
+        .await
+    }
+}
+
+/// Who is who.
+impl Cluster {
+    /// The id of a host's node, once it has one.
+    pub async fn id(&self, node: u64) -> Option<u64> {
+        self.world(move |world| world.node(node).badge.id().map(|id| id.0)).await
+    }
+
+    /// A node has to go: from now on it is one of the [lost](Cluster::lost). False if the budget for damage forbids it.
+    pub async fn dismiss(&self, node: u64) -> bool {
+        self.world(move |world| world.dismiss(node)).await
+    }
+
+    /// The nodes that have to give way to another one, until that one votes.
+    pub async fn lost(&self) -> Vec<u64> {
+        let is_lost = |node: &crate::cluster::world::Node| node.damage.is_some_and(Damage::is_loss);
+        self.world(move |world| {
+            world.nodes.iter().filter(|(_, node)| is_lost(node)).map(|(id, _)| *id).collect()
         })
         .await
     }

@@ -44,16 +44,16 @@ impl Kind {
     /// Whether this kind means anything in a cluster of so many nodes. Damage needs a minority to strike.
     pub fn is_possible(self, nodes: u64) -> bool {
         match self {
-            Kind::Rot | Kind::Misdirected | Kind::Wiped => nodes > 2,
+            Kind::Rot | Kind::Misdirected | Kind::Wiped | Kind::Removed => nodes > 2,
             Kind::ClientCut | Kind::Reset | Kind::SlowLink => true,
             Kind::Blackout => nodes > 1,
             kind => nodes > 1 || kind.area() != Area::Network,
         }
     }
 
-    /// Whether what it does to a disk is for ever.
+    /// Whether what it does to a node is for ever.
     pub fn is_damage(self) -> bool {
-        matches!(self, Kind::Rot | Kind::Misdirected | Kind::Wiped)
+        matches!(self, Kind::Rot | Kind::Misdirected | Kind::Wiped | Kind::Removed)
     }
 }
 
@@ -102,4 +102,6 @@ kinds! {
     Misdirected, "misdirected write", Disk;
     /// A disk is replaced by an empty one.
     Wiped, "wiped disk", Disk;
+    /// A sound member is removed from the group, and another node is to take its place.
+    Removed, "removed member", Node;
 }

@@ -28,8 +28,23 @@ const PAIRS_SHOWN_MAX: usize = 6;
 pub enum Freshness {
     /// As of some instant between request and answer.
     Linearizable,
+    /// The same, where the node may take a lease's word for it.
+    Leased,
     /// As of whatever the node has applied.
     Stale,
+    /// As of whatever the node has applied, this revision of the store or a later one.
+    StaleFrom(u64),
+}
+
+impl Freshness {
+    /// Whether the answer may be older than the request.
+    #[must_use]
+    pub fn is_stale(self) -> bool {
+        match self {
+            Freshness::Linearizable | Freshness::Leased => false,
+            Freshness::Stale | Freshness::StaleFrom(_) => true,
+        }
+    }
 }
 
 /// What was asked.
@@ -134,13 +149,18 @@ impl Operation {
         }
     }
 
+    /// How fresh its answer must be.
+    pub(super) fn freshness(&self) -> Freshness {
+        match self {
+            Operation::Get(get) => get.freshness,
+            Operation::List(list) => list.freshness,
+            Operation::Set(_) | Operation::Delete(_) => Freshness::Linearizable,
+        }
+    }
+
     /// Whether its answer must be as fresh as the request.
     pub(super) fn is_fresh(&self) -> bool {
-        match self {
-            Operation::Get(get) => get.freshness == Freshness::Linearizable,
-            Operation::List(list) => list.freshness == Freshness::Linearizable,
-            Operation::Set(_) | Operation::Delete(_) => true,
-        }
+        !self.freshness().is_stale()
     }
 
     /// What `answer` claims about keys; without one, what the operation does if it is executed and changes something.
@@ -230,6 +250,8 @@ fn condition(f: &mut fmt::Formatter<'_>, condition: Option<u64>) -> fmt::Result 
 fn freshness(f: &mut fmt::Formatter<'_>, freshness: Freshness) -> fmt::Result {
     match freshness {
         Freshness::Linearizable => Ok(()),
+        Freshness::Leased => write!(f, " leased"),
         Freshness::Stale => write!(f, " stale"),
+        Freshness::StaleFrom(revision) => write!(f, " stale from @{revision}"),
     }
 }

@@ -2,24 +2,30 @@
 //!
 //! Each seed draws which kinds of faults there are and how often, how long they last, how many clients there are and how
 //! the nodes are set up ([`plan`]). Faults come in storms, many at a time and over each other (`storm`), with rests
-//! between in which the cluster gets on; clients work throughout. Where that was not enough for the seed to count, fair
+//! between in which the cluster gets on; clients work throughout, and a steward (`steward`) gives the group its orders. Where that was not enough for the seed to count, fair
 //! weather follows until it is, and one more storm. That was the *safety phase*.
 //!
 //! In the *liveness phase* all faults end, every node starts again, clients rest, and with nothing to push it the cluster
 //! must come to agree within a bound, and then serve everything that it ever acknowledged. A node whose disk was damaged
-//! need not take part, and one whose disk was wiped must not ([`crate::cluster::exceptions`]).
+//! need not take part ([`crate::cluster::exceptions`]); one whose disk was wiped must not, and another takes its place
+//! ([`newcomer`](crate::cluster::newcomer)).
 
 pub mod plan;
+mod steward;
 mod storm;
 
 use std::time::Duration;
 
 use self::plan::Plan;
+use self::steward::Steward;
 use self::storm::Storm;
 use crate::Violation;
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::handle::{Cluster, Load, PATIENCE};
+use crate::cluster::newcomer;
+use crate::cluster::order::{Order, Said};
 use crate::cluster::scenarios::{Playing, elect};
+use crate::cluster::world::{Node, World, host};
 
 /// What a seed must have had to count.
 pub const QUOTAS: &[(&str, u64)] = &[WORK[0], WORK[1], ("leader changes", 1)];
@@ -42,6 +48,7 @@ pub fn play(cluster: Cluster) -> Playing {
             elect::play(cluster.clone()).await?;
         }
         let load = Load::start(&cluster, plan.clients);
+        let steward = Steward::begin(&cluster, &plan);
         let before = leaders(&cluster);
         for number in 0..plan.storms {
             Storm::blow(&cluster, &plan, number).await;
@@ -56,6 +63,7 @@ pub fn play(cluster: Cluster) -> Playing {
         }
         cluster.count_more("leader changes", leaders(&cluster) - before);
         load.stop().await;
+        steward.end().await;
         recover(&cluster).await
     })
 }
@@ -124,15 +132,49 @@ async fn recover(cluster: &Cluster) -> Result<(), Violation> {
         cluster.ready(*node).await?;
     }
     cluster.agree(&sound).await?;
+    hand_over(cluster, &sound).await?;
     refused(cluster).await?;
+    replace_all(cluster).await?;
     cluster.converge().await
 }
 
-/// Waits until every node whose disk was wiped has been turned away.
+/// A group in which nothing is wrong hands leadership over to whom it is told to.
+async fn hand_over(cluster: &Cluster, sound: &[u64]) -> Result<(), Violation> {
+    let to = cluster.draw(|rng| sound[rng.usize(..sound.len())]);
+    let id = cluster.id(to).await.ok_or("a sound node has an id")?;
+    let mut session = cluster.session();
+    let leads = async || {
+        let through = cluster.draw(|rng| sound[rng.usize(..sound.len())]);
+        matches!(session.order(through, Order::Lead(id)).await, Said::Done(_)).then_some(())
+    };
+    cluster.eventually(&format!("{} leads, as it was told to", host(to)), PATIENCE, leads).await
+}
+
+/// The group is whole: who is lost gives way to a newcomer, and all vote.
+async fn replace_all(cluster: &Cluster) -> Result<(), Violation> {
+    for lost in cluster.lost().await {
+        let is_replaced = async || newcomer::replace(cluster, lost).await.then_some(());
+        cluster
+            .eventually(&format!("another node takes the place of {}", host(lost)), PATIENCE, is_replaced)
+            .await?;
+    }
+    let hosts = cluster.world(|world| world.hosts()).await;
+    let sound = cluster.sound().await;
+    let mut session = cluster.session();
+    let all_vote = async || {
+        let through = cluster.draw(|rng| sound[rng.usize(..sound.len())]);
+        let voters = newcomer::voters(&mut session, through).await?;
+        voters.iter().eq(hosts.keys()).then_some(())
+    };
+    cluster.eventually(&format!("the voters are {:?}", hosts.keys()), PATIENCE, all_vote).await
+}
+
+/// Waits until every node whose disk was wiped, and that came back, has been turned away.
 async fn refused(cluster: &Cluster) -> Result<(), Violation> {
     let all_gone = async || {
-        let is_left = |world: &mut crate::cluster::world::World| {
-            world.nodes.values().any(|node| node.damage == Some(Damage::Wiped) && !node.is_gone)
+        let is_left = |world: &mut World| {
+            let is_wiped = |node: &Node| node.damage == Some(Damage::Wiped) && node.is_lost();
+            world.nodes.values().any(|node| is_wiped(node) && !node.is_gone)
         };
         (!cluster.world(is_left).await).then_some(())
     };

@@ -23,13 +23,17 @@ pub struct Plan {
     downtime_max: Duration,
     /// Of how many faults that may choose a node one chooses the leader.
     pub leader_one_in: u32,
-    /// Whether a fault of the disk that is for ever may come, and which.
+    /// Whether a fault that is for ever may come, and which.
     pub damage: Option<Kind>,
+    /// Whether leaders take leases, so that no clock runs farther off than a lease can bear.
+    pub leased: bool,
+    /// The longest time between two orders to hand leadership over, if there are any.
+    pub transfer_gap_max: Option<Duration>,
 }
 
 /// Of this many seeds with a majority to spare, one has a disk damaged in each of the ways.
-const DAMAGES: [Option<Kind>; 5] =
-    [Some(Kind::Rot), Some(Kind::Rot), Some(Kind::Misdirected), Some(Kind::Wiped), None];
+const DAMAGES: [Option<Kind>; 6] =
+    [Some(Kind::Rot), Some(Kind::Rot), Some(Kind::Misdirected), Some(Kind::Wiped), Some(Kind::Removed), None];
 
 impl Plan {
     /// A plan for a cluster of so many nodes.
@@ -59,6 +63,8 @@ impl Plan {
             downtime_max: Duration::from_millis([100, 1_000, 5_000][rng.usize(..3)]),
             leader_one_in: [1, 2, 4][rng.usize(..3)],
             damage,
+            leased: rng.u32(..3) == 0,
+            transfer_gap_max: [None, Some(1_500), Some(6_000)][rng.usize(..3)].map(Duration::from_millis),
         }
     }
 

@@ -16,12 +16,17 @@ use crate::cluster::faults::crash::CutPoint;
 use crate::cluster::faults::kind::Kind;
 use crate::cluster::faults::partition::Cut;
 use crate::cluster::handle::Cluster;
+use crate::cluster::newcomer;
+use crate::core::swarm::rate_for_leases;
 
 /// How often the keeper looks.
 const KEEPER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a storm tries to be there when a write is acknowledged.
 const ACK_TRIES: usize = 5;
+
+/// How often a storm goes on with putting another node in the place of one that is lost.
+const NEWCOMER_TRIES: usize = 6;
 
 /// A storm under way; cheap to clone.
 #[derive(Clone)]
@@ -131,7 +136,7 @@ impl Storm {
             Kind::DiskError | Kind::DiskFull | Kind::DiskHang | Kind::LateSync | Kind::SlowDisk => {
                 self.strike_disk(kind).await;
             }
-            Kind::Rot | Kind::Misdirected | Kind::Wiped => self.strike_for_good(kind).await,
+            Kind::Rot | Kind::Misdirected | Kind::Wiped | Kind::Removed => self.strike_for_good(kind).await,
         }
     }
 
@@ -273,7 +278,11 @@ impl Storm {
             self.cluster.step_wall_clock(node, ms).await;
             return;
         }
+        let is_leased = self.plan.leased;
         let rate = self.draw(|rng| {
+            if is_leased {
+                return rate_for_leases(rng);
+            }
             if rng.u32(..3) == 0 { rng.u64(500_000..2_000_000) } else { rng.u64(950_000..1_050_000) }
         });
         self.cluster.set_clock_rate(node, rate).await;
@@ -341,6 +350,19 @@ impl Storm {
         if is_mine {
             self.kept_down.borrow_mut().remove(&node);
         }
+        if is_mine && self.draw(fastrand::Rng::bool) {
+            self.strike_with_a_newcomer(node).await;
+        }
+    }
+
+    /// Another node takes the place of one that is lost, as far as it gets while everything else goes on.
+    async fn strike_with_a_newcomer(&self, node: u64) {
+        for _ in 0..NEWCOMER_TRIES {
+            self.sleep(Plan::length).await;
+            if !self.cluster.lost().await.contains(&node) || newcomer::replace(&self.cluster, node).await {
+                return;
+            }
+        }
     }
 
     async fn strike_for_good(&self, kind: Kind) {
@@ -348,6 +370,11 @@ impl Storm {
         match kind {
             Kind::Misdirected => self.cluster.misdirect(node).await,
             Kind::Wiped => self.strike_with_an_empty_disk(node).await,
+            Kind::Removed => {
+                if self.cluster.dismiss(node).await {
+                    self.strike_with_a_newcomer(node).await;
+                }
+            }
             _ => {
                 // Bytes rot while nobody reads them, or beneath a node that runs, which then meets them or is started.
                 let is_down = self.draw(fastrand::Rng::bool);
