@@ -1,12 +1,12 @@
 //! A state file that is looked at while no node runs on it, and left as it is: whatever redb writes on its way stays in
-//! memory (see [`super::overlay`]). And a copy of one that becomes another cluster's, after the loss of a quorum.
+//! memory (see `fsm/overlay.rs`). And a copy of one that becomes another cluster's, after the loss of a quorum.
 //!
 //! # What is verified
 //!
 //! Superblock and header; the sum of every block of the file; redb's own checksums over every page of every tree; and the
 //! rows: each can be read, and their count and state hash are what the head says, which was kept by applying and not by
 //! reading. A block whose sum fails is damage if anything of this comes upon it. One that nothing refers to is what a
-//! crash leaves (see [`super::backend`]), and only counted.
+//! crash leaves (see `fsm/backend.rs`), and only counted.
 
 use super::backend::{Checked, io_error};
 use super::base::{Base, Rows};

@@ -175,8 +175,11 @@ impl Worker {
         let base64 = self.random.u8(..5) == 0;
         let deadline = DEADLINE_MAX.mul_f64(0.3 + 0.7 * self.random.f64());
         let mut bytes = Vec::new();
-        let freshness = match self.random.u8(..4) {
-            0 => Freshness::Stale,
+        let freshness = match self.random.u8(..8) {
+            0..2 => Freshness::Stale,
+            // Nothing older than what it has seen itself.
+            2 => Freshness::StaleFrom(self.seen.values().copied().max().unwrap_or(0)),
+            3 => Freshness::Leased,
             _ => Freshness::Linearizable,
         };
         let key = self.key(turn);
