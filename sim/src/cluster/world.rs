@@ -327,6 +327,15 @@ pub(crate) struct Slot {
     pub(crate) recall: RefCell<Option<Image>>,
 }
 
+/// Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
+fn draw_delays(rng: &mut fastrand::Rng) -> Delays {
+    Delays {
+        job_max: Duration::from_millis([1, 3, 10, 40][rng.usize(..4)]),
+        completion_max: Duration::from_millis(rng.u64(1..=5)),
+        slow_one_in: [0, 50, 200][rng.usize(..3)],
+    }
+}
+
 impl World {
     fn new(options: &Options, software: Software, trace: SharedTrace) -> World {
         let seed = options.seed;
@@ -339,12 +348,7 @@ impl World {
         let ledger = Ledger::new(trace.clone());
         let findings = SharedFindings::default();
         for id in 1..=options.nodes {
-            let delays = Delays {
-                // Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
-                job_max: Duration::from_millis([1, 3, 10, 40][rng.usize(..4)]),
-                completion_max: Duration::from_millis(rng.u64(1..=5)),
-                slow_one_in: [0, 50, 200][rng.usize(..3)],
-            };
+            let delays = draw_delays(&mut rng);
             let disk = Disk::new(id, Path::new(DISK_ROOT), trace.clone(), ledger.clone());
             let node = Node {
                 badge: Badge::new(id, disk.clone()),

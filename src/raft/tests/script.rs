@@ -172,6 +172,13 @@ impl Script {
         writeln!(self.out, "{}", line.as_ref()).unwrap();
     }
 
+    fn lease(&mut self, args: &mut Args<'_>) {
+        let (id, now) = (args.node(), self.now);
+        let lease = self.node(id).raft().lease(now);
+        let text = lease.map(|lease| format!("{:?} more, at {}", lease.until.since(now), lease.index));
+        self.say(format!("{id} has {}", text.unwrap_or_else(|| "no lease".to_owned())));
+    }
+
     fn run(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let command = words.next().expect("a command");
@@ -185,13 +192,7 @@ impl Script {
                 let peer = NodeId(args.number("peer").expect("peer="));
                 self.on_node(&mut args, |raft, now| raft.died(now, peer));
             }
-            "lease" => {
-                let (id, now) = (args.node(), self.now);
-                let lease = self.node(id).raft().lease(now);
-                let text =
-                    lease.map(|lease| format!("{:?} more, at {}", lease.until.since(now), lease.index));
-                self.say(format!("{id} has {}", text.unwrap_or_else(|| "no lease".to_owned())));
-            }
+            "lease" => self.lease(&mut args),
             "set-lease" => {
                 let ms = u32::try_from(args.number("ms").expect("ms=")).unwrap();
                 self.on_node(&mut args, |raft, _| {
