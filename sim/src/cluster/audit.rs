@@ -108,7 +108,8 @@ impl SharedFindings {
         self.lock().leader.map(|(_, node)| node.0)
     }
 
-    fn leave(&self, violation: Violation) {
+    /// Leaves a violation, if there is none yet.
+    pub fn leave(&self, violation: Violation) {
         self.lock().violation.get_or_insert(violation);
     }
 

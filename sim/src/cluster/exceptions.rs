@@ -21,7 +21,7 @@ pub struct Plight {
     pub disk_failed: bool,
     /// Its disk was damaged at some time.
     pub damage: Option<Damage>,
-    /// The group has removed it.
+    /// The group has removed it, or is about to.
     pub is_removed: bool,
 }
 

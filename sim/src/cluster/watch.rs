@@ -7,7 +7,7 @@
 //! If somebody looks at the run, it also tells the trace each message and each change of state. What changed without a
 //! change of role, term or leader is told every few milliseconds only: watermarks move with every message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ struct State {
     hosts: BTreeMap<NodeId, u64>,
     /// The committed configurations, up to the highest commit index of any node.
     group: Option<(Configurations, Index)>,
+    /// Who is removed by a configuration that some core holds, committed or not.
+    retiring: BTreeSet<NodeId>,
 }
 
 /// What the trace was told of a node's core.
@@ -75,6 +77,7 @@ impl Judge {
             told: BTreeMap::new(),
             hosts: BTreeMap::new(),
             group: None,
+            retiring: BTreeSet::new(),
         };
         Arc::new(Judge { trace, state: Mutex::new(state) })
     }
@@ -111,6 +114,12 @@ impl Judge {
     /// From now on no invariant is asked, see [`Invariants::none`]; the states' hashes are still compared.
     pub fn look_from_outside(&self) {
         self.lock().invariants = Invariants::none();
+    }
+
+    /// Whether a node may have been told that it is removed. A core may know for a moment that the configuration is
+    /// committed before it hands anything out again: whether it was, [`Judge::is_retired`] tells later.
+    pub fn may_be_retired(&self, node: NodeId) -> bool {
+        self.lock().retiring.contains(&node)
     }
 
     /// Whether the group has removed a node for good.
@@ -186,6 +195,7 @@ impl Judge {
 impl State {
     /// Takes in the configurations that are committed as far as this core knows, and further than anybody knew before.
     fn learn_group(&mut self, raft: &Raft) {
+        self.retiring.extend(&raft.membership().retired);
         let (configurations, known) = self.group.get_or_insert_with(|| {
             (Configurations::new(raft.membership_at(raft.purged().0).clone()), Index(0))
         });

@@ -277,7 +277,7 @@ pub struct World {
     seed: u64,
     pub(crate) judge: SharedJudge,
     /// What nodes did not find again after a restart.
-    findings: SharedFindings,
+    pub(crate) findings: SharedFindings,
     /// When the disks are looked at next.
     audit_at: Duration,
 }
@@ -478,7 +478,7 @@ impl World {
         // An empty disk is as good as any to who joins, and nothing is wrong with that of a member that has to go.
         let damage = node.damage.filter(|damage| !node.is_newcomer && *damage != Damage::Removed);
         let (disk_failed, node_id) = (node.disk.has_failed(), node.badge.id());
-        let is_removed = node_id.is_some_and(|id| self.judge.is_retired(id));
+        let is_removed = node_id.is_some_and(|id| self.judge.may_be_retired(id));
         let plight = Plight { disk_failed, damage, is_removed };
         let node = self.node(id);
         let led = std::mem::take(&mut node.resigns);

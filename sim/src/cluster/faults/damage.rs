@@ -135,6 +135,10 @@ impl World {
         let node = self.node(id);
         assert!(node.is_newcomer, "node {id} is no newcomer");
         (node.damage, node.is_newcomer) = (None, false);
+        let before = node.former.last().expect("it took somebody's place").0;
+        if !self.judge.is_retired(before) {
+            self.findings.leave(format!("node {before} made room for another one and was never removed"));
+        }
         self.trace.count("newcomers that vote", 1);
     }
 
