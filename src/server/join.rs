@@ -20,6 +20,9 @@ use crate::types::NodeId;
 
 /// How long one question may take: the leader answers when the change is committed.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// So often a refusal is heard before it is believed: the first may come from a leader that was deposed and does not know
+/// it, and goes by members that are no more; with the pauses between, check-quorum has ended its office by then.
+const REFUSALS_BELIEVED: u32 = 5;
 /// The pause before the second question, doubled before each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause.
@@ -55,13 +58,19 @@ pub(super) async fn ensure(config: &Config, seams: &Seams, identity: Identity) -
 
 /// Asks until there is an answer that counts.
 async fn ask(address: &str, request: &JoinRequest, seams: &Seams) -> Result<Joined, Exit> {
-    let mut pause = PAUSE_MIN;
+    let (mut pause, mut refusals) = (PAUSE_MIN, 0);
     loop {
         let deadline = seams.clock.now().plus(ANSWER_MAX);
         let answer = transport::join(&seams.net, &*seams.clock, address, request.encode(), deadline).await;
         let passing = match answer.map(Joined::decode) {
             Ok(Ok(joined)) => return Ok(joined),
-            Ok(Err(error)) if is_final(&error) => return Err(refused(address, error.message())),
+            Ok(Err(error)) if is_final(&error) => {
+                refusals += 1;
+                if refusals == REFUSALS_BELIEVED {
+                    return Err(refused(address, error.message()));
+                }
+                error.to_string()
+            }
             Ok(Err(error)) => error.to_string(),
             Err(JoinError::Refused(text)) => return Err(refused(address, &text)),
             Err(error) => error.to_string(),
