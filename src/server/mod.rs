@@ -372,8 +372,16 @@ impl Data {
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
         let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        let is_lacking = recovered.groups.values().any(|group| !group.damaged.is_empty());
         for wound in &recovered.wounds {
-            tracing::error!(%wound, "the log is damaged: what is lost is repaired from the other members");
+            match is_lacking {
+                true => {
+                    tracing::error!(%wound, "the log is damaged: what is lost is repaired from the other members")
+                }
+                false => {
+                    warn!(%wound, "the log is damaged, and holds what was lost there a second time: look at the disk")
+                }
+            }
         }
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
