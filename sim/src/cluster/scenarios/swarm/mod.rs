@@ -8,7 +8,7 @@
 //! In the *liveness phase* all faults end, every node starts again, clients rest, and with nothing to push it the cluster
 //! must come to agree within a bound, and then serve everything that it ever acknowledged. A node whose disk was damaged
 //! need not take part ([`crate::cluster::exceptions`]); one whose disk was wiped must not, and another takes its place
-//! ([`newcomer`](crate::cluster::newcomer)).
+//! ([`newcomer`]).
 
 pub mod plan;
 mod steward;
