@@ -18,7 +18,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-use quorate::raft::{Membership, ReadId, RoleName};
+use quorate::raft::{EntryKind, Membership, ReadId, RoleName};
 use quorate::types::NodeId;
 use stateright::{Model, Property};
 
@@ -127,7 +127,8 @@ impl Group {
                 events.extend(peers.map(|peer| Event::PreVote(peer.id)));
             }
         }
-        let taken = node.log.iter().filter(|entry| entry.term == raft.term() && !entry.payload.is_empty());
+        let taken =
+            node.log.iter().filter(|entry| entry.term == raft.term() && entry.kind == EntryKind::Command);
         if leads && used.proposals < proposals && taken.count() < usize::from(self.bounds.proposals_each) {
             events.push(Event::Propose);
         }

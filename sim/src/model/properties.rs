@@ -175,6 +175,8 @@ fn reads(state: &mut State, effect: &Effect) -> Result<(), Broken> {
 
 /// What must happen somewhere, if the bounds allow it.
 pub mod witness {
+    use quorate::raft::EntryKind;
+
     use super::State;
 
     /// Somebody led this term.
@@ -184,7 +186,8 @@ pub mod witness {
 
     /// Two commands were committed.
     pub fn two_commands(state: &State) -> bool {
-        state.memory.committed.iter().filter(|committed| !committed.entry.payload.is_empty()).count() >= 2
+        state.memory.committed.iter().filter(|committed| committed.entry.kind == EntryKind::Command).count()
+            >= 2
     }
 
     /// A leader committed what one before it had left behind (section 5.4.2).
