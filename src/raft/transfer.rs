@@ -19,7 +19,7 @@
 //! not change: its target stays a voter.
 //!
 //! Whoever lets reads rest on a lease must end the lease before `TimeoutNow` leaves: a voter that is asked with
-//! `transfer` keeps no promise to the old leader. There are none yet.
+//! `transfer` keeps no promise to the old leader. See `lease`.
 //!
 //! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote and its log is not damaged. One that comes late, when
 //! the transfer has ended, costs an election and no more.
