@@ -35,6 +35,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use redb::StorageBackend;
@@ -72,12 +73,18 @@ pub(super) struct Checked {
     raw: Arc<dyn StorageBackend>,
     latch: Latch,
     owner: Owner,
-    /// Held to write while a block and its sum change, to read while they are compared: a reader never meets the
-    /// new block with the old sum.
+    /// Not held while a block is written, which may take as long as the disk likes: redb writes none that somebody may
+    /// read (copy-on-write), and its reads of the others do not wait.
     sums: Arc<RwLock<Sums>>,
     /// Serialises the syncs, which write checksum blocks.
     syncing: Arc<Mutex<()>>,
+    /// Bytes written since the last sync.
+    unsynced: Arc<AtomicUsize>,
 }
+
+/// Written bytes after which the file is synced, asked or not. A fold writes tens of megabytes within a moment: left to
+/// its last sync they would reach the disk as one burst, and every sync of the log would wait behind all of them.
+const UNSYNCED_BYTES_MAX: usize = 256 << 10;
 
 /// How many blocks [`Checked::scan`] reads at a time.
 const SCAN_BLOCKS: usize = 256;
@@ -121,6 +128,7 @@ impl Checked {
             owner,
             sums: Arc::new(RwLock::new(sums)),
             syncing: Arc::new(Mutex::new(())),
+            unsynced: Arc::default(),
         })
     }
 
@@ -226,6 +234,11 @@ impl Checked {
         self.raw.write(at, &sector).map_err(|error| self.failed("write", at, &error))
     }
 
+    fn sync_raw(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.raw.sync_data().map_err(|error| self.failed("sync", 0, &error))
+    }
+
     fn verify(&self, sums: &Sums, block: u64, content: &[u8]) -> io::Result<()> {
         if sums.is_intact(block, content) {
             return Ok(());
@@ -277,31 +290,29 @@ impl StorageBackend for Checked {
             return Err(off_grid(len, 0));
         }
         let blocks = len / BLOCK_BYTES as u64;
-        let mut sums = self.write_lock();
-        self.raw
-            .set_len(raw_bytes(blocks))
-            .map_err(|error| self.failed("set_len", raw_bytes(blocks), &error))?;
-        sums.resize(blocks);
+        // To cut a file takes a while, for which nobody waits who reads: the blocks go before the file is cut, and come
+        // after it has grown.
+        let cut = blocks < self.read_lock().blocks;
+        if cut {
+            self.write_lock().resize(blocks);
+        }
+        let bytes = raw_bytes(blocks);
+        self.raw.set_len(bytes).map_err(|error| self.failed("set_len", bytes, &error))?;
+        if !cut {
+            self.write_lock().resize(blocks);
+        }
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.admit()?;
         let _guard = self.sync_lock();
-        {
-            // Held to write: no block may change between its sum's way to the file and the sync. It is not held over
-            // the sync itself, so readers do not wait for the disk.
-            let mut sums = self.write_lock();
-            for group in std::mem::take(&mut sums.dirty) {
-                let at = sums_offset(group);
-                let mut block = Vec::with_capacity(BLOCK_BYTES);
-                for sum in sums.groups[group as usize].iter() {
-                    block.extend_from_slice(&sum.to_le_bytes());
-                }
-                self.raw.write(at, &block).map_err(|error| self.failed("write", at, &error))?;
-            }
+        // No block changes between its sum's way to the file and the sync: whoever writes blocks is who calls this.
+        let dirty = self.write_lock().take_dirty();
+        for (at, block) in dirty {
+            self.raw.write(at, &block).map_err(|error| self.failed("write", at, &error))?;
         }
-        self.raw.sync_data().map_err(|error| self.failed("sync", 0, &error))
+        self.sync_raw()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -309,8 +320,7 @@ impl StorageBackend for Checked {
         if offset < BLOCK_BYTES as u64 {
             return self.write_header(offset, data);
         }
-        let mut sums = self.write_lock();
-        let bytes = sums.blocks * BLOCK_BYTES as u64;
+        let bytes = self.read_lock().blocks * BLOCK_BYTES as u64;
         let inside = offset.checked_add(data.len() as u64).is_some_and(|end| end <= bytes);
         if !inside || !is_on_grid(offset, data.len()) {
             return Err(off_grid(offset, data.len()));
@@ -319,11 +329,15 @@ impl StorageBackend for Checked {
             let content = &data[run];
             let at = raw_offset(first);
             self.raw.write(at, content).map_err(|error| self.failed("write", at, &error))?;
+            let mut sums = self.write_lock();
             for (block, content) in (first..).zip(content.chunks_exact(BLOCK_BYTES)) {
                 sums.set(block, block_sum(block, content));
             }
         }
-        Ok(())
+        match self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len() {
+            UNSYNCED_BYTES_MAX.. => self.sync_raw(),
+            _ => Ok(()),
+        }
     }
 
     fn close(&self) -> io::Result<()> {
@@ -339,6 +353,12 @@ impl Sums {
             0 => content.iter().all(|&byte| byte == 0),
             expected => expected == block_sum(block, content),
         }
+    }
+
+    /// The checksum blocks that are not what the file holds, with where they belong.
+    fn take_dirty(&mut self) -> Vec<(u64, Vec<u8>)> {
+        let block = |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        std::mem::take(&mut self.dirty).into_iter().map(|group| (sums_offset(group), block(group))).collect()
     }
 
     fn set(&mut self, block: u64, sum: u32) {

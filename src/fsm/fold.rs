@@ -41,6 +41,9 @@ impl Store {
         base.fold(&frozen)?;
         let folded = frozen.head.applied;
         {
+            // A batch holds the set while it runs, and whoever lets go of it last frees it, which takes a while: with
+            // no batch under way that is this thread, or a list's, and not the applier.
+            let _no_batch_is_under_way = shared.applier();
             let mut view = shared.view_mut();
             if !Arc::ptr_eq(&view.base, &base) {
                 // A snapshot was installed meanwhile: what was folded belongs to a state that is gone.

@@ -67,15 +67,8 @@ impl Applier {
                 }
             };
             for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
-                while self.store.is_full() {
-                    self.maybe_fold(&folder, &mut unfolded);
-                    if !self.store.is_full() {
-                        break;
-                    }
-                    folder.finished.notified().await;
-                    if folder.has_failed() {
-                        return;
-                    }
+                if self.store.is_full() && !self.make_room(&folder, &mut unfolded).await {
+                    return;
                 }
                 if let Err(error) = self.apply(step) {
                     self.fatal.report(Fatal::of_store(&error));
@@ -85,6 +78,23 @@ impl Applier {
                 self.maybe_fold(&folder, &mut unfolded);
             }
         }
+    }
+
+    /// Waits until the write set takes more, and says whether it ever will: not after a fold that failed.
+    async fn make_room(&self, folder: &Arc<Folder>, unfolded: &mut usize) -> bool {
+        self.maybe_fold(folder, unfolded);
+        if self.store.is_full() {
+            tracing::debug!("writes wait for a fold");
+            while self.store.is_full() {
+                folder.finished.notified().await;
+                if folder.has_failed() {
+                    return false;
+                }
+                self.maybe_fold(folder, unfolded);
+            }
+            tracing::debug!("writes go on");
+        }
+        true
     }
 
     fn install(&self, fresh: Fresh) {
@@ -121,6 +131,7 @@ impl Applier {
         self.store.freeze();
         let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
         let (applied, folder) = (self.applied.clone(), folder.clone());
+        tracing::debug!("a fold begins");
         tokio::spawn(async move {
             let failure = match lane.run(move || store.fold()).await {
                 Some(Ok(_)) => None,
@@ -128,6 +139,7 @@ impl Applier {
                 None => Some(Fatal::Broken("the state machine's thread stopped".into())),
             };
             folder.end(failure.is_some());
+            tracing::debug!("a fold is done");
             match failure {
                 None => drop(applied.send(Applied::Folded)),
                 Some(failure) => fatal.report(failure),

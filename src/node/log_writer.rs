@@ -19,7 +19,7 @@ use super::executor::Lane;
 use super::{Fatal, FatalSender};
 use crate::raft::{Membership, WriteSeq};
 use crate::types::{GroupId, Index, Term};
-use crate::wal::{self, GroupWrite, Wal};
+use crate::wal::{self, Freed, GroupWrite, Wal};
 
 /// Batches of one append, at most so many writes.
 const WRITES_PER_BATCH_MAX: usize = 1_024;
@@ -42,16 +42,20 @@ enum Request {
 }
 
 impl LogWriter {
-    /// Starts the writer over an open log. `lane` runs the blocking work; `tail_bytes` are kept for members that lag.
+    /// Starts the writer over an open log. `lane` runs the blocking work, `removals` that of removing segments nobody
+    /// needs; `tail_bytes` are kept for members that lag.
     pub fn start(
         wal: Wal,
         lane: Lane,
+        removals: Lane,
         tail_bytes: u64,
         fatal: FatalSender,
     ) -> (LogWriter, tokio::task::JoinHandle<()>) {
         let (requests, receiver) = mpsc::unbounded_channel();
         let bytes = Arc::new(AtomicU64::new(wal.bytes()));
         let tails = Tails::default();
+        let (freed, to_remove) = mpsc::unbounded_channel();
+        tokio::spawn(remove(to_remove, removals, fatal.clone()));
         let service = Service {
             wal: Arc::new(Mutex::new(wal)),
             lane,
@@ -59,6 +63,7 @@ impl LogWriter {
             bytes: bytes.clone(),
             tail_bytes,
             tails: tails.clone(),
+            freed,
         };
         (LogWriter { requests, bytes, tails }, tokio::spawn(service.run(receiver)))
     }
@@ -113,6 +118,18 @@ struct Service {
     bytes: Arc<AtomicU64>,
     tail_bytes: u64,
     tails: Tails,
+    /// To [`remove`]; bounded by the segments there are.
+    freed: mpsc::UnboundedSender<Freed>,
+}
+
+/// Removes the files of segments that nobody needs, in the order in which they were freed. Writes do not wait for it.
+async fn remove(mut freed: mpsc::UnboundedReceiver<Freed>, lane: Lane, fatal: FatalSender) {
+    while let Some(freed) = freed.recv().await {
+        // Without an answer the node is stopping: its next start frees what is left.
+        if let Some(Err(error)) = lane.run(move || freed.remove()).await {
+            fatal.report(Fatal::of_log(&error));
+        }
+    }
 }
 
 impl Service {
@@ -155,6 +172,7 @@ impl Service {
     /// Appends, purges and switches on the lane; false once the node must stop.
     async fn store(&self, batch: Vec<GroupWrite>, points: Points) -> bool {
         let (wal, tails, tail_bytes) = (self.wal.clone(), self.tails.clone(), self.tail_bytes);
+        let freed = self.freed.clone();
         let job = move || -> Result<u64, wal::Error> {
             let mut wal = wal.lock().unwrap_or_else(PoisonError::into_inner);
             if !batch.is_empty() {
@@ -165,6 +183,11 @@ impl Service {
             }
             for (group, state) in &points.switches {
                 wal.switch(*group, *state)?;
+            }
+            // Sent under the log's lock: what is freed first is removed first.
+            if let Some(segments) = wal.take_freed() {
+                // The other end is gone only when the node is stopping.
+                let _ = freed.send(segments);
             }
             let groups: BTreeSet<GroupId> = batch.iter().map(|write| write.group).collect();
             for group in groups {

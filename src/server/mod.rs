@@ -469,7 +469,8 @@ impl Assembled {
         let own = own_record(config, incarnation);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         let lane = Lane::open(&*seams.executor, "wal");
-        let (log, _) = LogWriter::start(wal, lane, limits.log_tail_bytes_max, fatal.clone());
+        let removals = Lane::open(&*seams.executor, "log-removals");
+        let (log, _) = LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, fatal.clone());
         let (transport, inbox) = Transport::start(
             seams.net.clone(),
             clock.clone(),

@@ -24,7 +24,7 @@
 //!   its name. The preamble repeats the state of every group, hard state first of all: freeing older segments can
 //!   never lose a vote.
 //! * A segment is freed when every entry in it is void or at or below its group's purge point, oldest first, one
-//!   durable removal after the other (see `held`). A purge point moves only after its record is durable.
+//!   durable removal after the other (see `held`), beside the writer and never in its way. A purge point moves only after its record is durable.
 //! * An entry at or below the last index makes what stood there and beyond void, logically; no byte is touched.
 //! * Where the log of a group begins, under which membership, and which state file holds what is before, is one
 //!   record, the base record (see `group`), with three uses: a purge keeps the state file's number, a switch changes
@@ -132,4 +132,4 @@ mod tests;
 pub use error::Error;
 pub use reader::{Reader, Scrubbed};
 pub use recover::{Recovered, RecoveredGroup, Wound};
-pub use wal::{GroupWrite, Install, Options, Wal};
+pub use wal::{Freed, GroupWrite, Install, Options, Wal};

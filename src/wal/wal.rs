@@ -91,6 +91,8 @@ pub struct Wal {
     batch: u64,
     chain: u32,
     spare: Option<Spare>,
+    /// Segments that nothing needs any more, oldest first, whose files are not given to be removed yet.
+    freed: Vec<u64>,
     layout: Layout,
     /// What the batch being written changes in the index, in order.
     noted: Vec<Noted>,
@@ -139,7 +141,8 @@ impl Wal {
             wal.begin_segment(end, 0)?;
         }
         // A crash may have come between a purge or an install and what it frees.
-        wal.free()?;
+        wal.free();
+        wal.take_freed().map_or(Ok(()), Freed::remove)?;
         let reader = Reader { shared: wal.shared.clone(), dir: Arc::from(dir) };
         let new: BTreeMap<_, _> = bootstrap.iter().filter(|(id, _)| !wal.groups.contains_key(id)).collect();
         if new.is_empty() {
@@ -167,6 +170,7 @@ impl Wal {
             groups: found.groups,
             segments: found.segments,
             spare: None,
+            freed: Vec::new(),
             layout: Layout::default(),
             noted: Vec::new(),
             _lock: lock,
@@ -174,8 +178,8 @@ impl Wal {
     }
 
     /// Writes one batch and makes it durable with one fsync; does nothing if there is nothing to store. A group may
-    /// appear more than once, in order. When this returns, all of it is on disk, and the segments that an install made
-    /// useless are freed.
+    /// appear more than once, in order. When this returns, all of it is on disk. The segments that an install made useless
+    /// are [`Wal::take_freed`]'s.
     ///
     /// [`Error::Full`] leaves the log as it was. Any other error poisons it: what was written may or may not be on
     /// disk, and every later call fails.
@@ -188,8 +192,8 @@ impl Wal {
         self.shared.poison_on_error(result)
     }
 
-    /// Records that the log of `group` begins after `to` from now on, where `base` was in force, and frees the
-    /// segments that no group needs any more. A point at or before the present one changes nothing.
+    /// Records that the log of `group` begins after `to` from now on, where `base` was in force; the
+    /// segments that no group needs any more are [`Wal::take_freed`]'s then. A point at or before the present one changes nothing.
     pub fn purge(&mut self, group: GroupId, to: (Index, Term), base: &Membership) -> Result<(), Error> {
         self.shared.check()?;
         let known = self.groups.get(&group).unwrap_or_else(|| panic!("purge of unknown group {group}"));
@@ -360,7 +364,7 @@ impl Wal {
         self.write_batch()?;
         self.publish();
         if installs {
-            self.free()?;
+            self.free();
         }
         self.prepare()
     }
@@ -488,7 +492,15 @@ impl Wal {
         let group = self.groups.get_mut(&id).expect("looked up before");
         group.on_base(base).unwrap_or_else(|what| panic!("group {id}: {what}"));
         self.publish();
-        self.free()
+        self.free();
+        Ok(())
+    }
+
+    /// The segments that were freed since the last time, for [`Freed::remove`].
+    pub fn take_freed(&mut self) -> Option<Freed> {
+        let numbers = std::mem::take(&mut self.freed);
+        let freed = Freed { fs: self.fs.clone(), dir: self.dir.clone(), numbers };
+        (!freed.numbers.is_empty()).then_some(freed)
     }
 
     fn add_groups(&mut self, new: &BTreeMap<&GroupId, &Membership>) -> Result<(), Error> {
@@ -578,15 +590,37 @@ impl Wal {
         Ok(())
     }
 
-    /// Frees the oldest segments as long as nothing in them is needed. One at a time, each removal durable before
-    /// the next, so that after a crash the segments that are left follow one another without a gap.
-    fn free(&mut self) -> Result<(), Error> {
+    /// Lets go of the oldest segments as long as nothing in them is needed.
+    fn free(&mut self) {
         while let Some(number) = self.segments.freed(|id| self.groups[&id].purged.0) {
+            self.segments.remove(number);
+            self.shared.with_points(|points| points.remove_file(number));
+            self.freed.push(number);
+        }
+    }
+}
+
+/// Segments that no group needs. To remove a file can take as long as many syncs of the log, so whoever writes the log
+/// gets them to have them removed beside it.
+#[must_use = "the files stay"]
+pub struct Freed {
+    fs: SharedFs,
+    dir: PathBuf,
+    numbers: Vec<u64>,
+}
+
+impl Freed {
+    /// Removes the files: oldest first, one at a time, each removal durable before the next, so that after a crash the
+    /// segments that are left follow one another without a gap. What was freed earlier must be removed earlier. What a
+    /// crash leaves is freed by the next start.
+    ///
+    /// # Errors
+    /// The disk's. The log itself lacks nothing then.
+    pub fn remove(self) -> Result<(), Error> {
+        for number in self.numbers {
             let path = segment::path(&self.dir, number);
             self.fs.remove(&path).map_err(Error::io(&path, "removing"))?;
             self.fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))?;
-            self.segments.remove(number);
-            self.shared.with_points(|points| points.remove_file(number));
         }
         Ok(())
     }

@@ -1,7 +1,11 @@
--- wrk script: LOAD=set or get, KEYS=number of keys, values of 256 bytes, keys drawn at random.
+-- wrk script: LOAD=set or get, KEYS=number of keys, QUERY=what a get asks besides, BYTES=size of a value, keys drawn at
+-- random; with LOAD=fill, sets of one key after the other from FROM on.
 local load = os.getenv("LOAD") or "set"
 local keys = tonumber(os.getenv("KEYS") or "10000")
-local value = string.rep("v", 256)
+local bytes = tonumber(os.getenv("BYTES") or "256")
+local letters = {}
+local next_key = tonumber(os.getenv("FROM") or "0")
+local query = os.getenv("QUERY") or ""
 local thread_count = 0
 
 function setup(thread)
@@ -11,15 +15,26 @@ end
 
 function init(args)
   math.randomseed(seed)
+  -- Values are cut out of this: long enough that hardly two of them near each other have anything in common.
+  for at = 1, 4 * 65536 do
+    letters[at] = string.char(math.random(97, 122))
+  end
+  letters = table.concat(letters)
 end
 
 function request()
   local key = string.format("key:%08d", math.random(0, keys - 1))
-  if load == "set" then
+  if load == "fill" then
+    key = string.format("key:%08d", next_key)
+    next_key = next_key + 1
+  end
+  if load == "set" or load == "fill" then
+    local from = math.random(1, #letters - bytes)
+    local value = letters:sub(from, from + bytes - 1)
     local body = '{"key":"' .. key .. '","value":"' .. value .. '"}'
     return wrk.format("POST", "/api/set", {["Content-Type"] = "application/json"}, body)
   end
-  return wrk.format("GET", "/api/get?key=" .. key)
+  return wrk.format("GET", "/api/get?key=" .. key .. query)
 end
 
 function done(summary, latency, requests)
