@@ -357,7 +357,8 @@ impl Sums {
 
     /// The checksum blocks that are not what the file holds, with where they belong.
     fn take_dirty(&mut self) -> Vec<(u64, Vec<u8>)> {
-        let block = |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        let block =
+            |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
         std::mem::take(&mut self.dirty).into_iter().map(|group| (sums_offset(group), block(group))).collect()
     }
 

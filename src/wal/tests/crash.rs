@@ -297,7 +297,8 @@ fn run(fs: &MemFs, options: Options) -> (Model, Option<Step>, Option<Error>) {
                 wal.purge(*group, to, &base)
             }
             Step::Switch(group, state) => wal.switch(*group, *state),
-        };
+        }
+        .and_then(|()| remove_freed(&mut wal));
         if let Err(error) = result {
             let later = wal.append(&[write(GROUP, Some(hard_state(99, 1, 0)), vec![])]);
             assert!(matches!(later, Err(Error::Poisoned)), "after {error}: {later:?}");

@@ -9,7 +9,7 @@ use crate::raft::{Entry, EntryKind, HardState, Membership};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 
 use super::fs::testing::MemFs;
-use super::{Error, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal};
+use super::{Error, Freed, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal};
 
 mod append;
 mod crash;
@@ -311,4 +311,9 @@ pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
     fs.crash(&mut |_| false);
     let (.., recovered, found) = reopen(fs);
     assert!(found == *model && recovered.groups.values().all(|group| group.damaged.is_empty()));
+}
+
+/// Removes the files of what was freed, as a node does beside its log.
+fn remove_freed(wal: &mut Wal) -> Result<(), Error> {
+    wal.take_freed().map_or(Ok(()), Freed::remove)
 }
