@@ -100,6 +100,13 @@ figures! {
     ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
     /// Damaged entries that were replaced by another member's copy.
     ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
+    /// Whether this node has a state to read from: 1, or 0 while it is being rebuilt.
+    HAS_STATE: Gauge = "has_state";
+    /// States of this node that had to be given up, at its start or since: their file was damaged, or held something else
+    /// than the others'.
+    STATES_LOST_TOTAL: Counter = "states_lost_total";
+    /// States that were rebuilt in their place.
+    STATES_REBUILT_TOTAL: Counter = "states_rebuilt_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.

@@ -191,7 +191,7 @@ impl Checked {
 
     /// Latches a failed raw call.
     fn failed(&self, call: &str, offset: u64, error: &io::Error) -> io::Error {
-        io::Error::other(self.latch.set(io_error(call, offset, error)))
+        io::Error::other(self.latch.set(raw_error(call, offset, error)))
     }
 
     /// Latches a sum that does not match. `offset` is the raw file's.
@@ -247,6 +247,10 @@ impl StorageBackend for Checked {
         let bytes = sums.blocks * BLOCK_BYTES as u64;
         let end = offset.checked_add(out.len() as u64).filter(|&end| end <= bytes);
         let Some(end) = end else {
+            if sums.formed {
+                let what = format!("what is at {offset} for redb is beyond the end: the file was cut short");
+                return Err(self.damaged(raw_bytes(sums.blocks), what));
+            }
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("a read of {} bytes at {offset}, but there are {bytes}", out.len()),
@@ -378,6 +382,21 @@ pub(super) fn io_error(call: &str, offset: u64, error: &io::Error) -> Error {
     Error::Io { what: format!("{call} at offset {offset}: {error}") }
 }
 
+/// What a failed raw call is. A read that the file ends before is no failure of the disk: something cut it short.
+fn raw_error(call: &str, offset: u64, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Error::Damaged { offset: Some(offset), what: "the file ends before what was there".to_owned() }
+        }
+        _ => io_error(call, offset, error),
+    }
+}
+
+/// Whether a file holds a state of `owner` that was finished once. Changes nothing.
+pub(super) fn is_formed(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error> {
+    read_superblock(raw, owner)
+}
+
 /// Whether the file is formed; false also for one that is empty or whose very first write was lost.
 fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error> {
     let bytes = raw.len().map_err(|error| io_error("len", 0, &error))?;
@@ -391,7 +410,7 @@ fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error
         });
     }
     let mut sector = [0; SECTOR_BYTES];
-    raw.read(0, &mut sector).map_err(|error| io_error("read", 0, &error))?;
+    raw.read(0, &mut sector).map_err(|error| raw_error("read", 0, &error))?;
     // A crash right after the creation: the length reached the disk, the superblock did not. Nothing follows it.
     if bytes == BLOCK_BYTES as u64 && sector.iter().all(|&byte| byte == 0) {
         return Ok(false);
@@ -436,7 +455,7 @@ fn read_sums(raw: &dyn StorageBackend, formed: bool) -> Result<Sums, Error> {
     for group in 0..groups(blocks) {
         let at = sums_offset(group);
         let mut block = [0; BLOCK_BYTES];
-        raw.read(at, &mut block).map_err(|error| io_error("read", at, &error))?;
+        raw.read(at, &mut block).map_err(|error| raw_error("read", at, &error))?;
         let entries = sums.groups[group as usize].iter_mut();
         for (sum, bytes) in entries.zip(block.chunks_exact(4)) {
             *sum = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

@@ -6,6 +6,7 @@
 
 mod asks;
 mod group;
+mod rebuild;
 mod scrub;
 mod snapshots;
 mod writes;
@@ -19,6 +20,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+pub(super) use self::rebuild::can_be_helped;
+use self::rebuild::{Rebuild, StateNews};
 use self::scrub::Scrub;
 use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay};
@@ -29,6 +32,7 @@ use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
 use super::proposals::{Pending, Proposals};
 use super::reads::Reads;
+use super::state_faults::StateFaults;
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
@@ -74,6 +78,8 @@ pub struct Parts {
     pub files: StateFiles,
     /// The number of the file that it is in.
     pub state: u64,
+    /// The state that was there at the start had to be given up.
+    pub lost_state: bool,
     /// The log's writer.
     pub log: LogWriter,
     /// The log's reader.
@@ -112,6 +118,9 @@ impl Running {
         let _ = self.driver.await;
         let _ = self.applier.await;
         let store = self.store;
+        if store.check().is_err() {
+            return;
+        }
         // What was set aside before, and then what was applied since.
         let fold = move || store.fold().and_then(|_| store.fold());
         if let Some(Err(error)) = self.fold_lane.run(fold).await {
@@ -140,16 +149,17 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (stop, stopped) = oneshot::channel();
 
     let fold_lane = Lane::open(&*parts.executor, "fold");
+    let faults = StateFaults::new(parts.fatal.clone());
     let applier = Applier {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
-        fatal: parts.fatal.clone(),
+        faults: faults.clone(),
         probe: parts.probe.clone(),
         applied,
         fold_log_bytes: fold_log_bytes(&parts.limits),
     };
     let board = Arc::new(Board::new(&parts.raft));
-    let handle = handle(&parts, requests, board.clone());
+    let handle = handle(&parts, requests, board.clone(), faults.clone());
     let store = parts.store.clone();
     let now = parts.clock.now();
     let mut driver = Driver {
@@ -165,6 +175,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             Lane::open(&*parts.executor, "snapshot"),
             Lane::open(&*parts.executor, "rewrite"),
         ),
+        rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
         scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now),
         board,
         work,
@@ -203,7 +214,12 @@ pub fn start(parts: Parts) -> (Handle, Running) {
 }
 
 /// What the front doors hold of the group.
-fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>) -> Handle {
+fn handle(
+    parts: &Parts,
+    requests: mpsc::Sender<Request>,
+    board: Arc<Board>,
+    faults: StateFaults,
+) -> Handle {
     Handle::new(Shared {
         id: parts.id,
         group: parts.group,
@@ -216,7 +232,7 @@ fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>) -> 
         clock: parts.clock.clone(),
         limits: parts.limits.clone(),
         poisoned: parts.poisoned.clone(),
-        fatal: parts.fatal.clone(),
+        faults,
         list_lane: Lane::open(&*parts.executor, "list"),
         lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
     })
@@ -232,6 +248,8 @@ enum Internal {
     Scrubbed(Result<wal::Scrubbed, wal::Error>),
     /// Something became of a snapshot.
     Snapshots(News),
+    /// Something became of a state that is lost.
+    State(StateNews),
     /// An ask certainly reached no leader: try again.
     AskReturned(Ask, Asker),
 }
@@ -256,6 +274,7 @@ struct Driver {
     board: Arc<Board>,
     work: mpsc::UnboundedSender<Work>,
     snapshots: Snapshots,
+    rebuild: Rebuild,
     scrub: Scrub,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
@@ -303,6 +322,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 _ = &mut stop => break,
+                () = self.rebuild.faults.damaged() => self.on_state_fault(),
                 Some(seq) = self.queues.persisted.recv() => self.on_persisted(seq),
                 Some(applied) = self.queues.applied.recv() => self.on_applied(applied),
                 Some(internal) = self.queues.internal.recv() => self.on_internal(internal),
@@ -394,6 +414,8 @@ impl Driver {
                 self.on_reached(last);
             }
             Applied::Installed(index) => self.on_installed(index),
+            Applied::GivenUp => self.on_given_up(),
+            Applied::Begun => self.on_state_begun(),
             Applied::Folded => {
                 self.maybe_purge();
                 self.maybe_rewrite();
@@ -406,6 +428,7 @@ impl Driver {
             Internal::Returned(pending) => self.returned.push(pending),
             Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
+            Internal::State(news) => self.on_state_news(news),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
             Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
@@ -528,6 +551,8 @@ impl Driver {
             read_rounds,
             leader_changes,
             proposals_waiting: self.proposals.len() as u64,
+            states_lost: self.rebuild.lost,
+            states_rebuilt: self.rebuild.rebuilt,
             ..Gauges::of(&self.parts.raft)
         };
         self.board.set_gauges(self.gauges);

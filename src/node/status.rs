@@ -118,6 +118,8 @@ pub(super) struct Gauges {
     pub reads: u64,
     pub read_rounds: u64,
     pub leader_changes: u64,
+    pub states_lost: u64,
+    pub states_rebuilt: u64,
     pub core: Counters,
 }
 
@@ -137,6 +139,8 @@ impl Gauges {
             reads: 0,
             read_rounds: 0,
             leader_changes: 0,
+            states_lost: 0,
+            states_rebuilt: 0,
             core: raft.counters(),
         }
     }

@@ -26,6 +26,7 @@ use crate::clock::{SharedClock, sleep};
 use crate::fsm::{self, Builder, Fresh, Snapshot, Store};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
+use crate::node::state_faults::StateFaults;
 use crate::node::state_files::StateFiles;
 use crate::node::{Fatal, FatalSender};
 use crate::raft::{Envelope, Install, RoleName, SessionId, SnapshotFor, WriteSeq};
@@ -124,6 +125,21 @@ impl Snapshots {
         }
     }
 
+    /// The number of the file in use.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The lane on which files are made and removed, in order.
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// Whether the pointer is moving to a rewritten file.
+    pub fn is_switching(&self) -> bool {
+        self.rewriting == Rewriting::Switching
+    }
+
     fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
@@ -132,19 +148,28 @@ impl Snapshots {
 
 /// The sender's side.
 impl Driver {
-    /// A member needs a snapshot.
+    /// A member needs a snapshot. Where the last fold would be of no use to it, there is another one first.
     pub(super) fn open_snapshot(&mut self, wanted: SnapshotFor) {
         let (store, lane, internal) =
             (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
+        let open = move || {
+            // What was set aside before, and then what was applied since.
+            for _ in 0..2 {
+                if store.folded().0 < wanted.at_least {
+                    store.fold()?;
+                }
+            }
+            store.snapshot().map(Box::new)
+        };
         tokio::spawn(async move {
-            if let Some(snapshot) = lane.run(move || store.snapshot().map(Box::new)).await {
+            if let Some(snapshot) = lane.run(open).await {
                 let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
             }
         });
     }
 
     fn on_opened(&mut self, wanted: SnapshotFor, snapshot: Snapshot) {
-        let SnapshotFor { to, session } = wanted;
+        let SnapshotFor { to, session, .. } = wanted;
         let (index, term) = snapshot.applied();
         let raft = &mut self.parts.raft;
         // The log went on meanwhile; or nothing was folded yet.
@@ -172,7 +197,7 @@ impl Driver {
             file_bytes: self.parts.store.sizes().file_bytes,
             pin: self.parts.limits.snapshot_pin,
             growth_bytes_max: self.parts.limits.snapshot_pin_growth_bytes,
-            fatal: self.parts.fatal.clone(),
+            faults: self.rebuild.faults.clone(),
         };
         let internal = self.internal.clone();
         tokio::spawn(async move {
@@ -229,7 +254,7 @@ struct Sending {
     file_bytes: u64,
     pin: Duration,
     growth_bytes_max: u64,
-    fatal: FatalSender,
+    faults: StateFaults,
 }
 
 /// Why a try came to nothing.
@@ -325,7 +350,7 @@ impl Sending {
         let (source, chunk) = read.await.ok_or_else(gone)?;
         self.source = Some(source);
         chunk.map_err(|error| {
-            self.fatal.report(Fatal::of_store(&error));
+            self.faults.report(&error);
             Broken::ForGood(error.to_string())
         })
     }
@@ -428,6 +453,7 @@ impl Driver {
         for number in std::mem::take(&mut self.snapshots.removing) {
             self.remove_file(number);
         }
+        self.on_rebuilt();
     }
 
     fn discard(&self, staged: Staged) {
@@ -568,7 +594,8 @@ impl Receiving {
 impl Driver {
     /// After a fold: a file that is mostly free is copied.
     pub(super) fn maybe_rewrite(&mut self) {
-        let is_free = self.snapshots.rewriting == Rewriting::No
+        let is_free = self.rebuild.is_whole()
+            && self.snapshots.rewriting == Rewriting::No
             && self.snapshots.staged.is_none()
             && self.snapshots.installing.is_none();
         if !is_free || !self.parts.store.is_mostly_free() {
@@ -593,7 +620,8 @@ impl Driver {
             Ok(rewritten) => rewritten,
             Err(error) => return self.end_rewrite(number, &error),
         };
-        let is_late = number <= self.snapshots.number
+        let is_late = !self.rebuild.is_whole()
+            || number <= self.snapshots.number
             || self.snapshots.staged.is_some()
             || self.snapshots.installing.is_some();
         if is_late {
@@ -623,7 +651,13 @@ impl Driver {
                 info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
                 self.remove_file(before);
             }
-            // The pointer stands, and the store did not follow it: no snapshot can have come in between.
+            // The pointer stands, and the store did not follow it, since the old file is damaged: no snapshot can have come in
+            // between. The new one may be as good as the old one, or not: it is given up in its place.
+            Err(error @ fsm::Error::Damaged { .. }) => {
+                let before = std::mem::replace(&mut self.snapshots.number, number);
+                self.remove_file(before);
+                self.rebuild.faults.report(&error);
+            }
             Err(error) => self.parts.fatal.report(Fatal::of_store(&error)),
         }
     }
@@ -635,6 +669,10 @@ impl Driver {
                 info!(%error, "the state file is rewritten another time");
                 self.remove_file(number);
             }
+            fsm::Error::Damaged { .. } | fsm::Error::Lost => {
+                self.remove_file(number);
+                self.rebuild.faults.report(error);
+            }
             error => self.parts.fatal.report(Fatal::of_store(error)),
         }
     }
@@ -642,7 +680,10 @@ impl Driver {
     pub(super) fn on_snapshot_news(&mut self, news: News) {
         match news {
             News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, *snapshot),
-            News::Opened { snapshot: Err(error), .. } => self.parts.fatal.report(Fatal::of_store(&error)),
+            News::Opened { wanted, snapshot: Err(error) } => {
+                self.rebuild.faults.report(&error);
+                self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
+            }
             News::Ended { to, session, ok } => self.on_ended(to, session, ok),
             News::Received(received) => self.on_received(*received),
             News::Rewritten { number, result } => self.on_rewritten(number, result),
