@@ -107,6 +107,12 @@ figures! {
     STATES_LOST_TOTAL: Counter = "states_lost_total";
     /// States that were rebuilt in their place.
     STATES_REBUILT_TOTAL: Counter = "states_rebuilt_total";
+    /// States found to differ from that of a quorum, at one log entry: another member's, as its leader found, or this node's;
+    /// and times that no quorum agreed on one.
+    STATE_DIVERGENCES_TOTAL: Counter = "state_divergences_total";
+    /// Blocks of the state file that do not match their checksums, found by the scrub: what a crash leaves where nothing
+    /// is stored, or bit rot. The file is rewritten then.
+    STATE_BLOCKS_STRAY_TOTAL: Counter = "state_blocks_stray_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.

@@ -31,7 +31,7 @@
 //! The first failed call (or sum) is kept in a latch and every later call fails with it: a write or sync that failed
 //! is never repeated, since after it nobody knows what the disk holds.
 //!
-//! Not done here: no repair, no scrub in the background (the layout allows one), no encryption.
+//! Not done here: no repair, no encryption.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -79,10 +79,13 @@ pub(super) struct Checked {
     syncing: Arc<Mutex<()>>,
 }
 
+/// How many blocks [`Checked::scrub`] reads at a time, while no other is written.
+const SCRUB_BLOCKS: usize = 16;
+
 /// How many blocks [`Checked::scan`] reads at a time.
 const SCAN_BLOCKS: usize = 256;
 
-/// What [`Checked::scan`] found.
+/// What [`Checked::scan`] or [`Checked::scrub`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
     /// redb's blocks.
@@ -91,6 +94,15 @@ pub(super) struct Scanned {
     pub(super) strays: u64,
     /// Where the first of them lies in the raw file.
     pub(super) first_stray: Option<u64>,
+}
+
+impl Scanned {
+    fn note(&mut self, at: u64, is_intact: bool) {
+        if !is_intact {
+            self.strays += 1;
+            self.first_stray = self.first_stray.or(Some(at));
+        }
+    }
 }
 
 /// The checksums of all data blocks.
@@ -115,6 +127,9 @@ impl Checked {
             begin(raw.as_ref(), owner).map_err(|error| io_error("begin", 0, &error))?;
         }
         let sums = read_sums(raw.as_ref(), formed)?;
+        if formed {
+            check_length(raw.as_ref(), sums.blocks)?;
+        }
         Ok(Checked {
             raw,
             latch: Latch::default(),
@@ -165,6 +180,66 @@ impl Checked {
             first += count as u64;
         }
         Ok(scanned)
+    }
+
+    /// Compares so many blocks with their sums, from `first` on, and on the way what the file holds of the sums, of its header
+    /// and of its superblock with what they should be. Latches nothing but a disk that fails, or a file that was cut short:
+    /// of a block that differs nobody knows yet whether redb refers to it. Nothing of it is in redb's cache.
+    pub(super) fn scrub(&self, first: u64, blocks: u64) -> Result<Scanned, Error> {
+        let mut scanned = Scanned::default();
+        let mut content = vec![0; SCRUB_BLOCKS * BLOCK_BYTES];
+        let mut block = first;
+        while block < first.saturating_add(blocks) {
+            // No block changes between its content and its sum, and the file keeps its length. Writers wait for one
+            // read of little.
+            let sums = self.read_lock();
+            if block >= sums.blocks {
+                break;
+            }
+            let read = if block == 0 {
+                self.scrub_head(&sums, &mut scanned).map(|()| 1)
+            } else {
+                self.scrub_run(&sums, block, &mut content, &mut scanned)
+            };
+            block += read.map_err(|(at, error)| self.latch.set(raw_error("read", at, &error)))?;
+        }
+        scanned.blocks = block - first;
+        Ok(scanned)
+    }
+
+    fn scrub_head(&self, sums: &Sums, scanned: &mut Scanned) -> Result<(), (u64, io::Error)> {
+        let mut sector = [0; SECTOR_BYTES];
+        self.raw.read(0, &mut sector).map_err(|error| (0, error))?;
+        scanned.note(0, sector == superblock(self.owner, sums.formed));
+        let at = raw_offset(0);
+        self.raw.read(at, &mut sector).map_err(|error| (at, error))?;
+        scanned.note(at, sector_is_intact(&sector));
+        Ok(())
+    }
+
+    /// Compares some blocks of one group. Returns how many.
+    fn scrub_run(
+        &self,
+        sums: &Sums,
+        first: u64,
+        content: &mut [u8],
+        scanned: &mut Scanned,
+    ) -> Result<u64, (u64, io::Error)> {
+        let (group, slot) = position(first);
+        if slot == 0 && !sums.dirty.contains(&(group as u64)) {
+            let at = sums_offset(group as u64);
+            let mut block = [0; BLOCK_BYTES];
+            self.raw.read(at, &mut block).map_err(|error| (at, error))?;
+            let is_same = |(sum, bytes): (&u32, &[u8])| sum.to_le_bytes() == bytes;
+            scanned.note(at, sums.groups[group].iter().zip(block.chunks_exact(4)).all(is_same));
+        }
+        let count = (SCRUB_BLOCKS as u64).min(sums.blocks - first).min(GROUP_BLOCKS - slot as u64);
+        let (at, content) = (raw_offset(first), &mut content[..count as usize * BLOCK_BYTES]);
+        self.raw.read(at, content).map_err(|error| (at, error))?;
+        for (block, content) in (first..).zip(content.chunks_exact(BLOCK_BYTES)) {
+            scanned.note(raw_offset(block), sums.is_intact(block, content));
+        }
+        Ok(count)
     }
 
     /// The raw file's length in bytes.
@@ -247,10 +322,6 @@ impl StorageBackend for Checked {
         let bytes = sums.blocks * BLOCK_BYTES as u64;
         let end = offset.checked_add(out.len() as u64).filter(|&end| end <= bytes);
         let Some(end) = end else {
-            if sums.formed {
-                let what = format!("what is at {offset} for redb is beyond the end: the file was cut short");
-                return Err(self.damaged(raw_bytes(sums.blocks), what));
-            }
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 format!("a read of {} bytes at {offset}, but there are {bytes}", out.len()),
@@ -433,6 +504,33 @@ fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error
         return Err(Error::Foreign { found, expected: owner });
     }
     Ok(formed)
+}
+
+/// Whether a formed file is as long as redb's header says. redb makes a file longer before its header says so, and shorter after
+/// that; one that is shorter was cut. redb itself, after a crash, believes the length and not the header, and then finds pages
+/// in use that are not there.
+fn check_length(raw: &dyn StorageBackend, blocks: u64) -> Result<(), Error> {
+    let mut sector = [0; SECTOR_BYTES];
+    let at = raw_offset(0);
+    let short = |needed: u64| {
+        let what = format!("the file was cut short: redb has {blocks} blocks of at least {needed}");
+        Err(Error::Damaged { offset: Some(raw_bytes(blocks)), what })
+    };
+    raw.read(at, &mut sector).map_err(|error| raw_error("read", at, &error))?;
+    match redb_blocks(&sector) {
+        // A header that fails its sum is found by redb's first read.
+        Some(needed) if sector_is_intact(&sector) && blocks < needed => short(needed),
+        _ => Ok(()),
+    }
+}
+
+/// How long redb 4.6 says that its file is, in blocks: its regions are described by five numbers at the beginning of its
+/// header. `None` if that is none of a page size that is ours.
+pub(super) fn redb_blocks(header: &[u8; SECTOR_BYTES]) -> Option<u64> {
+    let number = |at: usize| u64::from(u32::from_le_bytes(std::array::from_fn(|byte| header[at + byte])));
+    let [page_bytes, head, full, regions, rest] = [12, 16, 20, 24, 28].map(number);
+    let last = if rest > 0 { head + rest } else { 0 };
+    (page_bytes == BLOCK_BYTES as u64).then(|| 1 + regions.saturating_mul(head + full).saturating_add(last))
 }
 
 /// Begins the file anew: nothing in it but a superblock that says it is not formed.

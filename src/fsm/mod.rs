@@ -63,6 +63,7 @@ mod overlay;
 mod read;
 mod rewrite;
 mod schema;
+mod scrub;
 mod sessions;
 mod snapshot;
 mod stage;
@@ -76,6 +77,7 @@ use bytes::Bytes;
 pub use error::Error;
 pub use file::{file_backend, file_to_read};
 pub use rewrite::Rewritten;
+pub use scrub::Scrubbed;
 pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};
 

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::executor::Lane;
 use super::Fatal;
+use super::executor::Lane;
 use super::probe::SharedProbe;
 use super::state_faults::StateFaults;
 use crate::command::Reply;
@@ -45,6 +45,8 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
     Install(Box<Fresh>),
+    /// To fold what is applied so far.
+    Fold,
     /// To let go of the present one: it is lost.
     GiveUp,
     /// An empty one in its place.
@@ -81,6 +83,10 @@ impl Applier {
                     self.install(*fresh);
                     // One that failed was of a state that is gone.
                     folds = Folds::new();
+                }
+                Work::Fold => {
+                    folds.unfolded = self.fold_log_bytes;
+                    self.maybe_fold(&mut folds);
                 }
                 Work::GiveUp => match self.store.give_up() {
                     Ok(()) => drop(self.applied.send(Applied::GivenUp)),

@@ -6,6 +6,7 @@
 
 mod asks;
 mod group;
+mod marks;
 mod rebuild;
 mod scrub;
 mod snapshots;
@@ -20,9 +21,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use self::marks::{Comparing, Told};
 pub(super) use self::rebuild::can_be_helped;
 use self::rebuild::{Rebuild, StateNews};
-use self::scrub::Scrub;
+use self::scrub::{Scrub, Scrubbed};
 use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay};
 use super::applier::{Applied, Applier, Work};
@@ -37,6 +39,7 @@ use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
+use crate::command::Reply;
 use crate::config::Limits;
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
@@ -147,7 +150,6 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (persisted, persisted_receiver) = mpsc::unbounded_channel();
     let (internal, internal_receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
-
     let fold_lane = Lane::open(&*parts.executor, "fold");
     let faults = StateFaults::new(parts.fatal.clone());
     let applier = Applier {
@@ -160,8 +162,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     };
     let board = Arc::new(Board::new(&parts.raft));
     let handle = handle(&parts, requests, board.clone(), faults.clone());
-    let store = parts.store.clone();
-    let now = parts.clock.now();
+    let (store, now) = (parts.store.clone(), parts.clock.now());
     let mut driver = Driver {
         queues: Queues {
             requests: requests_receiver,
@@ -176,7 +177,8 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             Lane::open(&*parts.executor, "rewrite"),
         ),
         rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
-        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now),
+        comparing: Comparing::new(now.plus(parts.limits.hash_mark_interval)),
+        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now, parts.limits.scrub_pause),
         board,
         work,
         persisted,
@@ -214,12 +216,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
 }
 
 /// What the front doors hold of the group.
-fn handle(
-    parts: &Parts,
-    requests: mpsc::Sender<Request>,
-    board: Arc<Board>,
-    faults: StateFaults,
-) -> Handle {
+fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>, faults: StateFaults) -> Handle {
     Handle::new(Shared {
         id: parts.id,
         group: parts.group,
@@ -245,11 +242,13 @@ enum Internal {
     /// The log was read.
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
     /// A part of the log was read through.
-    Scrubbed(Result<wal::Scrubbed, wal::Error>),
+    Scrubbed(Scrubbed),
     /// Something became of a snapshot.
     Snapshots(News),
     /// Something became of a state that is lost.
     State(StateNews),
+    /// The leader has judged this node's hash.
+    Told(Told),
     /// An ask certainly reached no leader: try again.
     AskReturned(Ask, Asker),
 }
@@ -275,6 +274,7 @@ struct Driver {
     work: mpsc::UnboundedSender<Work>,
     snapshots: Snapshots,
     rebuild: Rebuild,
+    comparing: Comparing,
     scrub: Scrub,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
@@ -404,6 +404,11 @@ impl Driver {
             Applied::Entries(entries) => {
                 let Some((last, _, _)) = entries.last() else { return };
                 let last = *last;
+                for (index, _, reply) in &entries {
+                    if let Reply::Hash(hash) = reply {
+                        self.on_mark(*index, *hash);
+                    }
+                }
                 if self.proposals.wants(last) {
                     for (index, term, reply) in entries {
                         self.proposals.applied(index, term, reply);
@@ -429,6 +434,7 @@ impl Driver {
             Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::State(news) => self.on_state_news(news),
+            Internal::Told(told) => self.on_told(&told),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
             Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
@@ -553,6 +559,8 @@ impl Driver {
             proposals_waiting: self.proposals.len() as u64,
             states_lost: self.rebuild.lost,
             states_rebuilt: self.rebuild.rebuilt,
+            divergences: self.comparing.divergences,
+            strays: self.scrub.strays,
             ..Gauges::of(&self.parts.raft)
         };
         self.board.set_gauges(self.gauges);
@@ -591,6 +599,9 @@ impl Driver {
             self.next_publish = self.parts.clock.now();
             self.next_sweep = self.next_publish;
         }
+        if change.role != RoleName::Leader {
+            self.on_leader_gone();
+        }
         if change.role == RoleName::Leader {
             self.group_time = GroupTime { base_ms: 0, since: self.parts.clock.now() };
         }
@@ -623,6 +634,7 @@ impl Driver {
         self.sweep_asks();
         self.sweep_snapshots(now);
         self.maybe_scrub(now);
+        self.maybe_mark(now);
         self.maybe_raise_version(now);
         self.maybe_purge();
         if self.leaves_at.is_some_and(|at| now >= at) {
@@ -654,9 +666,15 @@ impl Driver {
         if to.0 < purged.0 + if is_long { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }
+        self.purge_to(to);
+    }
+
+    /// Lets the log forget what is up to `to`, which the state file holds.
+    fn purge_to(&mut self, to: Index) {
+        let raft = &mut self.parts.raft;
         let term = raft.term_at(to).expect("an index between purged and applied has a term");
         let base = raft.membership_at(to).clone();
-        self.parts.raft.purge_to(to);
+        raft.purge_to(to);
         self.parts.log.purge(self.parts.group, (to, term), base);
     }
 

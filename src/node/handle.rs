@@ -358,6 +358,8 @@ impl Handle {
             (telemetry::HAS_STATE, u64::from(self.0.store.check().is_ok())),
             (telemetry::STATES_LOST_TOTAL, gauges.states_lost),
             (telemetry::STATES_REBUILT_TOTAL, gauges.states_rebuilt),
+            (telemetry::STATE_DIVERGENCES_TOTAL, gauges.divergences),
+            (telemetry::STATE_BLOCKS_STRAY_TOTAL, gauges.strays),
             (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
             (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),

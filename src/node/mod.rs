@@ -34,6 +34,7 @@ pub mod probe;
 
 mod admin;
 mod applier;
+mod divergence;
 mod driver;
 mod forward;
 #[cfg(any(test, feature = "testing"))]

@@ -75,7 +75,12 @@ impl StateFiles {
     ///
     /// # Errors
     /// See [`Store::open`]; [`fsm::Error::Damaged`] if it is lost and nobody can help.
-    pub fn recover(&self, node: NodeId, group: &RecoveredGroup, is_new: bool) -> Result<Recovered, fsm::Error> {
+    pub fn recover(
+        &self,
+        node: NodeId,
+        group: &RecoveredGroup,
+        is_new: bool,
+    ) -> Result<Recovered, fsm::Error> {
         let number = group.state;
         let (purged, opened) = (group.purged.0, if is_new { self.open(number) } else { self.reopen(number) });
         let lost = match opened {
@@ -100,7 +105,12 @@ impl StateFiles {
         self.set_aside(number)?;
         self.remove_others(number)?;
         let store = match reaches_back {
-            true => self.open(number)?,
+            true => {
+                let store = self.open(number)?;
+                // All that it held is in the log.
+                self.remove_aside()?;
+                store
+            }
             false => Store::without_state(self.options.clone())?,
         };
         Ok(Recovered { store, lost: Some(lost) })

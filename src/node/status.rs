@@ -120,6 +120,8 @@ pub(super) struct Gauges {
     pub leader_changes: u64,
     pub states_lost: u64,
     pub states_rebuilt: u64,
+    pub divergences: u64,
+    pub strays: u64,
     pub core: Counters,
 }
 
@@ -141,6 +143,8 @@ impl Gauges {
             leader_changes: 0,
             states_lost: 0,
             states_rebuilt: 0,
+            divergences: 0,
+            strays: 0,
             core: raft.counters(),
         }
     }

@@ -276,9 +276,10 @@ impl Progress {
         }
     }
 
-    /// Whether it is known to have no state to go on with.
-    pub(super) fn is_stateless(&self) -> bool {
-        self.lacks_state.is_some()
+    /// Whether it answered lately, and could lead as far as is known: it has a state to go on with. A group whose voters have
+    /// none elects nobody.
+    pub(super) fn is_able(&self) -> bool {
+        self.is_reachable() && self.lacks_state.is_none()
     }
 
     /// A snapshot before this index would be of no use to it.

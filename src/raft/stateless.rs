@@ -40,8 +40,8 @@
 
 use crate::types::{Index, NodeId};
 
-use super::raft::RoleState;
 use super::Raft;
+use super::raft::RoleState;
 
 /// The node's own side.
 impl Raft {

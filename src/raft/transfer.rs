@@ -115,8 +115,7 @@ impl Raft {
     fn best_voter(&self) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let others = self.log.membership().voters().filter(|&id| id != self.config.id);
-        let is_able = |id: &NodeId| leader.peers[id].is_reachable() && !leader.peers[id].is_stateless();
-        let answering = others.filter(is_able);
+        let answering = others.filter(|id| leader.peers[id].is_able());
         answering.max_by_key(|id| (leader.peers[id].matched(), std::cmp::Reverse(*id)))
     }
 

@@ -161,6 +161,7 @@ impl Driver {
 
     /// There is a state again.
     pub(super) fn on_rebuilt(&mut self) {
+        self.on_state_replaced();
         if self.rebuild.step == Step::Stateless {
             self.rebuild.step = Step::Whole;
             self.rebuild.rebuilt += 1;

@@ -54,6 +54,8 @@ pub(super) struct Snapshots {
     removing: Vec<u64>,
     /// A rewrite is under way, or its switch.
     rewriting: Rewriting,
+    /// The file is to be rewritten however full it is.
+    is_suspect: bool,
     /// What a broken transfer left, and the turn to receive.
     desk: Arc<Mutex<Option<Parked>>>,
     lane: Lane,
@@ -119,6 +121,7 @@ impl Snapshots {
             installing: None,
             removing: Vec::new(),
             rewriting: Rewriting::No,
+            is_suspect: false,
             desk: Arc::default(),
             lane,
             rewrite_lane,
@@ -440,6 +443,7 @@ impl Driver {
         }
         let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
         let before = std::mem::replace(&mut self.snapshots.number, number);
+        self.snapshots.is_suspect = false;
         self.snapshots.removing.push(before);
         let _ = self.work.send(Work::Install(Box::new(fresh)));
     }
@@ -592,19 +596,26 @@ impl Receiving {
 
 /// Rewriting the own file.
 impl Driver {
-    /// After a fold: a file that is mostly free is copied.
+    /// The file is to be rewritten, now or after a later fold: it is not known to be sound.
+    pub(super) fn rewrite_soon(&mut self) {
+        self.snapshots.is_suspect = true;
+        self.maybe_rewrite();
+    }
+
+    /// After a fold: a file that is mostly free, or may be unsound, is copied.
     pub(super) fn maybe_rewrite(&mut self) {
         let is_free = self.rebuild.is_whole()
             && self.snapshots.rewriting == Rewriting::No
             && self.snapshots.staged.is_none()
             && self.snapshots.installing.is_none();
-        if !is_free || !self.parts.store.is_mostly_free() {
+        let is_mostly_free = self.parts.store.is_mostly_free();
+        if !is_free || !(is_mostly_free || self.snapshots.is_suspect) {
             return;
         }
         self.snapshots.rewriting = Rewriting::Copying;
         let number = self.snapshots.next_number();
-        let sizes = self.parts.store.sizes();
-        info!(bytes = sizes.file_bytes, "the state file is mostly free: rewriting it");
+        let bytes = self.parts.store.sizes().file_bytes;
+        info!(bytes, is_mostly_free, "rewriting the state file");
         let (files, store) = (self.parts.files.clone(), self.parts.store.clone());
         let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
         tokio::spawn(async move {
@@ -647,6 +658,7 @@ impl Driver {
         self.snapshots.rewriting = Rewriting::No;
         match result {
             Ok(()) => {
+                self.snapshots.is_suspect = false;
                 let before = std::mem::replace(&mut self.snapshots.number, number);
                 info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
                 self.remove_file(before);

@@ -49,6 +49,7 @@ impl Driver {
             }
             _ if !leads => Forwarded::NotLeader,
             Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
+            Ok(forward::Request::Hash(index, hash)) => return self.on_hash(from, (index, hash), reply),
             // The other node has checked by its own limits, which may be others.
             Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
                 Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),

@@ -86,7 +86,8 @@ impl Disk {
         }
         if let Some(install) = &write.install {
             assert!(self.staged.remove(&install.index), "snapshot {} never came", install.index);
-            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let is_there = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let goes_on = is_there || self.purged == (install.index, install.term);
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
             self.entries.retain(|entry| goes_on && entry.index > install.index);

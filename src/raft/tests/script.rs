@@ -260,16 +260,7 @@ impl Script {
                     self.process(id);
                 }
             }
-            "lose" | "begin" => {
-                let id = args.node();
-                match command {
-                    "lose" => self.node(id).lose_state(),
-                    _ => self.node(id).begin_state(),
-                }
-                if self.node(id).raft.is_some() {
-                    self.process(id);
-                }
-            }
+            "lose" | "begin" => self.state(command, &mut args),
             "crash" => {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
@@ -306,6 +297,18 @@ impl Script {
         args.finish();
         for node in self.nodes.values().filter_map(|node| node.raft.as_ref()) {
             node.check_invariants();
+        }
+    }
+
+    /// A state is lost, or an empty one begins.
+    fn state(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        match command {
+            "lose" => self.node(id).lose_state(),
+            _ => self.node(id).begin_state(),
+        }
+        if self.node(id).raft.is_some() {
+            self.process(id);
         }
     }
 
