@@ -135,6 +135,10 @@ pub struct Limits {
     pub snapshot_pin: Duration,
     /// How much the state file may grow while a snapshot is being sent from it.
     pub snapshot_pin_growth_bytes: u64,
+    /// How long the scrub rests between two rounds through the log and the state file.
+    pub scrub_pause: Duration,
+    /// How often a leader lets the members compare their states, if anything was written since.
+    pub hash_mark_interval: Duration,
     /// The write set that is being written to; a fold begins when it is half full.
     pub write_set_bytes_max: usize,
     /// redb's page cache.
@@ -181,6 +185,8 @@ impl Default for Limits {
             log_tail_bytes_max: 256 << 20,
             snapshot_pin: Duration::from_secs(60),
             snapshot_pin_growth_bytes: 1 << 30,
+            scrub_pause: Duration::from_secs(600),
+            hash_mark_interval: Duration::from_secs(60),
             write_set_bytes_max: 32 * MIB,
             store_cache_bytes: 32 * MIB,
             session_inflight_max: 1_024,
@@ -382,6 +388,9 @@ impl Limits {
         }
         if self.snapshot_pin.is_zero() {
             return invalid("--snapshot-pin is 0: no snapshot could ever be sent");
+        }
+        if self.scrub_pause.is_zero() || self.hash_mark_interval.is_zero() {
+            return invalid("--scrub-pause and --hash-mark-interval must be above 0: use 1s or more");
         }
         if self.write_set_bytes_max < 2 * self.frame_bytes_max {
             return invalid(format!(

@@ -100,6 +100,19 @@ figures! {
     ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
     /// Damaged entries that were replaced by another member's copy.
     ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
+    /// Whether this node has a state to read from: 1, or 0 while it is being rebuilt.
+    HAS_STATE: Gauge = "has_state";
+    /// States of this node that had to be given up, at its start or since: their file was damaged, or held something else
+    /// than the others'.
+    STATES_LOST_TOTAL: Counter = "states_lost_total";
+    /// States that were rebuilt in their place.
+    STATES_REBUILT_TOTAL: Counter = "states_rebuilt_total";
+    /// States found to differ from that of a quorum, at one log entry: another member's, as its leader found, or this node's;
+    /// and times that no quorum agreed on one.
+    STATE_DIVERGENCES_TOTAL: Counter = "state_divergences_total";
+    /// Blocks of the state file that do not match their checksums, found by the scrub: what a crash leaves where nothing
+    /// is stored, or bit rot. The file is rewritten then.
+    STATE_BLOCKS_STRAY_TOTAL: Counter = "state_blocks_stray_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.

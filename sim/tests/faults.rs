@@ -137,6 +137,34 @@ fn nothing_is_acknowledged_that_a_hung_disk_holds_up() {
     assert_eq!(report.faults["disk hang"], 2);
 }
 
+/// Whatever rots of a state file, at whatever time: the node gets another state.
+#[test]
+fn a_state_file_that_rotted_is_rebuilt() {
+    let mut rebuilt = 0;
+    for seed in 40..52 {
+        let report = play(seed, Kind::Rot, |cluster| {
+            Box::pin(async move {
+                let (node, others) = follower(&cluster).await?;
+                cluster.write_through(&others, 40).await?;
+                cluster.crash_now(node).await;
+                if !cluster.rot(node).await {
+                    return Err("nothing rotted".to_owned());
+                }
+                // What rots of log and identity is another test's.
+                if !cluster.sound().await.contains(&node) {
+                    return cluster.judge();
+                }
+                cluster.restart(node).await;
+                cluster.ready(node).await?;
+                cluster.write_through(&others, 2).await?;
+                cluster.converge().await
+            })
+        });
+        rebuilt += report.counters.get("states lost").copied().unwrap_or(0);
+    }
+    assert!(rebuilt > 0, "no seed damaged what its node read");
+}
+
 #[test]
 fn bytes_that_rotted_are_refused() {
     play(4, Kind::Rot, |cluster| {

@@ -92,6 +92,12 @@ pub(super) struct Settings {
     /// How much the state file may grow while a snapshot is being sent from it [default: 1GiB]
     #[arg(long, env = "QUORATE_SNAPSHOT_PIN_GROWTH_BYTES", value_name = "SIZE", help_heading = "Limits")]
     snapshot_pin_growth_bytes: Option<Size>,
+    /// How long the scrub rests between two rounds through log and state file [default: 600s]
+    #[arg(long, env = "QUORATE_SCRUB_PAUSE", value_name = "TIME", help_heading = "Limits")]
+    scrub_pause: Option<Span>,
+    /// How often the members compare their states, if anything was written [default: 60s]
+    #[arg(long, env = "QUORATE_HASH_MARK_INTERVAL", value_name = "TIME", help_heading = "Limits")]
+    hash_mark_interval: Option<Span>,
     /// Writes held in memory before they are folded into the state file; two such sets exist [default: 32MiB]
     #[arg(long, env = "QUORATE_WRITE_SET_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
     write_set_bytes_max: Option<Size>,
@@ -143,6 +149,8 @@ impl Settings {
             log_tail_bytes_max,
             snapshot_pin,
             snapshot_pin_growth_bytes,
+            scrub_pause,
+            hash_mark_interval,
             wal_segment_bytes,
             write_set_bytes_max,
             store_cache_bytes,
@@ -235,6 +243,9 @@ impl Settings {
         limits.snapshot_pin = self.snapshot_pin.map_or(limits.snapshot_pin, |span| span.0);
         let growth = self.snapshot_pin_growth_bytes;
         limits.snapshot_pin_growth_bytes = growth.map_or(limits.snapshot_pin_growth_bytes, |size| size.0);
+        limits.scrub_pause = self.scrub_pause.map_or(limits.scrub_pause, |span| span.0);
+        let marks = self.hash_mark_interval;
+        limits.hash_mark_interval = marks.map_or(limits.hash_mark_interval, |span| span.0);
         limits.wal_segment_bytes = self.wal_segment_bytes.map_or(limits.wal_segment_bytes, |size| size.0);
         limits.connections_max = self.connections_max.map_or(limits.connections_max, |count| count as usize);
         limits.drain_timeout = self.drain_timeout.map_or(limits.drain_timeout, |span| span.0);
@@ -373,6 +384,8 @@ mod tests {
             ("log-tail-bytes-max", mib(limits.log_tail_bytes_max)),
             ("snapshot-pin", format!("{:?}", limits.snapshot_pin)),
             ("snapshot-pin-growth-bytes", format!("{}GiB", limits.snapshot_pin_growth_bytes >> 30)),
+            ("scrub-pause", format!("{:?}", limits.scrub_pause)),
+            ("hash-mark-interval", format!("{:?}", limits.hash_mark_interval)),
             ("wal-segment-bytes", mib(limits.wal_segment_bytes)),
             ("write-set-bytes-max", mib(limits.write_set_bytes_max as u64)),
             ("store-cache-bytes", mib(limits.store_cache_bytes as u64)),

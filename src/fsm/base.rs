@@ -54,6 +54,11 @@ impl Base {
     /// Opens a file, or makes that of an empty state.
     pub(super) fn open(raw: RawFile, options: &Options) -> Result<(Base, Loaded), Error> {
         let file = Checked::open(raw, options.owner)?;
+        if file.is_formed() && file.raw_bytes() <= BLOCK_BYTES as u64 {
+            // redb would begin it anew.
+            let what = "the file was cut short: it ends behind the superblock".to_owned();
+            return Err(Error::Damaged { offset: Some(file.raw_bytes()), what });
+        }
         let base = Base::over(file, options)?;
         if !base.file.is_formed() {
             base.form()?;
@@ -175,6 +180,12 @@ pub(super) fn cost(key: &[u8], row: &[u8]) -> u64 {
 fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
     latch.set(match error.into() {
         redb::Error::Corrupted(what) => Error::Damaged { offset: None, what },
+        // redb reads what it has written: something cut it short.
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::Damaged { offset: None, what: error.to_string() }
+        }
+        // Every state has all tables.
+        error @ redb::Error::TableDoesNotExist(_) => Error::Damaged { offset: None, what: error.to_string() },
         error => Error::Io { what: error.to_string() },
     })
 }

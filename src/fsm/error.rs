@@ -37,6 +37,9 @@ pub enum Error {
         /// Whose it should be.
         expected: Owner,
     },
+    /// There is no state: it was given up, and another one has not taken its place yet (see `loss`).
+    #[error("this node's state is lost, and another one has not taken its place yet")]
+    Lost,
     /// Another process has the state file open.
     #[error("the state file {path} is in use by another process")]
     Locked {

@@ -118,6 +118,10 @@ pub(super) struct Gauges {
     pub reads: u64,
     pub read_rounds: u64,
     pub leader_changes: u64,
+    pub states_lost: u64,
+    pub states_rebuilt: u64,
+    pub divergences: u64,
+    pub strays: u64,
     pub core: Counters,
 }
 
@@ -137,6 +141,10 @@ impl Gauges {
             reads: 0,
             read_rounds: 0,
             leader_changes: 0,
+            states_lost: 0,
+            states_rebuilt: 0,
+            divergences: 0,
+            strays: 0,
             core: raft.counters(),
         }
     }

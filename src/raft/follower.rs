@@ -103,7 +103,9 @@ impl Raft {
         self.applying.retry();
         self.commit_to(commit);
         // This says only that the sender leads now, which is true whatever is on disk: no need to wait for it.
-        self.outbox.now(self.config.id, from, self.term, Message::HeartbeatReply { session, round });
+        let needs_snapshot = self.needs_snapshot();
+        let reply = Message::HeartbeatReply { session, round, needs_snapshot };
+        self.outbox.now(self.config.id, from, self.term, reply);
         true
     }
 
@@ -121,7 +123,8 @@ impl Raft {
                 self.outbox.after(id, from, self.term, Message::VoteReply { granted: false });
             }
             Message::Heartbeat { session, round, .. } => {
-                self.outbox.after(id, from, self.term, Message::HeartbeatReply { session, round });
+                let reply = Message::HeartbeatReply { session, round, needs_snapshot: None };
+                self.outbox.after(id, from, self.term, reply);
             }
             Message::Append(Append { session, inflight, prev_index, round, .. })
             | Message::Snapshot(Snapshot { session, inflight, index: prev_index, round, .. }) => {

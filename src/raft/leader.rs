@@ -116,7 +116,13 @@ impl Raft {
         self.hand_over();
     }
 
-    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, session: SessionId, round: Round) {
+    pub(super) fn on_heartbeat_reply(
+        &mut self,
+        from: NodeId,
+        session: SessionId,
+        round: Round,
+        needs_snapshot: Option<Index>,
+    ) {
         let RoleState::Leader(leader) = &mut self.role else {
             self.counters.stale += 1;
             return;
@@ -127,12 +133,16 @@ impl Raft {
             self.counters.stale += 1;
             return;
         };
-        if round > current {
+        // What it purged is committed, and so it is in this log.
+        if round > current || needs_snapshot.is_some_and(|index| index > self.log.committed()) {
             self.counters.invalid += 1;
             return;
         }
         progress.acked = progress.acked.max(round);
         progress.on_alive();
+        if let Some(index) = needs_snapshot {
+            progress.on_state_wanted(index);
+        }
         self.release_reads();
     }
 
@@ -359,7 +369,8 @@ impl Sender<'_> {
             }
             Plan::Snapshot => {
                 peer.on_snapshot_asked(self.log);
-                self.outbox.snapshots.push(SnapshotFor { to, session: peer.session });
+                let (session, at_least) = (peer.session, peer.needs_state_at());
+                self.outbox.snapshots.push(SnapshotFor { to, session, at_least });
                 return false;
             }
         };

@@ -99,6 +99,8 @@ pub enum Message {
         session: SessionId,
         /// The heartbeat's round.
         round: Round,
+        /// The sender has no state, and needs a snapshot at this index or beyond (see `stateless`).
+        needs_snapshot: Option<Index>,
     },
     /// The sender's copy of an entry is damaged: it asks for another (see `repair`). Of no term.
     Repair {

@@ -143,9 +143,16 @@ pub(super) struct Progress {
     pub(super) wanted: Index,
     pub(super) fetching: Fetching,
     transfer: Transfer,
-    /// It has a damaged entry that was purged here, and needs a snapshot in its place, whatever its log is.
-    pub(super) lacks_state: bool,
+    /// It needs a snapshot, whatever its log is, and one at this index or beyond: it has no state, or an entry before that is
+    /// damaged there and was purged here.
+    lacks_state: Option<Index>,
+    /// Heartbeats that have yet to fall due until such a question is a new one: one that left before the last snapshot had
+    /// arrived may still be on its way.
+    settling: u8,
 }
+
+/// After a snapshot has arrived, its receiver's questions for another are not heard for so many heartbeats.
+const SETTLING_HEARTBEATS: u8 = 2;
 
 impl Progress {
     /// A follower of whose log nothing is known. `next`: the first guess, one after where the leader's log ended.
@@ -170,7 +177,8 @@ impl Progress {
             wanted: Index(0),
             fetching: Fetching::Idle,
             transfer: Transfer::Idle,
-            lacks_state: false,
+            lacks_state: None,
+            settling: 0,
         }
     }
 
@@ -198,7 +206,7 @@ impl Progress {
             let is_due = is_answered && self.transfer == Transfer::Idle;
             return if is_due { Plan::Snapshot } else { Plan::Nothing };
         }
-        if self.lacks_state && self.transfer == Transfer::Idle && self.pace == Pace::Replicate {
+        if self.lacks_state.is_some() && self.transfer == Transfer::Idle && self.pace == Pace::Replicate {
             return Plan::Snapshot;
         }
         let is_lacking = self.next <= log.last();
@@ -261,17 +269,35 @@ impl Progress {
         self.transfer = Transfer::Asked;
     }
 
+    /// The follower needs a snapshot at `index` or beyond.
+    pub(super) fn on_state_wanted(&mut self, index: Index) {
+        if self.settling == 0 {
+            self.lacks_state = self.lacks_state.max(Some(index));
+        }
+    }
+
+    /// Whether it answered lately, and could lead as far as is known: it has a state to go on with. A group whose voters have
+    /// none elects nobody.
+    pub(super) fn is_able(&self) -> bool {
+        self.is_reachable() && self.lacks_state.is_none()
+    }
+
+    /// A snapshot before this index would be of no use to it.
+    pub(super) fn needs_state_at(&self) -> Index {
+        self.lacks_state.unwrap_or(Index(0))
+    }
+
     /// The driver has a snapshot at `index` to send. Returns the message's number; none if it is not wanted any more.
     pub(super) fn on_snapshot_begun(&mut self, index: Index, log: &Log) -> Option<u64> {
         if self.transfer != Transfer::Asked {
             return None;
         }
-        if self.pace != Pace::Snapshot && !self.lacks_state {
+        if self.pace != Pace::Snapshot && self.lacks_state.is_none() {
             self.transfer = Transfer::Idle;
             return None;
         }
-        if index < log.purged().0 {
-            // Its successor is gone already: it would not help.
+        if index < log.purged().0.max(self.needs_state_at()) {
+            // Its successor is gone already, here or there: it would not help.
             self.on_snapshot_failed();
             return None;
         }
@@ -287,7 +313,7 @@ impl Progress {
         match self.transfer {
             Transfer::Sending(index) if is_received => {
                 self.transfer = Transfer::Idle;
-                self.lacks_state = false;
+                (self.lacks_state, self.settling) = (None, SETTLING_HEARTBEATS);
                 if self.pace == Pace::Snapshot {
                     self.next = index.max(self.matched).next();
                     self.search();
@@ -421,6 +447,7 @@ impl Progress {
     /// A heartbeat fell due and leaves now.
     pub(super) fn on_heartbeat_due(&mut self) {
         self.suspect = Some(self.next_id);
+        self.settling = self.settling.saturating_sub(1);
     }
 
     pub(super) fn check(&self, log: &Log) {

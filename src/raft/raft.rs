@@ -144,6 +144,7 @@ impl Raft {
         config.check();
         let (hard_state, applied) = (restored.hard_state, restored.applied);
         let damaged = restored.damaged.len() as u64;
+        let states_lost = u64::from(applied.is_none());
         let log = Log::new(restored, config.cache_bytes_max);
         assert!(log.last_term() <= hard_state.term, "log of term {} under {hard_state:?}", log.last_term());
         let mut raft = Raft {
@@ -168,7 +169,7 @@ impl Raft {
         };
         raft.timers.arm_election(raft.config.election_timeout);
         raft.bind_at_start();
-        raft.counters.damaged = damaged;
+        (raft.counters.damaged, raft.counters.states_lost) = (damaged, states_lost);
         raft.watch_wounds();
         raft
     }
@@ -236,7 +237,9 @@ impl Raft {
                     self.stored_by_all = self.stored_by_all.max(stored_by_all.min(self.log.committed()));
                 }
             }
-            Message::HeartbeatReply { session, round } => self.on_heartbeat_reply(from, session, round),
+            Message::HeartbeatReply { session, round, needs_snapshot } => {
+                self.on_heartbeat_reply(from, session, round, needs_snapshot);
+            }
             Message::TimeoutNow => self.on_timeout_now(now, from),
             Message::ReadIndex { request } => self.on_read_index(from, request),
             Message::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
@@ -340,7 +343,7 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, with a damaged log, or bound by a lease.
+    /// a vote, with a disk that hangs, with a damaged log, without a state, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -350,10 +353,14 @@ impl Raft {
         }
     }
 
-    /// Whether it could win an election, and may: it has a vote, its disk takes that vote, its log is whole, and no leader
-    /// relies on its silence.
+    /// Whether it could win an election, and may: it has a vote, is fit to lead, and no leader relies on its silence.
     pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
-        self.is_needed() && !self.is_stalled && self.log.wounds().is_empty() && !self.is_bound(now)
+        self.is_needed() && self.is_fit() && !self.is_bound(now)
+    }
+
+    /// Whether it could do what a leader has to: its disk takes writes, its log is whole, and it has a state.
+    pub(super) fn is_fit(&self) -> bool {
+        !self.is_stalled && self.log.wounds().is_empty() && self.has_state()
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
@@ -368,6 +375,9 @@ impl Raft {
     }
 
     /// The state machine holds everything up to `index`.
+    ///
+    /// # Panics
+    /// If that was not handed out, or not since the state was lost.
     pub fn applied(&mut self, index: Index) {
         self.applying.applied_to(index);
     }
@@ -565,7 +575,7 @@ impl Raft {
         self.log.committed()
     }
 
-    /// The last entry that the state machine holds.
+    /// The last entry that the state machine holds; 0 without one.
     pub fn applied_index(&self) -> Index {
         self.applying.applied()
     }
@@ -665,10 +675,14 @@ impl Raft {
             }
             RoleState::Candidate(_) => {
                 assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
+                assert!(self.has_state(), "a candidate has no state");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }
-            RoleState::PreCandidate(_) => assert_eq!(self.leader, None, "a pre-candidate knows no leader"),
+            RoleState::PreCandidate(_) => {
+                assert_eq!(self.leader, None, "a pre-candidate knows no leader");
+                assert!(self.has_state(), "a pre-candidate has no state");
+            }
             RoleState::Follower(_) => {
                 assert_ne!(self.leader, Some(self.config.id), "a follower does not lead")
             }

@@ -145,6 +145,8 @@ pub struct Counters {
     pub damaged: u64,
     /// Damaged entries that were stored once more.
     pub repaired: u64,
+    /// Times that there was no state any more; at the start, too.
+    pub states_lost: u64,
 }
 
 impl PartialEq for Counters {

@@ -38,13 +38,13 @@ use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
 use crate::node::probe::SharedProbe;
-use crate::node::state_files::{OpenRaw, StateFiles};
+use crate::node::state_files::{self, OpenRaw, StateFiles};
 use crate::node::{self, Fatal, FatalSender, Handle, LogWriter};
 use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
-use crate::types::{GroupId, Index, Owner, Term};
+use crate::types::{GroupId, Index, NodeId, Owner, Term};
 use crate::wal::fs::SharedFs;
 use crate::wal::{self, Wal};
 
@@ -158,6 +158,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         }
         fsm::Error::Foreign { .. } => Exit::new(ExitCode::Damaged, format!("{}: {error}", path.display())),
         fsm::Error::Io { .. }
+        | fsm::Error::Lost
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
         | fsm::Error::Staged { .. }
@@ -337,6 +338,7 @@ struct Data {
     group: wal::RecoveredGroup,
     store: Store,
     files: StateFiles,
+    lost_state: bool,
 }
 
 impl Data {
@@ -390,11 +392,11 @@ impl Data {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);
-        let store = open_store(&files, &group)?;
+        let (store, lost_state) = open_store(config.id, &files, &group, !identity.is_ready())?;
         if !identity.is_ready() {
             identity.set_ready()?;
         }
-        Ok(Data { identity, wal, reader, group, store, files })
+        Ok(Data { identity, wal, reader, group, store, files, lost_state })
     }
 }
 
@@ -410,11 +412,21 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
     StateFiles { dir, fs, open, options }
 }
 
-/// Opens the state file that the log points to, and removes what a crash left of others.
-fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+/// Opens the state file that the log points to, or does without it if it is lost and can be rebuilt; says whether it is.
+fn open_store(
+    node: NodeId,
+    files: &StateFiles,
+    group: &wal::RecoveredGroup,
+    is_new: bool,
+) -> Result<(Store, bool), Exit> {
     let path = files.path(group.state);
-    let store = files.open(group.state).map_err(|error| store_exit(&path, &error))?;
-    files.remove_others(group.state).map_err(|error| store_exit(&path, &error))?;
+    let recovered = files.recover(node, group, is_new).map_err(|error| store_exit(&path, &error))?;
+    let state_files::Recovered { store, lost } = recovered;
+    if let Some(lost) = lost {
+        let from = if store.check().is_ok() { "this node's own log" } else { "another member's snapshot" };
+        tracing::error!(file = %path.display(), error = %lost, from, "the state is lost: it is given up and rebuilt");
+        return Ok((store, true));
+    }
     if let Err(what) = continues(group, store.folded()) {
         let text = format!(
             "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
@@ -423,7 +435,7 @@ fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, 
         );
         return Err(Exit::new(ExitCode::Damaged, text));
     }
-    Ok(store)
+    Ok((store, false))
 }
 
 /// Whether the log goes on where a state file ends.
@@ -460,7 +472,7 @@ impl Assembled {
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
     ) -> Assembled {
-        let Data { identity, wal, reader, group, store, files } = data;
+        let Data { identity, wal, reader, group, store, files, lost_state } = data;
         let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
@@ -491,6 +503,7 @@ impl Assembled {
             store,
             files,
             state,
+            lost_state,
             log,
             reader,
             transport: transport.clone(),
@@ -569,7 +582,7 @@ fn restored(group: wal::RecoveredGroup, store: &Store) -> Restored {
         last: group.last,
         tail: group.tail,
         damaged: group.damaged,
-        applied: store.applied().0,
+        applied: store.check().is_ok().then(|| store.applied().0),
     }
 }
 

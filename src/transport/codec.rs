@@ -91,8 +91,12 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             round: round.0,
             stored_by_all: stored_by_all.0,
         }),
-        Message::HeartbeatReply { session, round } => {
-            Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
+        Message::HeartbeatReply { session, round, needs_snapshot } => {
+            Proto::HeartbeatReply(proto::HeartbeatReply {
+                session: session.0,
+                round: round.0,
+                needs_snapshot: needs_snapshot.map(|index| index.0),
+            })
         }
         Message::Repair { index, term, crc, is_needed } => {
             Proto::Repair(proto::Repair { index: index.0, term: term.0, crc, is_needed })
@@ -209,9 +213,11 @@ pub(super) fn decode(
             round: Round(m.round),
             stored_by_all: Index(m.stored_by_all),
         },
-        Proto::HeartbeatReply(m) => {
-            Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
-        }
+        Proto::HeartbeatReply(m) => Message::HeartbeatReply {
+            session: SessionId(m.session),
+            round: Round(m.round),
+            needs_snapshot: m.needs_snapshot.map(Index),
+        },
         Proto::Repair(m) => {
             let (index, term) = decode_place(m.index, m.term)?;
             Message::Repair { index, term, crc: m.crc, is_needed: m.is_needed }

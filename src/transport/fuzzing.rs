@@ -175,7 +175,7 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let beats = vec![
         envelope(Message::Heartbeat { session, commit: Index(9), round, stored_by_all: Index(8) }),
-        envelope(Message::HeartbeatReply { session, round }),
+        envelope(Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(8)) }),
         envelope(reply(AppendResult::Matched { index: Index(13) })),
         envelope(reply(AppendResult::Rejected {
             prev_index: last_index,

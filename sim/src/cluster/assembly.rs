@@ -92,6 +92,8 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
         wal_segment_bytes: [32 << 10, 64 << 10, 128 << 10][rng.usize(..3)],
         wal_bytes_max,
         log_tail_bytes_max: [0, 64 << 10, wal_bytes_max / 2][rng.usize(..3)],
+        scrub_pause: Duration::from_millis([500, 3_000, 20_000][rng.usize(..3)]),
+        hash_mark_interval: Duration::from_millis([300, 1_000, 5_000][rng.usize(..3)]),
         snapshot_pin: Duration::from_millis([300, 3_000, 20_000][rng.usize(..3)]),
         write_set_bytes_max: [16 << 10, 64 << 10, 256 << 10][rng.usize(..3)],
         store_cache_bytes: 256 << 10,

@@ -23,8 +23,10 @@ pub struct Disk {
     base: Membership,
     /// All entries after `purged`.
     entries: VecDeque<Entry>,
-    /// The state machine's checkpoint. Monotone, never below `purged`.
+    /// The state machine's checkpoint. Monotone, never below `purged`, unless it is lost.
     folded: State,
+    /// There is none.
+    is_stateless: bool,
     /// Snapshots that are here in full, and that nothing names; by index.
     staged: BTreeMap<Index, State>,
     /// Entries that cannot be read back. (What they were stays in `entries`, for the judges.)
@@ -40,6 +42,7 @@ impl Disk {
             base: membership,
             entries: VecDeque::new(),
             folded: State::default(),
+            is_stateless: false,
             staged: BTreeMap::new(),
             damaged: BTreeSet::new(),
         }
@@ -58,6 +61,22 @@ impl Disk {
     /// The checkpoint.
     pub fn folded(&self) -> State {
         self.folded
+    }
+
+    /// The checkpoint is damaged, or gone.
+    pub fn lose_state(&mut self) {
+        (self.folded, self.is_stateless) = (State::default(), true);
+    }
+
+    /// An empty one takes its place.
+    pub fn begin_state(&mut self) {
+        assert_eq!(self.purged.0, Index(0), "an empty state, and a log that begins later");
+        (self.folded, self.is_stateless) = (State::default(), false);
+    }
+
+    /// Whether there is no checkpoint.
+    pub fn is_stateless(&self) -> bool {
+        self.is_stateless
     }
 
     /// The last purged entry.
@@ -124,13 +143,14 @@ impl Disk {
             kept -= 1;
             let state =
                 self.staged.remove(&install.index).expect("a snapshot is here before its core is told");
-            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let is_there = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let goes_on = is_there || self.purged == (install.index, install.term);
             replaced = (!goes_on && self.last().0 > install.index).then_some(install.index.next());
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
             self.entries.retain(|entry| goes_on && entry.index > install.index);
             self.damaged.retain(|index| goes_on && *index > install.index);
-            self.folded = state;
+            (self.folded, self.is_stateless) = (state, false);
         }
         let repairs = &write.repairs[..kept.min(write.repairs.len())];
         kept -= repairs.len();
@@ -214,7 +234,7 @@ impl Disk {
             last: self.last().0,
             tail: self.entries.iter().skip(skipped).cloned().collect(),
             damaged: damaged.collect(),
-            applied: self.folded.index,
+            applied: (!self.is_stateless).then_some(self.folded.index),
         }
     }
 }

@@ -40,6 +40,9 @@ impl World {
         target.config.boot = boot;
         target.clock = super::clock::Clock::new(now, Monotonic(origin), target.rate);
         target.disk.forget_staged();
+        if target.disk.is_stateless() && target.disk.purged() == Index(0) {
+            target.disk.begin_state();
+        }
         target.state = target.disk.folded();
         target.applied_at = now;
         (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
@@ -407,10 +410,58 @@ impl World {
         self.steps += 1;
         self.absorb(&Note::Applied(node, last));
         match self.nodes[node].applying.pop_front().expect("something was handed out") {
+            // What it was given before its core heard that there is nobody to take it.
+            Work::Apply(_) if self.nodes[node].takes_nothing => return,
             Work::Apply(batch) => batch.iter().for_each(|entry| self.apply(node, entry)),
             Work::Install(state) => self.on_installed(node, state),
+            Work::GiveUp => return self.on_given_up(node),
+            Work::Begin => return self.on_begun(node),
         }
         self.input(node, |raft, _| raft.applied(last));
+    }
+
+    /// A node's state file is found to be damaged. False if a snapshot is about to take its place.
+    pub fn lose_state(&mut self, id: NodeId) -> bool {
+        let node = super::world::position(id);
+        let target = &mut self.nodes[node];
+        let is_installing = target.raft.as_ref().is_some_and(|raft| raft.installing().is_some());
+        if is_installing || target.disk.is_stateless() {
+            return false;
+        }
+        target.disk.lose_state();
+        let is_up = target.raft.is_some();
+        target.takes_nothing = is_up;
+        self.absorb(&(id, "lost"));
+        self.trace.event(id.0, || What::Fault { fault: "state lost", text: String::new() });
+        self.count("states lost");
+        if is_up {
+            self.give(node, Index(0), Work::GiveUp);
+        }
+        true
+    }
+
+    /// The state machine lets go of its state, behind all that it was given before; then its core hears of it.
+    fn on_given_up(&mut self, node: usize) {
+        // A snapshot may have come meanwhile, or be coming.
+        let is_installing = self.nodes[node].raft.as_ref().is_some_and(|raft| raft.installing().is_some());
+        if is_installing || !self.nodes[node].takes_nothing {
+            return;
+        }
+        self.nodes[node].state = super::transfer::State::default();
+        self.input(node, |raft, _| raft.lose_state());
+        if self.nodes[node].disk.purged() == Index(0) {
+            self.give(node, Index(0), Work::Begin);
+        }
+    }
+
+    fn on_begun(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        let is_needed = target.raft.as_ref().is_some_and(|raft| !raft.has_state());
+        if is_needed {
+            target.disk.begin_state();
+            target.takes_nothing = false;
+            self.input(node, |raft, _| raft.state_begun());
+        }
     }
 
     /// A state machine takes an entry.

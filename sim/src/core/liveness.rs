@@ -183,6 +183,9 @@ impl World {
         {
             return Err(format!("liveness: entry {index} is still damaged on the disk of {id}"));
         }
+        if let Some(node) = members.clone().find(|node| node.disk.is_stateless()) {
+            return Err(format!("liveness: {} still has no state", node.id));
+        }
         let Some(one) = members.next() else { return Err("liveness: nobody is left".to_owned()) };
         let (end, first) = (one.disk.last(), &one.disk);
         if end.0 < self.oracle.acknowledged_to() {

@@ -42,6 +42,8 @@ pub struct Node {
     pub(super) applied_at: Instant,
     /// The state machine.
     pub(super) state: State,
+    /// It takes no entries: its state is lost, and another one has not taken its place.
+    pub(super) takes_nothing: bool,
     /// The log after these positions is kept for snapshots on their way, by their numbers.
     pub(super) pins: BTreeMap<u64, Index>,
     /// The lease that its driver has published.
@@ -65,6 +67,10 @@ pub(super) enum Work {
     Apply(Vec<Entry>),
     /// A snapshot, in place of all that it has.
     Install(State),
+    /// The state is lost.
+    GiveUp,
+    /// An empty one takes its place.
+    Begin,
 }
 
 /// What a trace shows of a node.
@@ -100,6 +106,7 @@ impl Node {
             applying: VecDeque::new(),
             applied_at: 0,
             state: State::default(),
+            takes_nothing: false,
             pins: BTreeMap::new(),
             lease: None,
             is_paused: false,
@@ -134,7 +141,7 @@ impl Node {
     /// Its state machine is stored as it is. While a snapshot is on its disk that it did not take yet, there is nothing to
     /// store: it would be older.
     pub(super) fn fold(&mut self) {
-        if self.raft.is_some() && self.state.index >= self.disk.folded().index {
+        if self.raft.is_some() && !self.disk.is_stateless() && self.state.index >= self.disk.folded().index {
             self.disk.fold(self.state);
         }
     }
@@ -168,6 +175,7 @@ impl Node {
         self.is_stalled = false;
         self.installs.clear();
         self.applying.clear();
+        self.takes_nothing = false;
         self.pins.clear();
         self.lease = None;
         self.is_paused = false;

@@ -1,4 +1,4 @@
-//! Damage: what a node cannot read back it does not apply, and it does not ask to lead (Alagappan et al., "Protocol-Aware
+//! Damage: what a node cannot read back it does not apply, and it does not ask to lead; nor does one without a state (Alagappan et al., "Protocol-Aware
 //! Recovery for Consensus-Based Storage", FAST'18). That a damaged entry counts as present is judged by what becomes of it:
 //! leader completeness, and what is committed.
 
@@ -18,8 +18,15 @@ impl Invariant for Damage {
 
     fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         let Seen { raft, node, ready } = seen;
+        let campaigns = matches!(raft.role(), RoleName::PreCandidate | RoleName::Candidate);
+        if !raft.has_state() && campaigns {
+            return Err(format!("{node} campaigns, and has no state"));
+        }
+        if !raft.has_state() && !ready.apply.is_empty() {
+            return Err(format!("{node} applies entries, and has no state"));
+        }
         let Some(first) = raft.first_damaged() else { return Ok(()) };
-        if matches!(raft.role(), RoleName::PreCandidate | RoleName::Candidate) {
+        if campaigns {
             return Err(format!("{node} campaigns, and its entry {first} is damaged"));
         }
         match ready.apply.iter().find(|entry| raft.is_damaged(entry.index)) {

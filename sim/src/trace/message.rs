@@ -66,7 +66,10 @@ pub fn fields(message: &Message) -> String {
             let (session, round) = (session.0, round.0);
             format!("commit {commit}, round {round}, session {session}, stored by all {stored_by_all}")
         }
-        Message::HeartbeatReply { session, round } => format!("round {}, session {}", round.0, session.0),
+        Message::HeartbeatReply { session, round, needs_snapshot } => {
+            let asks = needs_snapshot.map(|index| format!(", needs a snapshot at {index} or beyond"));
+            format!("round {}, session {}{}", round.0, session.0, asks.unwrap_or_default())
+        }
         Message::ReadIndex { request } => format!("request {}", read_request(request)),
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
@@ -213,7 +216,14 @@ mod tests {
                 }),
                 "Snapshot: at 7@2 (3 B of membership), round 9, session 5, inflight 6",
             ),
-            (Message::HeartbeatReply { session, round }, "HeartbeatReply: round 9, session 5"),
+            (
+                Message::HeartbeatReply { session, round, needs_snapshot: None },
+                "HeartbeatReply: round 9, session 5",
+            ),
+            (
+                Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(4)) },
+                "HeartbeatReply: round 9, session 5, needs a snapshot at 4 or beyond",
+            ),
             (Message::TimeoutNow, "TimeoutNow: "),
             (
                 Message::Repair { index: Index(8), term: Term(3), crc: Some(0xab), is_needed: true },

@@ -80,6 +80,10 @@ async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let router = front.router_now();
     let failure = router.is_none().then(|| "the node is still opening its data".to_owned());
     checks.push(Check { name: "open", failure });
+    if let Some(router) = &router {
+        let failure = router.check_state().err().map(|error| error.message().to_owned());
+        checks.push(Check { name: "state", failure });
+    }
     if checks.iter().all(|check| check.failure.is_none())
         && let Some(router) = router
     {

@@ -26,6 +26,7 @@ use crate::clock::{SharedClock, sleep};
 use crate::fsm::{self, Builder, Fresh, Snapshot, Store};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
+use crate::node::state_faults::StateFaults;
 use crate::node::state_files::StateFiles;
 use crate::node::{Fatal, FatalSender};
 use crate::raft::{Envelope, Install, RoleName, SessionId, SnapshotFor, WriteSeq};
@@ -53,6 +54,8 @@ pub(super) struct Snapshots {
     removing: Vec<u64>,
     /// A rewrite is under way, or its switch.
     rewriting: Rewriting,
+    /// The file is to be rewritten however full it is.
+    is_suspect: bool,
     /// What a broken transfer left, and the turn to receive.
     desk: Arc<Mutex<Option<Parked>>>,
     lane: Lane,
@@ -118,10 +121,26 @@ impl Snapshots {
             installing: None,
             removing: Vec::new(),
             rewriting: Rewriting::No,
+            is_suspect: false,
             desk: Arc::default(),
             lane,
             rewrite_lane,
         }
+    }
+
+    /// The number of the file in use.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The lane on which files are made and removed, in order.
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// Whether the pointer is moving to a rewritten file.
+    pub fn is_switching(&self) -> bool {
+        self.rewriting == Rewriting::Switching
     }
 
     fn next_number(&mut self) -> u64 {
@@ -132,19 +151,28 @@ impl Snapshots {
 
 /// The sender's side.
 impl Driver {
-    /// A member needs a snapshot.
+    /// A member needs a snapshot. Where the last fold would be of no use to it, there is another one first.
     pub(super) fn open_snapshot(&mut self, wanted: SnapshotFor) {
         let (store, lane, internal) =
             (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
+        let open = move || {
+            // What was set aside before, and then what was applied since.
+            for _ in 0..2 {
+                if store.folded().0 < wanted.at_least {
+                    store.fold()?;
+                }
+            }
+            store.snapshot().map(Box::new)
+        };
         tokio::spawn(async move {
-            if let Some(snapshot) = lane.run(move || store.snapshot().map(Box::new)).await {
+            if let Some(snapshot) = lane.run(open).await {
                 let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
             }
         });
     }
 
     fn on_opened(&mut self, wanted: SnapshotFor, snapshot: Snapshot) {
-        let SnapshotFor { to, session } = wanted;
+        let SnapshotFor { to, session, .. } = wanted;
         let (index, term) = snapshot.applied();
         let raft = &mut self.parts.raft;
         // The log went on meanwhile; or nothing was folded yet.
@@ -172,7 +200,7 @@ impl Driver {
             file_bytes: self.parts.store.sizes().file_bytes,
             pin: self.parts.limits.snapshot_pin,
             growth_bytes_max: self.parts.limits.snapshot_pin_growth_bytes,
-            fatal: self.parts.fatal.clone(),
+            faults: self.rebuild.faults.clone(),
         };
         let internal = self.internal.clone();
         tokio::spawn(async move {
@@ -229,7 +257,7 @@ struct Sending {
     file_bytes: u64,
     pin: Duration,
     growth_bytes_max: u64,
-    fatal: FatalSender,
+    faults: StateFaults,
 }
 
 /// Why a try came to nothing.
@@ -325,7 +353,7 @@ impl Sending {
         let (source, chunk) = read.await.ok_or_else(gone)?;
         self.source = Some(source);
         chunk.map_err(|error| {
-            self.fatal.report(Fatal::of_store(&error));
+            self.faults.report(&error);
             Broken::ForGood(error.to_string())
         })
     }
@@ -415,6 +443,7 @@ impl Driver {
         }
         let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
         let before = std::mem::replace(&mut self.snapshots.number, number);
+        self.snapshots.is_suspect = false;
         self.snapshots.removing.push(before);
         let _ = self.work.send(Work::Install(Box::new(fresh)));
     }
@@ -428,6 +457,7 @@ impl Driver {
         for number in std::mem::take(&mut self.snapshots.removing) {
             self.remove_file(number);
         }
+        self.on_rebuilt();
     }
 
     fn discard(&self, staged: Staged) {
@@ -566,18 +596,26 @@ impl Receiving {
 
 /// Rewriting the own file.
 impl Driver {
-    /// After a fold: a file that is mostly free is copied.
+    /// The file is to be rewritten, now or after a later fold: it is not known to be sound.
+    pub(super) fn rewrite_soon(&mut self) {
+        self.snapshots.is_suspect = true;
+        self.maybe_rewrite();
+    }
+
+    /// After a fold: a file that is mostly free, or may be unsound, is copied.
     pub(super) fn maybe_rewrite(&mut self) {
-        let is_free = self.snapshots.rewriting == Rewriting::No
+        let is_free = self.rebuild.is_whole()
+            && self.snapshots.rewriting == Rewriting::No
             && self.snapshots.staged.is_none()
             && self.snapshots.installing.is_none();
-        if !is_free || !self.parts.store.is_mostly_free() {
+        let is_mostly_free = self.parts.store.is_mostly_free();
+        if !is_free || !(is_mostly_free || self.snapshots.is_suspect) {
             return;
         }
         self.snapshots.rewriting = Rewriting::Copying;
         let number = self.snapshots.next_number();
-        let sizes = self.parts.store.sizes();
-        info!(bytes = sizes.file_bytes, "the state file is mostly free: rewriting it");
+        let bytes = self.parts.store.sizes().file_bytes;
+        info!(bytes, is_mostly_free, "rewriting the state file");
         let (files, store) = (self.parts.files.clone(), self.parts.store.clone());
         let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
         tokio::spawn(async move {
@@ -593,7 +631,8 @@ impl Driver {
             Ok(rewritten) => rewritten,
             Err(error) => return self.end_rewrite(number, &error),
         };
-        let is_late = number <= self.snapshots.number
+        let is_late = !self.rebuild.is_whole()
+            || number <= self.snapshots.number
             || self.snapshots.staged.is_some()
             || self.snapshots.installing.is_some();
         if is_late {
@@ -619,11 +658,18 @@ impl Driver {
         self.snapshots.rewriting = Rewriting::No;
         match result {
             Ok(()) => {
+                self.snapshots.is_suspect = false;
                 let before = std::mem::replace(&mut self.snapshots.number, number);
                 info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
                 self.remove_file(before);
             }
-            // The pointer stands, and the store did not follow it: no snapshot can have come in between.
+            // The pointer stands, and the store did not follow it, since the old file is damaged: no snapshot can have come in
+            // between. The new one may be as good as the old one, or not: it is given up in its place.
+            Err(error @ fsm::Error::Damaged { .. }) => {
+                let before = std::mem::replace(&mut self.snapshots.number, number);
+                self.remove_file(before);
+                self.rebuild.faults.report(&error);
+            }
             Err(error) => self.parts.fatal.report(Fatal::of_store(&error)),
         }
     }
@@ -635,6 +681,10 @@ impl Driver {
                 info!(%error, "the state file is rewritten another time");
                 self.remove_file(number);
             }
+            fsm::Error::Damaged { .. } | fsm::Error::Lost => {
+                self.remove_file(number);
+                self.rebuild.faults.report(error);
+            }
             error => self.parts.fatal.report(Fatal::of_store(error)),
         }
     }
@@ -642,7 +692,10 @@ impl Driver {
     pub(super) fn on_snapshot_news(&mut self, news: News) {
         match news {
             News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, *snapshot),
-            News::Opened { snapshot: Err(error), .. } => self.parts.fatal.report(Fatal::of_store(&error)),
+            News::Opened { wanted, snapshot: Err(error) } => {
+                self.rebuild.faults.report(&error);
+                self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
+            }
             News::Ended { to, session, ok } => self.on_ended(to, session, ok),
             News::Received(received) => self.on_received(*received),
             News::Rewritten { number, result } => self.on_rewritten(number, result),

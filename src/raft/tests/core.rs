@@ -91,7 +91,8 @@ fn impossible_replies_are_dropped() {
         reply(1, 0, AppendResult::Matched { index: Index(99) }),
         reply(99, 0, AppendResult::Matched { index: Index(1) }),
         reply(1, 5, AppendResult::Matched { index: Index(1) }),
-        Message::HeartbeatReply { session: SessionId(1), round: Round(5) },
+        Message::HeartbeatReply { session: SessionId(1), round: Round(5), needs_snapshot: None },
+        Message::HeartbeatReply { session: SessionId(1), round: Round(0), needs_snapshot: Some(Index(2)) },
     ] {
         let mut script = Script::play("cluster nodes=3\nelect 1");
         script.inject(2, 1, 1, message.clone());
@@ -133,7 +134,8 @@ fn replies_of_another_session_change_nothing() {
         let result = AppendResult::Matched { index: Index(2) };
         let reply = AppendReply { session: SessionId(session), inflight: 2, round: Round(0), result };
         script.inject(2, 1, 1, Message::AppendReply(reply));
-        script.inject(2, 1, 1, Message::HeartbeatReply { session: SessionId(session), round: Round(0) });
+        let (session, round) = (SessionId(session), Round(0));
+        script.inject(2, 1, 1, Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(1)) });
     }
     assert_eq!(script.raft(1).commit(), Index(1));
     assert_eq!(script.raft(1).counters().stale, 6 + 2, "and two late votes at the election");

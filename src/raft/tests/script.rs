@@ -21,6 +21,7 @@
 //! | `hold N` / `release N` | what the node wants done is collected only at its release |
 //! | `damage N at=I` | node N's disk cannot read entry I back any more; nobody is told |
 //! | `find N at=I` | a scrub of node N's disk finds that entry I is damaged |
+//! | `lose N` / `begin N` | node N's state is lost, whether it is up or down / its driver begins an empty one |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
 //! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
 //! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
@@ -259,6 +260,7 @@ impl Script {
                     self.process(id);
                 }
             }
+            "lose" | "begin" => self.state(command, &mut args),
             "crash" => {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
@@ -273,7 +275,7 @@ impl Script {
             "purge" => {
                 let (id, to) = (args.node(), Index(args.number("to").expect("to=")));
                 let node = self.node(id);
-                node.disk.folded = to;
+                node.disk.folded = node.disk.folded.map(|folded| folded.max(to));
                 node.disk.purge_to(to);
                 node.raft().purge_to(to);
             }
@@ -295,6 +297,18 @@ impl Script {
         args.finish();
         for node in self.nodes.values().filter_map(|node| node.raft.as_ref()) {
             node.check_invariants();
+        }
+    }
+
+    /// A state is lost, or an empty one begins.
+    fn state(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        match command {
+            "lose" => self.node(id).lose_state(),
+            _ => self.node(id).begin_state(),
+        }
+        if self.node(id).raft.is_some() {
+            self.process(id);
         }
     }
 
@@ -336,7 +350,7 @@ impl Script {
     fn open(&mut self, id: NodeId, to: NodeId, at: Option<Index>) -> bool {
         let session = self.asked[&(id, to)];
         let node = self.node(id);
-        let index = at.unwrap_or(node.applied);
+        let index = at.or(node.applied).expect("it has a state");
         let raft = node.raft();
         let (term, membership) = match raft.term_at(index) {
             Some(term) => (term, raft.membership_at(index).encode()),
@@ -655,8 +669,9 @@ impl Script {
                 self.node(id).apply(&ready.apply);
             }
             ready.fetches.into_iter().for_each(|fetch| self.fetch(id, fetch));
-            for SnapshotFor { to, session } in ready.snapshots {
-                self.say(format!("  {id} wants a snapshot for {to}"));
+            for SnapshotFor { to, session, at_least } in ready.snapshots {
+                let at_least = (at_least.0 > 0).then(|| format!(" at {at_least} or beyond"));
+                self.say(format!("  {id} wants a snapshot for {to}{}", at_least.unwrap_or_default()));
                 self.asked.insert((id, to), session);
             }
             for (read, outcome) in ready.reads {
@@ -681,12 +696,13 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | {}{}applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}{}{}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
                 raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
+                if raft.has_state() { "" } else { "stateless " },
                 raft.first_damaged().map_or_else(String::new, |index| match raft.irreparable() {
                     Some(index) => format!("irreparable {index} "),
                     None => format!("damaged {index} "),

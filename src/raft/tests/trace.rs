@@ -84,7 +84,10 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
             format!("#{inflight} at {index}@{term} round {}", round.0)
         }
         Message::Heartbeat { commit, round, .. } => format!("commit {commit} round {}", round.0),
-        Message::HeartbeatReply { round, .. } => format!("round {}", round.0),
+        Message::HeartbeatReply { round, needs_snapshot, .. } => {
+            let asks = needs_snapshot.map(|index| format!(", needs a snapshot at {index} or beyond"));
+            format!("round {}{}", round.0, asks.unwrap_or_default())
+        }
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
             let crc = if crc.is_some() { "" } else { ", checksum unknown" };

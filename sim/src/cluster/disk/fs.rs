@@ -138,23 +138,24 @@ impl Fs for DiskFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let epoch = self.call("lock", path, None, &[], |state| {
-            if !state.names.contains_key(path) {
-                state.create(path)?;
-            }
-            if !state.locks.insert(path.to_owned()) {
+        let (epoch, file) = self.call("lock", path, None, &[], |state| {
+            let file = match state.names.contains_key(path) {
+                true => state.file(path)?,
+                false => state.create(path)?,
+            };
+            if !state.locks.insert(file) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            Ok(state.epoch)
+            Ok((state.epoch, file))
         })?;
-        Ok(Box::new(Lock { disk: self.disk.clone(), path: path.to_owned(), epoch }))
+        Ok(Box::new(Lock { disk: self.disk.clone(), file, epoch }))
     }
 }
 
-/// A held lock.
+/// A held lock. It is the file's, whatever its name is by now.
 struct Lock {
     disk: SharedDisk,
-    path: std::path::PathBuf,
+    file: InodeId,
     epoch: u64,
 }
 
@@ -163,7 +164,7 @@ impl Drop for Lock {
         let mut state = self.disk.lock();
         // A crash released it already, and the next boot may hold it by now.
         if state.epoch == self.epoch {
-            state.locks.remove(&self.path);
+            state.locks.remove(&self.file);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod crash;
 mod evidence;
 mod hang;
+mod loss;
 mod one_way;
 mod partial;
 mod partition;
@@ -29,7 +30,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 10] = [
+pub(super) const ALL: [Fault; 11] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -40,4 +41,5 @@ pub(super) const ALL: [Fault; 10] = [
     evidence::FAULT,
     usurp::FAULT,
     rot::FAULT,
+    loss::FAULT,
 ];

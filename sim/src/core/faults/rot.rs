@@ -7,6 +7,7 @@ use quorate::raft::EntryKind;
 use quorate::types::{Index, NodeId};
 
 use super::Fault;
+use crate::core::disk::Disk;
 use crate::core::story::{Deed, Story};
 use crate::core::world::{World, position};
 
@@ -51,6 +52,11 @@ fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
     true
 }
 
+/// Whether a disk has lost anything else.
+fn is_hurt(disk: &Disk) -> bool {
+    disk.damaged().next().is_some() || disk.is_stateless()
+}
+
 /// Whether this entry may be lost there. A log whose configuration is lost does not open at all.
 fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
     let Some(entry) = world.node(id).disk().get(index) else { return false };
@@ -58,8 +64,7 @@ fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
         let disk = &world.nodes[position(*other)].disk;
         *other != id && disk.get(index) == Some(entry) && !disk.is_damaged(index)
     };
-    let mut damaged: Vec<NodeId> =
-        world.ids().filter(|&node| world.node(node).disk().damaged().next().is_some()).collect();
+    let mut damaged: Vec<NodeId> = world.ids().filter(|&node| is_hurt(world.node(node).disk())).collect();
     damaged.push(id);
     entry.kind != EntryKind::Membership
         && world.can_do_without(&damaged)
