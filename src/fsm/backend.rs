@@ -375,7 +375,7 @@ fn off_grid(offset: u64, bytes: usize) -> io::Error {
 }
 
 pub(super) fn io_error(call: &str, offset: u64, error: &io::Error) -> Error {
-    Error::Io { what: format!("{call} at offset {offset}: {error}") }
+    Error::io(format!("{call} at offset {offset}: {error}"), error)
 }
 
 /// Whether the file is formed; false also for one that is empty or whose very first write was lost.

@@ -59,6 +59,7 @@ pub mod offline;
 mod overlay;
 mod read;
 mod rewrite;
+mod room;
 mod schema;
 mod sessions;
 mod snapshot;
@@ -73,6 +74,7 @@ use bytes::Bytes;
 pub use error::Error;
 pub use file::{file_backend, file_to_read};
 pub use rewrite::Rewritten;
+pub use room::{Needs, staged_bytes};
 pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};
 

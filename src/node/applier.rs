@@ -3,16 +3,19 @@
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
-//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that
+//! set: a few keys written over and over would otherwise pin the log for ever. A fold that may not fit on the disk is not
+//! begun, and waits. One that fails, or a committed entry that
 //! cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
+use tracing::{debug, info, warn};
 
 use super::executor::Lane;
 use super::probe::SharedProbe;
+use super::space::Space;
 use super::{Fatal, FatalSender};
 use crate::command::Reply;
 use crate::fsm::{self, Body, Fresh, Input, Store};
@@ -45,6 +48,7 @@ const ENTRIES_PER_STEP_MAX: usize = 256;
 pub(super) struct Applier {
     pub store: Store,
     pub fold_lane: Lane,
+    pub space: Space,
     pub fatal: FatalSender,
     pub probe: Option<SharedProbe>,
     pub applied: mpsc::UnboundedSender<Applied>,
@@ -119,20 +123,47 @@ impl Applier {
         *unfolded = 0;
         // Here and not on the lane: the set ends where the fold was due, however long the lane takes to come to it.
         self.store.freeze();
-        let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
-        let (applied, folder) = (self.applied.clone(), folder.clone());
+        let (fatal, applied, folder) = (self.fatal.clone(), self.applied.clone(), folder.clone());
+        let fold = fold(self.store.clone(), self.fold_lane.clone(), self.space.clone());
         tokio::spawn(async move {
-            let failure = match lane.run(move || store.fold()).await {
-                Some(Ok(_)) => None,
-                Some(Err(error)) => Some(Fatal::of_store(&error)),
-                None => Some(Fatal::Broken("the state machine's thread stopped".into())),
-            };
-            folder.end(failure.is_some());
-            match failure {
-                None => drop(applied.send(Applied::Folded)),
-                Some(failure) => fatal.report(failure),
+            let folded = fold.await;
+            folder.end(folded.is_err());
+            match folded {
+                Ok(()) => drop(applied.send(Applied::Folded)),
+                Err(Some(failure)) => fatal.report(failure),
+                Err(None) => debug!("the node stops before there was room for a fold"),
             }
         });
+    }
+}
+
+/// Folds what was set aside, once there is room for it: one that meets a full disk in the middle would end the node (H18).
+/// Until then the sets stay, and so the applier waits when the other one is full. No failure: the node stops.
+async fn fold(store: Store, lane: Lane, space: Space) -> Result<(), Option<Fatal>> {
+    let mut has_waited = false;
+    loop {
+        let (store, space_now) = (store.clone(), space.clone());
+        let job = move || match space_now.fits_fold() {
+            Ok(()) => store.fold().map(|_| None),
+            Err(lacking) => Ok(Some(lacking)),
+        };
+        match lane.run(job).await {
+            Some(Ok(None)) if has_waited => {
+                info!("there was room for the fold that waited");
+                return Ok(());
+            }
+            Some(Ok(None)) => return Ok(()),
+            Some(Ok(Some((needed_bytes, free_bytes)))) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!(needed_bytes, free_bytes, "a fold waits: the disk has no room for what it may write");
+                }
+                if !space.asked_again().await {
+                    return Err(None);
+                }
+            }
+            Some(Err(error)) => return Err(Some(Fatal::of_store(&error))),
+            None => return Err(Some(Fatal::Broken("the state machine's thread stopped".into()))),
+        }
     }
 }
 

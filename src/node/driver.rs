@@ -6,6 +6,7 @@
 
 mod asks;
 mod group;
+mod room;
 mod scrub;
 mod snapshots;
 mod writes;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use self::room::RoomKeeper;
 use self::scrub::Scrub;
 use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay};
@@ -29,12 +31,13 @@ use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
 use super::proposals::{Pending, Proposals};
 use super::reads::Reads;
+use super::space::{Measured, Space};
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
 use crate::config::Limits;
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
 use crate::transport::{Inbound, Inbox, PeerInfo, Transport};
 use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
@@ -102,6 +105,7 @@ pub struct Running {
     driver: JoinHandle<()>,
     applier: JoinHandle<()>,
     fold_lane: Lane,
+    space: Space,
     store: Store,
 }
 
@@ -110,10 +114,18 @@ impl Running {
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.driver.await;
+        self.space.close();
         let _ = self.applier.await;
-        let store = self.store;
-        // What was set aside before, and then what was applied since.
-        let fold = move || store.fold().and_then(|_| store.fold());
+        let (store, space) = (self.store, self.space);
+        // What was set aside before, and then what was applied since; as far as there is room.
+        let fold = move || {
+            for _ in 0..2 {
+                if space.fits_fold().is_ok() {
+                    store.fold()?;
+                }
+            }
+            Ok::<(), fsm::Error>(())
+        };
         if let Some(Err(error)) = self.fold_lane.run(fold).await {
             // Nothing is lost: the log still has it.
             warn!(%error, "the last fold failed");
@@ -140,9 +152,17 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (stop, stopped) = oneshot::channel();
 
     let fold_lane = Lane::open(&*parts.executor, "fold");
+    let space = Space::new(
+        parts.files.clone(),
+        parts.state,
+        parts.store.clone(),
+        parts.log.clone(),
+        &parts.limits,
+    );
     let applier = Applier {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
+        space: space.clone(),
         fatal: parts.fatal.clone(),
         probe: parts.probe.clone(),
         applied,
@@ -165,6 +185,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             Lane::open(&*parts.executor, "snapshot"),
             Lane::open(&*parts.executor, "rewrite"),
         ),
+        room: RoomKeeper::new(Lane::open(&*parts.executor, "room"), space.clone(), now),
         scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now),
         board,
         work,
@@ -199,7 +220,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(work_receiver));
-    (handle, Running { stop, driver, applier, fold_lane, store })
+    (handle, Running { stop, driver, applier, fold_lane, space, store })
 }
 
 /// What the front doors hold of the group.
@@ -230,6 +251,8 @@ enum Internal {
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
     /// A part of the log was read through.
     Scrubbed(Result<wal::Scrubbed, wal::Error>),
+    /// The disk said how much room it has.
+    Measured(std::io::Result<Measured>),
     /// Something became of a snapshot.
     Snapshots(News),
     /// An ask certainly reached no leader: try again.
@@ -257,6 +280,7 @@ struct Driver {
     work: mpsc::UnboundedSender<Work>,
     snapshots: Snapshots,
     scrub: Scrub,
+    room: RoomKeeper,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
     /// Messages that wait until the write with this number is on disk; ascending.
@@ -318,6 +342,7 @@ impl Driver {
             if now >= self.next_sweep {
                 self.sweep(now);
             }
+            self.maybe_measure(now);
             self.propose(now);
             self.take_up_asks(now);
             if let Some(id) = self.reads.ask(now) {
@@ -355,7 +380,7 @@ impl Driver {
     /// Re-arms the timer if something is due before it. One that fires early only costs a turn, so a deadline that
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
-        let due = self.parts.raft.next_tick().min(self.next_sweep);
+        let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }
@@ -405,6 +430,7 @@ impl Driver {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
             Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
+            Internal::Measured(measured) => self.on_measured(measured),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
@@ -496,6 +522,7 @@ impl Driver {
                 }
                 let (group, seq) = (self.parts.group, write.seq);
                 let raft::Write { hard_state, repairs, entries, .. } = write;
+                self.room.on_written(entries.iter().map(|entry| entry.bytes() as u64).sum());
                 let write = wal::GroupWrite { group, hard_state, install, repairs, entries };
                 self.parts.log.write(seq, write, &self.persisted);
             }
@@ -520,14 +547,16 @@ impl Driver {
         self.on_commit();
         self.settle_asks();
         self.settle_resignation();
-        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, .. } = self.gauges;
+        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, refused_for_room, .. } = self.gauges;
         self.gauges = Gauges {
             proposals,
             forwarded,
             reads,
             read_rounds,
             leader_changes,
+            refused_for_room,
             proposals_waiting: self.proposals.len() as u64,
+            free_bytes: self.room.free_bytes(),
             ..Gauges::of(&self.parts.raft)
         };
         self.board.set_gauges(self.gauges);

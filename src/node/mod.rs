@@ -42,6 +42,7 @@ mod log_writer;
 mod members;
 mod proposals;
 mod reads;
+mod space;
 pub mod state_files;
 mod status;
 

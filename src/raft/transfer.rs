@@ -24,6 +24,8 @@
 //! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote and its log is not damaged. One that comes late, when
 //! the transfer has ended, costs an election and no more.
 
+use std::cmp::Reverse;
+
 use crate::types::{Monotonic, NodeId};
 
 use super::leader::Leader;
@@ -108,15 +110,16 @@ impl Raft {
         }
     }
 
-    /// Of the other voters that answer, the one with the longest log.
-    fn best_voter(&self) -> Option<NodeId> {
+    /// Of the other voters that answer, and of those the ones with most room, the one with the longest log.
+    pub(super) fn best_voter(&self) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let others = self.log.membership().voters().filter(|&id| id != self.config.id);
         let answering = others.filter(|id| leader.peers[id].is_reachable());
-        answering.max_by_key(|id| (leader.peers[id].matched(), std::cmp::Reverse(*id)))
+        let rank = |id: &NodeId| (Reverse(leader.peers[id].room()), leader.peers[id].matched(), Reverse(*id));
+        answering.max_by_key(rank)
     }
 
-    fn begin_transfer(&mut self, to: NodeId, is_departing: bool) {
+    pub(super) fn begin_transfer(&mut self, to: NodeId, is_departing: bool) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.transfer = Some(Transfer { to, is_told: false, is_departing });
         self.timers.transfer = self.timers.now.plus(self.config.election_timeout);

@@ -12,8 +12,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
-    Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Room, Round,
+    SessionId, Snapshot,
 };
 use crate::types::{Incarnation, Index, NodeId, Term};
 
@@ -91,9 +91,11 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             round: round.0,
             stored_by_all: stored_by_all.0,
         }),
-        Message::HeartbeatReply { session, round } => {
-            Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
-        }
+        Message::HeartbeatReply { session, round, room } => Proto::HeartbeatReply(proto::HeartbeatReply {
+            session: session.0,
+            round: round.0,
+            room: room.code(),
+        }),
         Message::Repair { index, term, crc, is_needed } => {
             Proto::Repair(proto::Repair { index: index.0, term: term.0, crc, is_needed })
         }
@@ -157,6 +159,7 @@ fn encode_append_reply(reply: &AppendReply) -> proto::AppendReply {
         inflight: reply.inflight,
         round: reply.round.0,
         result: Some(result),
+        room: reply.room.code(),
     }
 }
 
@@ -209,9 +212,11 @@ pub(super) fn decode(
             round: Round(m.round),
             stored_by_all: Index(m.stored_by_all),
         },
-        Proto::HeartbeatReply(m) => {
-            Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
-        }
+        Proto::HeartbeatReply(m) => Message::HeartbeatReply {
+            session: SessionId(m.session),
+            round: Round(m.round),
+            room: decode_room(m.room)?,
+        },
         Proto::Repair(m) => {
             let (index, term) = decode_place(m.index, m.term)?;
             Message::Repair { index, term, crc: m.crc, is_needed: m.is_needed }
@@ -282,7 +287,12 @@ fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject>
         inflight: reply.inflight,
         round: Round(reply.round),
         result,
+        room: decode_room(reply.room)?,
     })
+}
+
+fn decode_room(code: u32) -> Result<Room, Reject> {
+    Room::from_code(code).ok_or(Reject::Field("room"))
 }
 
 /// The place of an entry that is damaged.

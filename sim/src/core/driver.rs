@@ -45,7 +45,9 @@ impl World {
         (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
         target.shown = None;
         let restored = target.disk.restore(tail);
-        target.raft = Some(Raft::new(target.config.clone(), restored, target.clock.at(now)));
+        let mut raft = Raft::new(target.config.clone(), restored, target.clock.at(now));
+        raft.set_room(target.clock.at(now), target.room);
+        target.raft = Some(raft);
         let id = target.id;
         self.invariants.booted(id);
         self.trace.event(id.0, || What::Booted);
@@ -127,7 +129,14 @@ impl World {
         let target = &mut self.nodes[node];
         let now = target.clock.at(self.now);
         let raft = target.raft.as_mut().expect("the node is up");
+        let before = (raft.role(), raft.last_index());
         let output = input(raft, now);
+        let after = (raft.role(), raft.last_index());
+        if target.room.is_full() && are_followers([before.0, after.0]) && after.1 > before.1 {
+            let text = format!("room: {} takes entry {}, and its disk is full", target.id, after.1);
+            self.judge(Err(text));
+        }
+        let target = &mut self.nodes[node];
         if target.is_collected_later {
             // It will be.
         } else if chance(&mut self.rng, self.weather.lazy) {
@@ -467,6 +476,11 @@ impl World {
         let id = target.id.0;
         self.trace.event(id, || What::State { role, term, leader, last, persisted, commit, applied, why });
     }
+}
+
+/// Whether these are roles in which nothing is appended but what a leader sends.
+fn are_followers(roles: [RoleName; 2]) -> bool {
+    roles.iter().all(|role| matches!(role, RoleName::Follower | RoleName::Learner))
 }
 
 /// The number of a read among the requests that a trace shows: proposals have theirs below.

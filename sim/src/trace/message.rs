@@ -4,7 +4,7 @@
 //! in [`What::Sent`] beside them.
 
 use quorate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Room, Snapshot,
 };
 
 use super::event::What;
@@ -66,7 +66,9 @@ pub fn fields(message: &Message) -> String {
             let (session, round) = (session.0, round.0);
             format!("commit {commit}, round {round}, session {session}, stored by all {stored_by_all}")
         }
-        Message::HeartbeatReply { session, round } => format!("round {}, session {}", round.0, session.0),
+        Message::HeartbeatReply { session, round, room } => {
+            format!("round {}, session {}{}", round.0, session.0, room_text(*room))
+        }
         Message::ReadIndex { request } => format!("request {}", read_request(request)),
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
@@ -100,14 +102,20 @@ fn append_fields(append: &Append) -> String {
 }
 
 fn append_reply_fields(reply: &AppendReply) -> String {
-    let AppendReply { session, inflight, round, result } = reply;
+    let AppendReply { session, inflight, round, result, room } = reply;
+    let room = room_text(*room);
     let result = match result {
         AppendResult::Matched { index } => format!("matched {index}"),
         AppendResult::Rejected { prev_index, hint_index, hint_term } => {
             format!("rejected prev {prev_index}, hint {hint_index}@{hint_term}")
         }
     };
-    format!("{result}, round {}, session {}, inflight {inflight}", round.0, session.0)
+    format!("{result}, round {}, session {}, inflight {inflight}{room}", round.0, session.0)
+}
+
+/// Nothing where there is more than the reserve.
+fn room_text(room: Room) -> String {
+    room.lack().map_or_else(String::new, |lack| format!(", room {} ({lack:?})", room.name()))
 }
 
 /// The entries' range with the terms at both ends, and what they hold.
@@ -136,7 +144,7 @@ fn read_request(request: &ReadRequest) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quorate::raft::{Round, SessionId};
+    use quorate::raft::{Lack, Round, SessionId};
     use quorate::types::{Incarnation, Index, NodeId, Term};
 
     use super::*;
@@ -176,7 +184,8 @@ mod tests {
     fn every_message_has_a_name_and_its_fields() {
         let request = ReadRequest { incarnation: Incarnation(0xabc), boot: 0x12, counter: 3 };
         let (session, round) = (SessionId(5), Round(9));
-        let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result });
+        let (short, room) = (Room::Short(Lack::Disk), Room::Ample);
+        let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result, room });
         let rejected =
             AppendResult::Rejected { prev_index: Index(7), hint_index: Index(2), hint_term: Term(1) };
         let cases = [
@@ -213,7 +222,11 @@ mod tests {
                 }),
                 "Snapshot: at 7@2 (3 B of membership), round 9, session 5, inflight 6",
             ),
-            (Message::HeartbeatReply { session, round }, "HeartbeatReply: round 9, session 5"),
+            (Message::HeartbeatReply { session, round, room }, "HeartbeatReply: round 9, session 5"),
+            (
+                Message::HeartbeatReply { session, round, room: short },
+                "HeartbeatReply: round 9, session 5, room short (Disk)",
+            ),
             (Message::TimeoutNow, "TimeoutNow: "),
             (
                 Message::Repair { index: Index(8), term: Term(3), crc: Some(0xab), is_needed: true },

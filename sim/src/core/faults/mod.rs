@@ -5,6 +5,7 @@
 
 mod crash;
 mod evidence;
+mod full;
 mod hang;
 mod one_way;
 mod partial;
@@ -14,6 +15,7 @@ mod replay;
 mod rot;
 mod usurp;
 
+pub(super) use full::draw as draw_room;
 pub(super) use usurp::{deafen, isolate};
 
 use quorate::types::NodeId;
@@ -29,7 +31,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 10] = [
+pub(super) const ALL: [Fault; 11] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -40,4 +42,5 @@ pub(super) const ALL: [Fault; 10] = [
     evidence::FAULT,
     usurp::FAULT,
     rot::FAULT,
+    full::FAULT,
 ];
