@@ -12,6 +12,7 @@
 //! the log opens, and the cut waits with the first write.
 
 use std::io;
+use std::path::Path;
 
 use super::Wal;
 use super::error::Error;
@@ -62,14 +63,10 @@ impl Wal {
 
 impl Error {
     /// Names the file and the call of a system error in the making of a segment of so many bytes.
-    pub(super) fn making(
-        dir: &std::path::Path,
-        needed: u64,
-        doing: &'static str,
-    ) -> impl FnOnce(io::Error) -> Error {
+    pub(super) fn making(file: &Path, needed: u64, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| match is_out_of_room(&source) {
-            true => Error::NoRoom { dir: dir.to_path_buf(), needed },
-            false => Error::Io { file: dir.to_path_buf(), doing, source },
+            true => Error::NoRoom { dir: file.parent().unwrap_or(file).to_path_buf(), needed },
+            false => Error::Io { file: file.to_path_buf(), doing, source },
         }
     }
 }

@@ -163,7 +163,6 @@ pub fn open(fs: &dyn Fs, dir: &Path, number: u64) -> Result<(SharedFile, Segment
 /// The next segment, under way.
 pub struct Spare {
     path: PathBuf,
-    dir: PathBuf,
     file: Box<dyn File>,
     bytes: u64,
     zeroed: u64,
@@ -186,8 +185,8 @@ impl Spare {
     pub fn create(fs: &dyn Fs, dir: &Path, bytes: u64) -> Result<Spare, Error> {
         assert_eq!(bytes % SECTOR_BYTES as u64, 0, "a segment of {bytes} bytes is not made of whole sectors");
         let path = dir.join(SPARE);
-        let file = fs.create(&path).map_err(Error::making(dir, bytes, "creating the next segment"))?;
-        Ok(Spare { path, dir: dir.to_path_buf(), file, bytes, zeroed: 0 })
+        let file = fs.create(&path).map_err(Error::making(&path, bytes, "creating"))?;
+        Ok(Spare { path, file, bytes, zeroed: 0 })
     }
 
     /// The length it has when it is done.
@@ -211,13 +210,13 @@ impl Spare {
             written.map_err(self.making("writing zeroes"))?;
             at += len as u64;
         }
-        self.file.sync().map_err(self.making("syncing zeroes"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         self.zeroed = end;
         Ok(())
     }
 
     fn making(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-        Error::making(&self.dir, self.bytes, doing)
+        Error::making(&self.path, self.bytes, doing)
     }
 
     /// Makes it the segment `header.number`: finishes the zeroes, writes the first sector and the preamble, syncs,
@@ -237,9 +236,9 @@ impl Spare {
         head.extend_from_slice(preamble);
         assert!(head.len() as u64 <= self.bytes, "a preamble of {} bytes does not fit", preamble.len());
         self.file.write_at(0, &head).map_err(self.making("writing the preamble"))?;
-        self.file.sync().map_err(self.making("syncing the preamble"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         let path = path(dir, header.number);
-        fs.rename(&self.path, &path).map_err(self.making("renaming the next segment"))?;
+        fs.rename(&self.path, &path).map_err(Error::making(&path, self.bytes, "renaming"))?;
         fs.sync_dir(dir).map_err(Error::io(dir, "syncing the directory"))?;
         Ok(Arc::from(self.file))
     }

@@ -298,6 +298,10 @@ fn run(fs: &MemFs, options: Options) -> (Model, Option<Step>, Option<Error>) {
             }
             Step::Switch(group, state) => wal.switch(*group, *state),
         };
+        if let Err(error @ Error::NoRoom { .. }) = result {
+            wal.append(&[]).expect("nothing is poisoned for want of room");
+            return (model, Some(step), Some(error));
+        }
         if let Err(error) = result {
             let later = wal.append(&[write(GROUP, Some(hard_state(99, 1, 0)), vec![])]);
             assert!(matches!(later, Err(Error::Poisoned)), "after {error}: {later:?}");

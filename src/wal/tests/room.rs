@@ -1,5 +1,6 @@
 //! Covers H18: a disk without room for the next segment poisons nothing, and is as good as ever once there is room.
 
+use super::super::fs::testing::{Fault, Unsynced};
 use super::*;
 
 /// All bytes that the files of the disk take.
@@ -27,7 +28,9 @@ fn fill(fs: &MemFs, wal: &mut Wal, model: &mut Model, from: u64) -> u64 {
 fn without_room_for_a_segment_nothing_is_lost_and_it_goes_on_when_there_is() {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let (mut wal, reader, ..) = reopen(&fs);
+    // Long enough for something to be kept of it.
+    let long = Options { segment_bytes: 16 << 10, ..options() };
+    let (mut wal, reader, _) = Wal::open(fs.shared(), Path::new(DIR), long, &bootstrap()).unwrap();
     let waits = fill(&fs, &mut wal, &mut model, 1);
     assert!(wal.is_cramped());
     assert!(fs.files().iter().all(|(path, _)| !path.ends_with("spare")), "a partial file stays: {:?}", fs.files());
@@ -93,11 +96,11 @@ fn a_torn_log_opens_on_a_full_disk() {
     model.apply(&batch);
     // The next batch stops half way: its first sector is there, the rest is not.
     let torn = [write(GROUP, None, vec![command(2, 1, 900)])];
-    fs.fail_at(fs.calls(), super::super::fs::testing::Fault::Stop);
+    fs.fail_at(fs.calls(), Fault::Stop);
     assert!(wal.append(&torn).is_err());
     drop(wal);
-    let mut is_first = true;
-    fs.crash(&mut |_| std::mem::replace(&mut is_first, false));
+    let first = fs.unsynced(&segment(1))[0];
+    fs.crash(&mut |lost| matches!(lost, Unsynced::Sector(_, sector) if sector == first));
     // Of what the crash left the spare goes at the start.
     let numbered = fs.files().iter().filter(|(path, _)| !path.ends_with("spare")).map(|(_, bytes)| bytes).sum();
     fs.set_capacity(Some(numbered));
@@ -127,7 +130,7 @@ fn a_torn_log_opens_on_a_full_disk() {
 fn a_write_that_fails_in_a_segment_poisons_whatever_the_reason() {
     let fs = MemFs::new();
     let (mut wal, ..) = reopen(&fs);
-    fs.fail_at(fs.calls(), super::super::fs::testing::Fault::Full);
+    fs.fail_at(fs.calls(), Fault::Full);
     let batch = [write(GROUP, None, vec![command(1, 1, 100)])];
     let error = wal.append(&batch).expect_err("told to fail");
     assert!(matches!(error, Error::Io { .. }), "{error}");
