@@ -131,7 +131,7 @@ pub struct Limits {
     /// What is kept free on the volume of the data directory: with less, nothing is written any more that makes the state
     /// grow. Deletes, and what the node needs for itself, may use it.
     pub storage_reserve_bytes: u64,
-    /// With less than this free a follower takes no more entries, and a leader makes way.
+    /// With less than this free a follower takes no more commands, and a leader makes way.
     pub storage_floor_bytes: u64,
     /// What log and state file may take together, the reserve included; 0: as much as there is.
     pub storage_bytes_max: u64,

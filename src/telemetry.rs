@@ -114,7 +114,7 @@ figures! {
     STORAGE_FREE_BYTES: Gauge = "storage_free_bytes";
     /// What is kept free, in bytes: with less, writes that need room are refused.
     STORAGE_RESERVE_BYTES: Gauge = "storage_reserve_bytes";
-    /// With less free than this, in bytes, this node takes no further entries.
+    /// With less free than this, in bytes, this node takes no further commands.
     STORAGE_FLOOR_BYTES: Gauge = "storage_floor_bytes";
     /// How this node stands: 0 above its reserve, 1 in its reserve, 2 below its floor.
     STORAGE_LEVEL: Gauge = "storage_level";

@@ -8,15 +8,17 @@
 //! Ample   above the reserve                 takes everything
 //! Short   in the reserve                    takes everything; as a leader, or where too many voters are so,
 //!                                           nothing is proposed any more that makes the state grow
-//! Full    below the floor                   takes no entry that it does not have; votes and answers as always
+//! Full    below the floor                   takes no further commands; votes and answers as always
 //! ```
 //!
 //! - *Refused before it is proposed* ([`Raft::admits`]): what grows needs the leader and a quorum above the reserve. What
 //!   frees space, and all that is small (configurations, sessions, the no-op of a new leader), may use the reserve: for
 //!   this it is there. Below the floor of a quorum nothing would be committed, so nothing is taken that only waits.
-//! - *A follower without room* takes of an append what it has already, and acknowledges just that. Nothing of what it
-//!   promised before is touched. Its vote is worth what it always was: a vote is small, and a group that counted it out
-//!   would lose its leader to a full disk. Its leader sends it no entries until it says that it has room.
+//! - *A follower without room* takes of an append what it has already, up to the first command that it has not, and
+//!   acknowledges just that. Nothing of what it promised before is touched. What is no command is small and rare, and taken:
+//!   without the first entry of a new leader nobody could read any more. Its vote is worth what it always was: a vote is small,
+//!   too, and a group that counted it out would lose its leader to a full disk. Its leader sends it no commands until it says
+//!   that it has room.
 //! - *A leader without room makes way* if others can do better without it: for a leader in its reserve, if the voters above
 //!   theirs are a quorum; for one below its floor, if those above theirs are. Else it stays, and takes what frees space as long
 //!   as its log does. A hand-over that fails is tried again only after [`MAKE_WAY_DEADLINES`], since nothing is
@@ -30,7 +32,7 @@ use crate::types::{Index, Monotonic, NodeId};
 use super::membership::Membership;
 use super::progress::Progress;
 use super::raft::RoleState;
-use super::{Entry, Raft, Round};
+use super::{Entry, EntryKind, Raft, Round};
 
 /// What a node's disk has room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +42,7 @@ pub enum Room {
     Ample,
     /// Only the reserve is left.
     Short(Lack),
-    /// Less than the floor is left: no entry is taken.
+    /// Less than the floor is left: no further command is taken.
     Full(Lack),
 }
 
@@ -85,7 +87,7 @@ impl Room {
         Room::ALL.get(usize::try_from(code).ok()?).copied()
     }
 
-    /// Whether no entry is taken.
+    /// Whether no command is taken.
     pub fn is_full(self) -> bool {
         matches!(self, Room::Full(_))
     }
@@ -199,7 +201,7 @@ impl Raft {
         self.begin_transfer(to, false);
     }
 
-    /// Of a leader's entries those that are taken: without room, only what is in the log already.
+    /// Of a leader's entries those that are taken: without room, none from the first command on that is not in the log.
     pub(super) fn taken(
         &self,
         mut entries: Vec<Entry>,
@@ -207,11 +209,11 @@ impl Raft {
     ) -> (Vec<Entry>, Vec<(Index, Membership)>) {
         if self.room.is_full() {
             let purged = self.log.purged().0;
-            let is_known = |entry: &Entry| {
-                entry.index <= purged || self.log.term_at(entry.index) == Some(entry.term)
+            let is_taken = |entry: &&Entry| {
+                let is_known = entry.index <= purged || self.log.term_at(entry.index) == Some(entry.term);
+                is_known || entry.kind != EntryKind::Command
             };
-            let known = entries.iter().take_while(|entry| is_known(entry)).count();
-            entries.truncate(known);
+            entries.truncate(entries.iter().take_while(is_taken).count());
             let last = entries.last().map_or(Index(0), |entry| entry.index);
             memberships.retain(|&(index, _)| index <= last);
         }

@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
+use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Message, Raft, Ready, RoleName, Write, WriteSeq};
 use quorate::types::{Index, Monotonic, NodeId};
 
 use super::node::{Shown, Work};
@@ -104,7 +104,16 @@ impl World {
         self.absorb(&envelope);
         let id = envelope.to.0;
         self.trace.event(id, || What::Delivered { message: number });
+        let target = &self.nodes[node];
+        let (room, last) = (target.room, target.raft.as_ref().map(Raft::last_index));
+        let commands = commands_of(&envelope);
         self.input(node, |raft, now| raft.step(now, envelope));
+        let target = &self.nodes[node];
+        let taken = target.raft.as_ref().map(Raft::last_index);
+        let is_taken = |index: &Index| Some(*index) > last && Some(*index) <= taken;
+        if let Some(index) = commands.into_iter().find(is_taken).filter(|_| room.is_full()) {
+            self.judge(Err(format!("room: {} takes command {index}, and its disk is full", target.id)));
+        }
     }
 
     pub(super) fn on_tick(&mut self, node: usize) {
@@ -129,14 +138,7 @@ impl World {
         let target = &mut self.nodes[node];
         let now = target.clock.at(self.now);
         let raft = target.raft.as_mut().expect("the node is up");
-        let before = (raft.role(), raft.last_index());
         let output = input(raft, now);
-        let after = (raft.role(), raft.last_index());
-        if target.room.is_full() && are_followers([before.0, after.0]) && after.1 > before.1 {
-            let text = format!("room: {} takes entry {}, and its disk is full", target.id, after.1);
-            self.judge(Err(text));
-        }
-        let target = &mut self.nodes[node];
         if target.is_collected_later {
             // It will be.
         } else if chance(&mut self.rng, self.weather.lazy) {
@@ -478,9 +480,11 @@ impl World {
     }
 }
 
-/// Whether these are roles in which nothing is appended but what a leader sends.
-fn are_followers(roles: [RoleName; 2]) -> bool {
-    roles.iter().all(|role| matches!(role, RoleName::Follower | RoleName::Learner))
+/// The commands among a message's entries.
+fn commands_of(envelope: &Envelope) -> Vec<Index> {
+    let Message::Append(append) = &envelope.message else { return Vec::new() };
+    let commands = append.entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+    commands.map(|entry| entry.index).collect()
 }
 
 /// The number of a read among the requests that a trace shows: proposals have theirs below.

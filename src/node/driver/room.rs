@@ -123,7 +123,7 @@ impl Driver {
                 left_bytes = left,
                 volume_bytes,
                 floor_bytes,
-                "{what}: less than the floor is left, and this node takes no further entries; make room"
+                "{what}: less than the floor is left, and this node takes no further commands; make room"
             ),
         }
     }
