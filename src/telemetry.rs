@@ -123,6 +123,16 @@ figures! {
     MESSAGES_INVALID_TOTAL: Counter = "messages_invalid_total";
     /// Proposals refused because too much was uncommitted.
     PROPOSALS_REFUSED_TOTAL: Counter = "proposals_refused_total";
+    /// What is free for this node, in bytes: on the volume and in the state file, or what is left of storage-bytes-max.
+    STORAGE_FREE_BYTES: Gauge = "storage_free_bytes";
+    /// What is kept free, in bytes: with less, writes that need room are refused.
+    STORAGE_RESERVE_BYTES: Gauge = "storage_reserve_bytes";
+    /// With less free than this, in bytes, this node takes no further commands.
+    STORAGE_FLOOR_BYTES: Gauge = "storage_floor_bytes";
+    /// How this node stands: 0 above its reserve, 1 in its reserve, 2 below its floor.
+    STORAGE_LEVEL: Gauge = "storage_level";
+    /// Proposals refused because the leader, or too many voters, had no room.
+    STORAGE_REFUSED_TOTAL: Counter = "storage_refused_total";
     /// The log on disk, in bytes.
     WAL_BYTES: Gauge = "wal_bytes";
     /// The write set that is being written to, in bytes.

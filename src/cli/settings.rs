@@ -86,6 +86,12 @@ pub(super) struct Settings {
     /// The end of the log that is kept for members that lag; who lags further gets a snapshot [default: 256MiB]
     #[arg(long, env = "QUORATE_LOG_TAIL_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
     log_tail_bytes_max: Option<Size>,
+    /// What is kept free on the data directory's volume: with less, writes are refused, and deletes are not [default: 512MiB]
+    #[arg(long, env = "QUORATE_STORAGE_RESERVE_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    storage_reserve_bytes: Option<Size>,
+    /// What log and state file may take together, the reserve included; 0 is no limit [default: 0]
+    #[arg(long, env = "QUORATE_STORAGE_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
+    storage_bytes_max: Option<Size>,
     /// How long a snapshot that is being sent is kept without progress [default: 60s]
     #[arg(long, env = "QUORATE_SNAPSHOT_PIN", value_name = "TIME", help_heading = "Limits")]
     snapshot_pin: Option<Span>,
@@ -147,6 +153,8 @@ impl Settings {
             drain_timeout,
             wal_bytes_max,
             log_tail_bytes_max,
+            storage_reserve_bytes,
+            storage_bytes_max,
             snapshot_pin,
             snapshot_pin_growth_bytes,
             scrub_pause,
@@ -247,6 +255,11 @@ impl Settings {
         let marks = self.hash_mark_interval;
         limits.hash_mark_interval = marks.map_or(limits.hash_mark_interval, |span| span.0);
         limits.wal_segment_bytes = self.wal_segment_bytes.map_or(limits.wal_segment_bytes, |size| size.0);
+        // Larger segments need a larger reserve.
+        let reserve = limits.storage_reserve_bytes.max(limits.wal_segment_bytes.saturating_mul(4));
+        limits.storage_reserve_bytes = self.storage_reserve_bytes.map_or(reserve, |size| size.0);
+        limits.storage_floor_bytes = limits.storage_reserve_bytes / 4;
+        limits.storage_bytes_max = self.storage_bytes_max.map_or(0, |size| size.0);
         limits.connections_max = self.connections_max.map_or(limits.connections_max, |count| count as usize);
         limits.drain_timeout = self.drain_timeout.map_or(limits.drain_timeout, |span| span.0);
         let request_timeout = self.request_timeout.map_or(limits.request_timeout_default, |span| span.0);
@@ -382,6 +395,8 @@ mod tests {
             ("drain-timeout", format!("{:?}", limits.drain_timeout)),
             ("wal-bytes-max", format!("{}GiB", limits.wal_bytes_max >> 30)),
             ("log-tail-bytes-max", mib(limits.log_tail_bytes_max)),
+            ("storage-reserve-bytes", mib(limits.storage_reserve_bytes)),
+            ("storage-bytes-max", limits.storage_bytes_max.to_string()),
             ("snapshot-pin", format!("{:?}", limits.snapshot_pin)),
             ("snapshot-pin-growth-bytes", format!("{}GiB", limits.snapshot_pin_growth_bytes >> 30)),
             ("scrub-pause", format!("{:?}", limits.scrub_pause)),

@@ -435,7 +435,8 @@ impl Sums {
 
     /// The checksum blocks that are not what the file holds, with where they belong.
     fn take_dirty(&mut self) -> Vec<(u64, Vec<u8>)> {
-        let block = |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        let block =
+            |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
         std::mem::take(&mut self.dirty).into_iter().map(|group| (sums_offset(group), block(group))).collect()
     }
 
@@ -473,7 +474,7 @@ fn off_grid(offset: u64, bytes: usize) -> io::Error {
 }
 
 pub(super) fn io_error(call: &str, offset: u64, error: &io::Error) -> Error {
-    Error::Io { what: format!("{call} at offset {offset}: {error}") }
+    Error::io(format!("{call} at offset {offset}: {error}"), error)
 }
 
 /// What a failed raw call is. A read that the file ends before is no failure of the disk: something cut it short.

@@ -130,6 +130,15 @@ impl Base {
             .map_err(|error| self.latch.set(error))
     }
 
+    /// What the rows of a transaction's state cost.
+    pub(super) fn footprint_of(&self, txn: &ReadTransaction) -> Result<u64, Error> {
+        let meta = txn.open_table(META).map_err(|error| self.fault(error))?;
+        match meta.get(META_FOOTPRINT).map_err(|error| self.fault(error))? {
+            Some(row) => schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error)),
+            None => Ok(self.footprint()),
+        }
+    }
+
     /// What the rows cost, as of the last fold.
     pub(super) fn footprint(&self) -> u64 {
         self.footprint.load(Ordering::Acquire)
@@ -157,7 +166,7 @@ impl Base {
     }
 
     /// What the rows need.
-    fn needed_bytes(&self) -> u64 {
+    pub(super) fn needed_bytes(&self) -> u64 {
         let rows = u128::from(self.footprint());
         let (file_then, rows_then) = self.written_whole.map_or((3, 2), |(file, rows)| (file, rows.max(1)));
         let needed = rows * u128::from(file_then) / u128::from(rows_then);
@@ -186,6 +195,7 @@ fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
         }
         // Every state has all tables.
         error @ redb::Error::TableDoesNotExist(_) => Error::Damaged { offset: None, what: error.to_string() },
+        redb::Error::Io(error) => Error::io(error.to_string(), &error),
         error => Error::Io { what: error.to_string() },
     })
 }

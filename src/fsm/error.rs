@@ -2,6 +2,8 @@
 //! deterministic reply. Every one of these stops the node but [`Error::Snapshot`] and [`Error::Staged`], which are about
 //! a file that nobody points to yet.
 
+use std::io;
+
 use crate::types::{Index, Owner};
 
 /// An error of the state machine. Once one about the state file has been returned, the store answers nothing but
@@ -52,6 +54,12 @@ pub enum Error {
         /// The call that failed and how.
         what: String,
     },
+    /// The disk is full. In the state file this ends the node like any failed write; whoever writes another one gives it up.
+    #[error("there is no room on the disk: {what}")]
+    NoRoom {
+        /// The call that failed and how.
+        what: String,
+    },
     /// A snapshot from another node is damaged, incomplete, or of another version. This node's state is as it was: only
     /// the transfer failed. It stops nothing.
     #[error("the snapshot cannot be used: {what}")]
@@ -66,8 +74,9 @@ pub enum Error {
         /// What happened.
         what: String,
     },
-    /// A rewrite came to nothing, and nothing is wrong with any disk: it may be tried another time.
-    #[error("the state file was not rewritten: {what}")]
+    /// A file that was being written to take the state file's place was given up, and nothing is wrong with any disk: it may
+    /// be tried another time.
+    #[error("the new state file was given up: {what}")]
     GivenUp {
         /// Why.
         what: String,
@@ -80,6 +89,16 @@ pub enum Error {
         /// What was wrong with it.
         what: String,
     },
+}
+
+impl Error {
+    /// A failed call, `what` names it.
+    pub fn io(what: String, error: &io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom { what },
+            _ => Error::Io { what },
+        }
+    }
 }
 
 fn at(offset: &Option<u64>) -> String {

@@ -306,6 +306,7 @@ pub(crate) fn snapshot_states() -> Vec<(&'static str, Vec<u8>)> {
         group_time_ms: 9,
         keys: 0,
         hash: 0,
+        cost_bytes: 0,
         membership: Some(Bytes::from_static(b"three members")),
     }
     .encode();

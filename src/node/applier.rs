@@ -3,7 +3,8 @@
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
-//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that
+//! set: a few keys written over and over would otherwise pin the log for ever. A fold that may not fit on the disk is not
+//! begun, and waits. One that fails, or a committed entry that
 //! cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
 //!
 //! Where the file is damaged the state is lost (see `driver/rebuild.rs`), and with it what is given to it from then on: until
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
+use tracing::{debug, info, warn};
 
 use super::Fatal;
 use super::executor::Lane;
 use super::probe::SharedProbe;
+use super::space::Space;
 use super::state_faults::StateFaults;
 use crate::command::Reply;
 use crate::fsm::{self, Body, Fresh, Input, Store};
@@ -60,6 +63,7 @@ pub(super) struct Applier {
     pub store: Store,
     pub fold_lane: Lane,
     pub faults: StateFaults,
+    pub space: Space,
     pub probe: Option<SharedProbe>,
     pub applied: mpsc::UnboundedSender<Applied>,
     /// Log applied since the last fold began, in bytes, at which another one is due.
@@ -114,7 +118,7 @@ impl Applier {
     async fn make_room(&self, folds: &mut Folds) -> bool {
         self.maybe_fold(folds);
         if self.store.is_full() {
-            tracing::debug!("writes wait for a fold");
+            debug!("writes wait for a fold");
             while self.store.is_full() {
                 folds.folder.finished.notified().await;
                 if folds.folder.has_failed() {
@@ -122,7 +126,7 @@ impl Applier {
                 }
                 self.maybe_fold(folds);
             }
-            tracing::debug!("writes go on");
+            debug!("writes go on");
         }
         true
     }
@@ -162,19 +166,63 @@ impl Applier {
         folds.unfolded = 0;
         // Here and not on the lane: the set ends where the fold was due, however long the lane takes to come to it.
         self.store.freeze();
-        let (store, lane, faults) = (self.store.clone(), self.fold_lane.clone(), self.faults.clone());
-        let (applied, folder) = (self.applied.clone(), folds.folder.clone());
-        tracing::debug!("a fold begins");
+        let (faults, applied, folder) = (self.faults.clone(), self.applied.clone(), folds.folder.clone());
+        let fold = fold(self.store.clone(), self.fold_lane.clone(), self.space.clone());
+        debug!("a fold begins");
         tokio::spawn(async move {
-            let folded = lane.run(move || store.fold()).await;
-            folder.end(!matches!(folded, Some(Ok(_))));
-            tracing::debug!("a fold is done");
+            let folded = fold.await;
+            folder.end(!matches!(folded, Folded::Done));
+            debug!("a fold is done");
             match folded {
-                Some(Ok(_)) => drop(applied.send(Applied::Folded)),
-                Some(Err(error)) => faults.report(&error),
-                None => faults.lost_thread(),
+                Folded::Done => drop(applied.send(Applied::Folded)),
+                Folded::Failed(error) => faults.report(&error),
+                Folded::Stopping => debug!("the node stops before there was room for a fold"),
+                Folded::LostThread => faults.lost_thread(),
             }
         });
+    }
+}
+
+/// What became of a fold.
+enum Folded {
+    Done,
+    Failed(fsm::Error),
+    /// There was no room for it until the node stopped.
+    Stopping,
+    LostThread,
+}
+
+/// Folds what was set aside, once there is room for it: one that meets a full disk in the middle would end the node (H18).
+/// Until then the sets stay, and so the applier waits when the other one is full.
+async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
+    let mut has_waited = false;
+    loop {
+        let (store, space_now) = (store.clone(), space.clone());
+        let job = move || match space_now.fits_fold() {
+            Ok(()) => store.fold().map(|_| None),
+            Err(lacking) => Ok(Some(lacking)),
+        };
+        match lane.run(job).await {
+            Some(Ok(None)) => {
+                if has_waited {
+                    info!("there was room for the fold that waited");
+                }
+                return Folded::Done;
+            }
+            Some(Ok(Some((needed_bytes, free_bytes)))) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!(
+                        needed_bytes,
+                        free_bytes, "a fold waits: the disk has no room for what it may write"
+                    );
+                }
+                if !space.asked_again().await {
+                    return Folded::Stopping;
+                }
+            }
+            Some(Err(error)) => return Folded::Failed(error),
+            None => return Folded::LostThread,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod asks;
 mod group;
 mod marks;
 mod rebuild;
+mod room;
 mod scrub;
 mod snapshots;
 mod writes;
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 use self::marks::{Comparing, Told};
 pub(super) use self::rebuild::can_be_helped;
 use self::rebuild::{Rebuild, StateNews};
+use self::room::RoomKeeper;
 use self::scrub::{Scrub, Scrubbed};
 use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay};
@@ -34,6 +36,7 @@ use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
 use super::proposals::{Pending, Proposals};
 use super::reads::Reads;
+use super::space::{Measured, Space};
 use super::state_faults::StateFaults;
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
@@ -41,7 +44,7 @@ use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
 use crate::command::Reply;
 use crate::config::Limits;
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
 use crate::transport::{Inbound, Inbox, PeerInfo, Transport};
 use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
@@ -111,6 +114,7 @@ pub struct Running {
     driver: JoinHandle<()>,
     applier: JoinHandle<()>,
     fold_lane: Lane,
+    space: Space,
     store: Store,
 }
 
@@ -119,13 +123,21 @@ impl Running {
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.driver.await;
+        self.space.close();
         let _ = self.applier.await;
-        let store = self.store;
+        let (store, space) = (self.store, self.space);
         if store.check().is_err() {
             return;
         }
-        // What was set aside before, and then what was applied since.
-        let fold = move || store.fold().and_then(|_| store.fold());
+        // What was set aside before, and then what was applied since; as far as there is room.
+        let fold = move || {
+            for _ in 0..2 {
+                if space.fits_fold().is_ok() {
+                    store.fold()?;
+                }
+            }
+            Ok::<(), fsm::Error>(())
+        };
         if let Some(Err(error)) = self.fold_lane.run(fold).await {
             // Nothing is lost: the log still has it.
             warn!(%error, "the last fold failed");
@@ -152,10 +164,13 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (stop, stopped) = oneshot::channel();
     let fold_lane = Lane::open(&*parts.executor, "fold");
     let faults = StateFaults::new(parts.fatal.clone());
+    let space =
+        Space::new(parts.files.clone(), parts.state, parts.store.clone(), parts.log.clone(), &parts.limits);
     let applier = Applier {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
         faults: faults.clone(),
+        space: space.clone(),
         probe: parts.probe.clone(),
         applied,
         fold_log_bytes: fold_log_bytes(&parts.limits),
@@ -178,6 +193,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         ),
         rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
         comparing: Comparing::new(now.plus(parts.limits.hash_mark_interval)),
+        room: RoomKeeper::new(Lane::open(&*parts.executor, "room"), space.clone(), now),
         scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now, parts.limits.scrub_pause),
         board,
         work,
@@ -212,7 +228,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(work_receiver));
-    (handle, Running { stop, driver, applier, fold_lane, store })
+    (handle, Running { stop, driver, applier, fold_lane, space, store })
 }
 
 /// What the front doors hold of the group.
@@ -243,6 +259,8 @@ enum Internal {
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
     /// A part of the log was read through.
     Scrubbed(Scrubbed),
+    /// The disk said how much room it has.
+    Measured(std::io::Result<Measured>),
     /// Something became of a snapshot.
     Snapshots(News),
     /// Something became of a state that is lost.
@@ -276,6 +294,7 @@ struct Driver {
     rebuild: Rebuild,
     comparing: Comparing,
     scrub: Scrub,
+    room: RoomKeeper,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
     /// Messages that wait until the write with this number is on disk; ascending.
@@ -338,6 +357,7 @@ impl Driver {
             if now >= self.next_sweep {
                 self.sweep(now);
             }
+            self.maybe_measure(now);
             self.propose(now);
             self.take_up_asks(now);
             if let Some(id) = self.reads.ask(now) {
@@ -375,7 +395,7 @@ impl Driver {
     /// Re-arms the timer if something is due before it. One that fires early only costs a turn, so a deadline that
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
-        let due = self.parts.raft.next_tick().min(self.next_sweep);
+        let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }
@@ -432,6 +452,7 @@ impl Driver {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
             Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
+            Internal::Measured(measured) => self.on_measured(measured),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
             Internal::State(news) => self.on_state_news(news),
             Internal::Told(told) => self.on_told(&told),
@@ -525,6 +546,7 @@ impl Driver {
                 }
                 let (group, seq) = (self.parts.group, write.seq);
                 let raft::Write { hard_state, repairs, entries, .. } = write;
+                self.room.on_written(entries.iter().map(|entry| entry.bytes() as u64).sum());
                 let write = wal::GroupWrite { group, hard_state, install, repairs, entries };
                 self.parts.log.write(seq, write, &self.persisted);
             }
@@ -549,18 +571,21 @@ impl Driver {
         self.on_commit();
         self.settle_asks();
         self.settle_resignation();
-        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, .. } = self.gauges;
+        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, refused_for_room, .. } =
+            self.gauges;
         self.gauges = Gauges {
             proposals,
             forwarded,
             reads,
             read_rounds,
             leader_changes,
+            refused_for_room,
             proposals_waiting: self.proposals.len() as u64,
             states_lost: self.rebuild.lost,
             states_rebuilt: self.rebuild.rebuilt,
             divergences: self.comparing.divergences,
             strays: self.scrub.strays,
+            free_bytes: self.room.free_bytes(),
             ..Gauges::of(&self.parts.raft)
         };
         self.board.set_gauges(self.gauges);

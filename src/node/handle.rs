@@ -19,6 +19,7 @@ use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::fsm::{self, Store};
+use crate::raft::Room;
 use crate::telemetry;
 use crate::transport::Transport;
 use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
@@ -338,6 +339,7 @@ impl Handle {
             revision: shared.store.revision(),
             members: members.to_vec(),
             counters: self.counters(&gauges),
+            storage: gauges.room.name(),
             poisoned: shared.poisoned.load(Ordering::Relaxed),
         }
     }
@@ -365,6 +367,11 @@ impl Handle {
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),
             (telemetry::MESSAGES_INVALID_TOTAL, gauges.core.invalid),
             (telemetry::PROPOSALS_REFUSED_TOTAL, gauges.core.overloaded),
+            (telemetry::STORAGE_FREE_BYTES, gauges.free_bytes),
+            (telemetry::STORAGE_RESERVE_BYTES, self.0.limits.storage_reserve_bytes),
+            (telemetry::STORAGE_FLOOR_BYTES, self.0.limits.storage_floor_bytes),
+            (telemetry::STORAGE_LEVEL, level_of(gauges.room)),
+            (telemetry::STORAGE_REFUSED_TOTAL, gauges.refused_for_room),
             (telemetry::WAL_BYTES, self.0.log.bytes()),
             (telemetry::WRITE_SET_BYTES, sizes.write_set_bytes as u64),
             (telemetry::STATE_FILE_BYTES, sizes.file_bytes),
@@ -387,6 +394,15 @@ impl Handle {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
+    }
+}
+
+/// The level of room as a figure.
+fn level_of(room: Room) -> u64 {
+    match room {
+        Room::Ample => 0,
+        Room::Short(_) => 1,
+        Room::Full(_) => 2,
     }
 }
 

@@ -348,7 +348,12 @@ impl Gate {
 impl Admission for Gate {
     fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted> {
         let known = self.identity.first_met(peer, incarnation).map_err(|error| {
-            // The peer is not to blame, and must not be told that it is: it is this node that has to go.
+            // The peer is not to blame, and must not be told that it is. On a full disk what was there is still there (H18):
+            // this peer has to wait.
+            if matches!(&error, Error::Io { source, .. } if fs::is_out_of_room(source)) {
+                return NotAdmitted::Failed(format!("this node has no room to record whom it met: {error}"));
+            }
+            // Else it is this node that has to go.
             self.fatal.report(Fatal::Disk(error.to_string()));
             NotAdmitted::Failed(format!("this node cannot record whom it met and stops: {error}"))
         })?;

@@ -44,6 +44,7 @@ mod log_writer;
 mod members;
 mod proposals;
 mod reads;
+mod space;
 mod state_faults;
 pub mod state_files;
 mod status;

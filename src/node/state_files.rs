@@ -214,7 +214,7 @@ pub fn numbers(fs: &dyn Fs, dir: &Path) -> std::io::Result<Vec<u64>> {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> fsm::Error {
-    fsm::Error::Io { what: format!("{}: {error}", path.display()) }
+    fsm::Error::io(format!("{}: {error}", path.display()), error)
 }
 
 /// The file name of a number.

@@ -42,7 +42,8 @@ impl Raft {
             return;
         }
         let Append { session, inflight, prev_index, prev_term, entries, commit, round } = append;
-        let reply = |result| Message::AppendReply(AppendReply { session, inflight, round, result });
+        let room = self.room;
+        let reply = |result| Message::AppendReply(AppendReply { session, inflight, round, result, room });
         // What is committed is in every later leader's log (Leader Completeness, section 5.4.3): so a position at or
         // below the commit index matches, and must do so also where its term was purged.
         let known = self.log.term_at(prev_index);
@@ -59,6 +60,7 @@ impl Raft {
             self.outbox.after(self.config.id, from, self.term, reply(result));
             return;
         }
+        let (entries, memberships) = self.taken(entries, memberships);
         let index = Index(prev_index.0 + entries.len() as u64);
         let has_memberships = !memberships.is_empty();
         let truncated = self.log.store(entries, memberships);
@@ -104,7 +106,7 @@ impl Raft {
         self.commit_to(commit);
         // This says only that the sender leads now, which is true whatever is on disk: no need to wait for it.
         let needs_snapshot = self.needs_snapshot();
-        let reply = Message::HeartbeatReply { session, round, needs_snapshot };
+        let reply = Message::HeartbeatReply { session, round, needs_snapshot, room: self.room };
         self.outbox.now(self.config.id, from, self.term, reply);
         true
     }
@@ -112,7 +114,7 @@ impl Raft {
     /// A message of an earlier term. Its sender must learn that the term is over: a candidate gives up, and a leader
     /// that this node cannot follow any more, since it is ahead in term, makes way for an election that frees it.
     pub(super) fn on_past(&mut self, from: NodeId, message: Message) {
-        let id = self.config.id;
+        let (id, room) = (self.config.id, self.room);
         self.counters.stale += 1;
         match message {
             Message::PreVote { next_term, .. } => {
@@ -123,14 +125,14 @@ impl Raft {
                 self.outbox.after(id, from, self.term, Message::VoteReply { granted: false });
             }
             Message::Heartbeat { session, round, .. } => {
-                let reply = Message::HeartbeatReply { session, round, needs_snapshot: None };
+                let reply = Message::HeartbeatReply { session, round, needs_snapshot: None, room };
                 self.outbox.after(id, from, self.term, reply);
             }
             Message::Append(Append { session, inflight, prev_index, round, .. })
             | Message::Snapshot(Snapshot { session, inflight, index: prev_index, round, .. }) => {
                 let (hint_index, hint_term) = (Index(0), Term(0));
                 let result = AppendResult::Rejected { prev_index, hint_index, hint_term };
-                let reply = Message::AppendReply(AppendReply { session, inflight, round, result });
+                let reply = Message::AppendReply(AppendReply { session, inflight, round, result, room });
                 self.outbox.after(id, from, self.term, reply);
             }
             Message::PreVoteReply { .. }

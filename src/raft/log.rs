@@ -345,6 +345,11 @@ impl Log {
         self.cache.get(usize::try_from(offset).ok()?)
     }
 
+    /// Whether the entry at this position is in memory, and no command.
+    pub(super) fn begins_small(&self, index: Index) -> bool {
+        self.cached(index).is_some_and(|entry| entry.kind != EntryKind::Command)
+    }
+
     /// The entries from `first` to `last`, cut after the one with which `bytes_max` is reached. Only what is in memory:
     /// nothing if `first` is not.
     pub(super) fn slice(&self, first: Index, last: Index, bytes_max: usize) -> Vec<Entry> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::types::{Incarnation, Index, NodeId, Term};
 
-use super::Entry;
+use super::{Entry, Room};
 
 /// A message with its addresses. Delivery may lose, repeat, delay and reorder it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +101,8 @@ pub enum Message {
         round: Round,
         /// The sender has no state, and needs a snapshot at this index or beyond (see `stateless`).
         needs_snapshot: Option<Index>,
+        /// What the sender's disk has room for.
+        room: Room,
     },
     /// The sender's copy of an entry is damaged: it asks for another (see `repair`). Of no term.
     Repair {
@@ -185,6 +187,8 @@ pub struct AppendReply {
     pub round: Round,
     /// What became of it.
     pub result: AppendResult,
+    /// What the sender's disk had room for when it took it in.
+    pub room: Room,
 }
 
 /// What became of an append.

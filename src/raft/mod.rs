@@ -26,8 +26,8 @@
 //! 7. [`change`](Change), `reconfigure`: how the group changes. `transfer`: handing over.
 //! 8. `read_index`: linearizable reads without writing.
 //! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
-//! 10. `disk`, `repair`, `stateless`, `evidence`: a disk that hangs, entries that are damaged, a state machine that is lost,
-//!     a leader whose process has ended.
+//! 10. `disk`, `room`, `repair`, `stateless`, `evidence`: a disk that hangs or is full, entries that are damaged, a state
+//!     machine that is lost, a leader whose process has ended.
 //! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
 //! # A write, step by step
@@ -79,7 +79,7 @@
 //!   asks for pre-votes within moments (see `evidence`, also on why this is safe). Who has none keeps its calm.
 //!
 //! A node whose log has a damaged entry does not campaign until that is repaired (see `repair`), nor does one that has no
-//! state (see `stateless`).
+//! state (see `stateless`). A leader whose disk is nearly full hands over, if others have more room (see `room`).
 //!
 //! And one may not end as soon as it could: with [leases](Lease) on, a voter keeps silent for a lease after it has heard a
 //! leader or has started, whatever else it knows.
@@ -191,6 +191,7 @@ mod read_index;
 mod lease;
 
 mod disk;
+mod room;
 mod repair;
 mod stateless;
 mod evidence;
@@ -216,5 +217,6 @@ pub use ready::{
 };
 
 pub use repair::Damaged;
+pub use room::{Growth, Lack, Room};
 pub use timers::Counters;
 pub use transfer::TransferError;

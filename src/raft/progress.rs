@@ -41,7 +41,8 @@ use crate::types::{Index, Term};
 
 use super::applying::Fetching;
 use super::log::Log;
-use super::{AppendReply, AppendResult, Config, Round, SessionId};
+use super::room::Heard;
+use super::{AppendReply, AppendResult, Config, Room, Round, SessionId};
 
 /// See the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,6 +150,7 @@ pub(super) struct Progress {
     /// Heartbeats that have yet to fall due until such a question is a new one: one that left before the last snapshot had
     /// arrived may still be on its way.
     settling: u8,
+    heard: Heard,
 }
 
 /// After a snapshot has arrived, its receiver's questions for another are not heard for so many heartbeats.
@@ -179,6 +181,7 @@ impl Progress {
             transfer: Transfer::Idle,
             lacks_state: None,
             settling: 0,
+            heard: Heard::default(),
         }
     }
 
@@ -194,8 +197,31 @@ impl Progress {
         self.window.len() < config.append_inflight_max && self.window_bytes < config.append_inflight_bytes_max
     }
 
+    /// What the follower has said of its room.
+    pub(super) fn room(&self) -> Room {
+        self.heard.room()
+    }
+
+    /// The follower says what its disk has room for, in answer to this round.
+    pub(super) fn hear_room(&mut self, room: Room, round: Round) {
+        self.heard.hear(room, round);
+    }
+
     /// What should be sent to this follower next.
     pub(super) fn plan(&self, config: &Config, log: &Log) -> Plan {
+        match self.plan_with_room(config, log) {
+            Plan::Entries if self.room().is_full() && log.begins_small(self.next) => Plan::Entries,
+            // It would take none of it, nor a snapshot: only where the logs agree can be found out (see `room`).
+            Plan::Entries | Plan::Fetch | Plan::Snapshot if self.room().is_full() => match self.pace {
+                Pace::Probe { waiting: false } if !self.is_cut_off(log) => Plan::Empty,
+                Pace::Replicate if self.nudge && !self.is_cut_off(log) => Plan::Empty,
+                _ => Plan::Nothing,
+            },
+            plan => plan,
+        }
+    }
+
+    fn plan_with_room(&self, config: &Config, log: &Log) -> Plan {
         if self.is_cut_off(log) {
             // An answer that is still due may show that the follower has what was purged.
             let is_answered = match self.pace {

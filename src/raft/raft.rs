@@ -20,7 +20,7 @@ use super::timers::{Counters, NEVER, Timers};
 use super::writes::{Ballot, Writes};
 use super::{
     Config, Entry, EntryKind, Envelope, Fetch, FetchFor, InvalidMembership, Membership, Message, ReadId,
-    ReadOutcome, Restored, RoleChange, RoleName, SessionId, WriteSeq,
+    ReadOutcome, Restored, RoleChange, RoleName, Room, SessionId, WriteSeq,
 };
 
 /// One member of one group: see the [module](super).
@@ -45,6 +45,8 @@ pub struct Raft {
     pub(super) writes: Writes,
     /// Writes are under way of which none completed for too long (see `disk`).
     pub(super) is_stalled: bool,
+    /// What this node's disk has room for, as the driver last said (see `room`).
+    pub(super) room: Room,
     /// The leader whose process has ended, until another one is heard (see `evidence`).
     pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
@@ -157,6 +159,7 @@ impl Raft {
             log,
             writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
             is_stalled: false,
+            room: Room::Ample,
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
             serving: Serving::new(),
@@ -237,8 +240,8 @@ impl Raft {
                     self.stored_by_all = self.stored_by_all.max(stored_by_all.min(self.log.committed()));
                 }
             }
-            Message::HeartbeatReply { session, round, needs_snapshot } => {
-                self.on_heartbeat_reply(from, session, round, needs_snapshot);
+            Message::HeartbeatReply { session, round, needs_snapshot, room } => {
+                self.on_heartbeat_reply(from, session, round, needs_snapshot, room);
             }
             Message::TimeoutNow => self.on_timeout_now(now, from),
             Message::ReadIndex { request } => self.on_read_index(from, request),

@@ -113,7 +113,8 @@ impl Raft {
         } else {
             self.install(index, term, membership);
         }
-        let reply = AppendReply { session, inflight, round, result: AppendResult::Matched { index } };
+        let result = AppendResult::Matched { index };
+        let reply = AppendReply { session, inflight, round, result, room: self.room };
         self.outbox.after(self.config.id, from, self.term, Message::AppendReply(reply));
     }
 

@@ -27,6 +27,8 @@
 //! A leader that cannot lead any more, since it is no voter or has no state, steps down with `TimeoutNow`, or when the time
 //! for the transfer is over.
 
+use std::cmp::Reverse;
+
 use crate::types::{Monotonic, NodeId};
 
 use super::leader::Leader;
@@ -111,15 +113,16 @@ impl Raft {
         }
     }
 
-    /// Of the other voters that answer and could lead, the one with the longest log.
-    fn best_voter(&self) -> Option<NodeId> {
+    /// Of the other voters that answer and could lead, and of those the ones with most room, the one with the longest log.
+    pub(super) fn best_voter(&self) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let others = self.log.membership().voters().filter(|&id| id != self.config.id);
         let answering = others.filter(|id| leader.peers[id].is_able());
-        answering.max_by_key(|id| (leader.peers[id].matched(), std::cmp::Reverse(*id)))
+        let rank = |id: &NodeId| (Reverse(leader.peers[id].room()), leader.peers[id].matched(), Reverse(*id));
+        answering.max_by_key(rank)
     }
 
-    fn begin_transfer(&mut self, to: NodeId, departs: Option<&'static str>) {
+    pub(super) fn begin_transfer(&mut self, to: NodeId, departs: Option<&'static str>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.transfer = Some(Transfer { to, is_told: false, departs });
         self.timers.transfer = self.timers.now.plus(self.config.election_timeout);

@@ -45,7 +45,7 @@ use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
 use crate::types::{GroupId, Index, NodeId, Owner, Term};
-use crate::wal::fs::SharedFs;
+use crate::wal::fs::{SharedFs, is_out_of_room};
 use crate::wal::{self, Wal};
 
 /// How long a stopping leader waits for another one, in election timeouts.
@@ -159,6 +159,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         fsm::Error::Foreign { .. } => Exit::new(ExitCode::Damaged, format!("{}: {error}", path.display())),
         fsm::Error::Io { .. }
         | fsm::Error::Lost
+        | fsm::Error::NoRoom { .. }
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
         | fsm::Error::Staged { .. }
@@ -394,9 +395,20 @@ impl Data {
         let files = state_files(&config.limits, seams, home, owner);
         let (store, lost_state) = open_store(config.id, &files, &group, !identity.is_ready())?;
         if !identity.is_ready() {
-            identity.set_ready()?;
+            set_ready(&identity)?;
         }
         Ok(Data { identity, wal, reader, group, store, files, lost_state })
+    }
+}
+
+/// Records that log and state file are there; on a disk without room, at the next start.
+fn set_ready(identity: &Identity) -> Result<(), Exit> {
+    match identity.set_ready() {
+        Err(identity::Error::Io { path, source }) if is_out_of_room(&source) => {
+            warn!(file = %path.display(), "no room to record that the data directory is complete: at the next start");
+            Ok(())
+        }
+        set => Ok(set?),
     }
 }
 
@@ -482,7 +494,8 @@ impl Assembled {
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         let lane = Lane::open(&*seams.executor, "wal");
         let removals = Lane::open(&*seams.executor, "log-removals");
-        let (log, _) = LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, fatal.clone());
+        let (log, _) =
+            LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, clock.clone(), fatal.clone());
         let (transport, inbox) = Transport::start(
             seams.net.clone(),
             clock.clone(),

@@ -12,8 +12,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
-    Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Room, Round,
+    SessionId, Snapshot,
 };
 use crate::types::{Incarnation, Index, NodeId, Term};
 
@@ -91,11 +91,12 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             round: round.0,
             stored_by_all: stored_by_all.0,
         }),
-        Message::HeartbeatReply { session, round, needs_snapshot } => {
+        Message::HeartbeatReply { session, round, needs_snapshot, room } => {
             Proto::HeartbeatReply(proto::HeartbeatReply {
                 session: session.0,
                 round: round.0,
                 needs_snapshot: needs_snapshot.map(|index| index.0),
+                room: room.code(),
             })
         }
         Message::Repair { index, term, crc, is_needed } => {
@@ -161,6 +162,7 @@ fn encode_append_reply(reply: &AppendReply) -> proto::AppendReply {
         inflight: reply.inflight,
         round: reply.round.0,
         result: Some(result),
+        room: reply.room.code(),
     }
 }
 
@@ -217,6 +219,7 @@ pub(super) fn decode(
             session: SessionId(m.session),
             round: Round(m.round),
             needs_snapshot: m.needs_snapshot.map(Index),
+            room: decode_room(m.room)?,
         },
         Proto::Repair(m) => {
             let (index, term) = decode_place(m.index, m.term)?;
@@ -288,7 +291,12 @@ fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject>
         inflight: reply.inflight,
         round: Round(reply.round),
         result,
+        room: decode_room(reply.room)?,
     })
+}
+
+fn decode_room(code: u32) -> Result<Room, Reject> {
+    Room::from_code(code).ok_or(Reject::Field("room"))
 }
 
 /// The place of an entry that is damaged.

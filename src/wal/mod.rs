@@ -34,7 +34,8 @@
 //! * A damaged entry counts as present and is never returned. What takes its place is appended as a repair record; the
 //!   damaged one stays as it is (see below).
 //! * A full log ([`Error::Full`]) refuses entries before anything is written and is otherwise as good as before.
-//!   Any disk error, and damage of anything but an entry, poisons the log: nothing is tried again (H15).
+//!   So does a disk that has no room for the next segment ([`Error::NoRoom`], see `room`). Any other disk error, and damage
+//!   of anything but an entry, poisons the log: nothing is tried again (H15).
 //!
 //! # Torn or damaged
 //!
@@ -118,6 +119,7 @@ mod index;
 mod reader;
 mod record;
 mod recover;
+mod room;
 mod scan;
 mod sector;
 mod segment;

@@ -185,7 +185,7 @@ impl Spare {
     pub fn create(fs: &dyn Fs, dir: &Path, bytes: u64) -> Result<Spare, Error> {
         assert_eq!(bytes % SECTOR_BYTES as u64, 0, "a segment of {bytes} bytes is not made of whole sectors");
         let path = dir.join(SPARE);
-        let file = fs.create(&path).map_err(Error::io(&path, "creating"))?;
+        let file = fs.create(&path).map_err(Error::making(&path, bytes, "creating"))?;
         Ok(Spare { path, file, bytes, zeroed: 0 })
     }
 
@@ -206,12 +206,17 @@ impl Spare {
         let mut at = self.zeroed;
         while at < end {
             let len = usize::try_from(end - at).map_or(ZEROES.len(), |rest| rest.min(ZEROES.len()));
-            self.file.write_at(at, &ZEROES[..len]).map_err(Error::io(&self.path, "writing zeroes"))?;
+            let written = self.file.write_at(at, &ZEROES[..len]);
+            written.map_err(self.making("writing zeroes"))?;
             at += len as u64;
         }
-        self.file.sync().map_err(Error::io(&self.path, "syncing"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         self.zeroed = end;
         Ok(())
+    }
+
+    fn making(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        Error::making(&self.path, self.bytes, doing)
     }
 
     /// Makes it the segment `header.number`: finishes the zeroes, writes the first sector and the preamble, syncs,
@@ -230,10 +235,10 @@ impl Spare {
         let mut head = header.encode().to_vec();
         head.extend_from_slice(preamble);
         assert!(head.len() as u64 <= self.bytes, "a preamble of {} bytes does not fit", preamble.len());
-        self.file.write_at(0, &head).map_err(Error::io(&self.path, "writing the preamble"))?;
-        self.file.sync().map_err(Error::io(&self.path, "syncing"))?;
+        self.file.write_at(0, &head).map_err(self.making("writing the preamble"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         let path = path(dir, header.number);
-        fs.rename(&self.path, &path).map_err(Error::io(&path, "renaming"))?;
+        fs.rename(&self.path, &path).map_err(Error::making(&path, self.bytes, "renaming"))?;
         fs.sync_dir(dir).map_err(Error::io(dir, "syncing the directory"))?;
         Ok(Arc::from(self.file))
     }

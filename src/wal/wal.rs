@@ -77,8 +77,8 @@ pub struct Install {
 
 /// The log of a node. There is one writer; [`Reader`]s read beside it.
 pub struct Wal {
-    fs: SharedFs,
-    dir: PathBuf,
+    pub(super) fs: SharedFs,
+    pub(super) dir: PathBuf,
     options: Options,
     shared: Arc<Shared>,
     groups: BTreeMap<GroupId, Group>,
@@ -86,13 +86,17 @@ pub struct Wal {
     /// The newest segment: its number, its file, and the sector at which the next batch begins.
     number: u64,
     file: SharedFile,
-    next_sector: u64,
+    pub(super) next_sector: u64,
     /// The number of the next batch, and the header CRC of the last record.
     batch: u64,
     chain: u32,
-    spare: Option<Spare>,
+    pub(super) spare: Option<Spare>,
     /// Segments that nothing needs any more, oldest first, whose files are not given to be removed yet.
     freed: Vec<u64>,
+    /// There was no room for the next segment (see `room`).
+    pub(super) is_cramped: bool,
+    /// The place where the present segment ends, if nothing may follow in it: the next write begins another one.
+    pub(super) cut: Option<u64>,
     layout: Layout,
     /// What the batch being written changes in the index, in order.
     noted: Vec<Noted>,
@@ -137,8 +141,13 @@ impl Wal {
         // Behind a damaged last batch nothing is written: the next segment says where this one ends.
         let cut = (found.torn.is_some() || found.is_worn_out).then_some(found.end);
         let mut wal = Wal::new(fs, dir, options, found, lock);
-        if let Some(end) = cut {
-            wal.begin_segment(end, 0)?;
+        if cut.is_some() {
+            wal.cut = cut;
+            match wal.roll(0) {
+                // Nothing needs to be written yet.
+                Err(Error::NoRoom { .. }) => {}
+                rolled => rolled?,
+            }
         }
         // A crash may have come between a purge or an install and what it frees.
         wal.free();
@@ -171,6 +180,8 @@ impl Wal {
             segments: found.segments,
             spare: None,
             freed: Vec::new(),
+            is_cramped: false,
+            cut: None,
             layout: Layout::default(),
             noted: Vec::new(),
             _lock: lock,
@@ -181,7 +192,7 @@ impl Wal {
     /// appear more than once, in order. When this returns, all of it is on disk. The segments that an install made useless
     /// are [`Wal::take_freed`]'s.
     ///
-    /// [`Error::Full`] leaves the log as it was. Any other error poisons it: what was written may or may not be on
+    /// [`Error::Full`] and [`Error::NoRoom`] leave the log as it was. Any other error poisons it: what was written may or may not be on
     /// disk, and every later call fails.
     pub fn append(&mut self, batch: &[GroupWrite]) -> Result<(), Error> {
         self.shared.check()?;
@@ -345,7 +356,7 @@ impl Wal {
         let sectors = measure(hard_states.len(), &mut payloads);
         let has_entries = batch.iter().any(|write| !write.entries.is_empty());
         let installs = bases.iter().any(Option::is_some);
-        if self.next_sector + sectors > self.sectors() {
+        if !self.fits(sectors, has_entries) {
             // An install is what makes room in a full log: it is not refused for what comes with it.
             if has_entries && !installs && !self.may_grow(sectors) {
                 return Err(Error::Full);
@@ -522,7 +533,7 @@ impl Wal {
     /// and a full log needs it.
     fn begin_small(&mut self, payloads: &mut dyn Iterator<Item = usize>) -> Result<(), Error> {
         let sectors = measure(0, payloads);
-        if self.next_sector + sectors > self.sectors() {
+        if !self.fits(sectors, false) {
             self.roll(sectors)?;
         }
         self.layout.clear();
@@ -531,7 +542,7 @@ impl Wal {
     }
 
     /// The newest segment's length in sectors.
-    fn sectors(&self) -> u64 {
+    pub(super) fn sectors(&self) -> u64 {
         self.segments.length(self.number) / SECTOR_BYTES as u64
     }
 
@@ -545,7 +556,8 @@ impl Wal {
 
     /// Goes on in a new segment with room for `sectors`.
     fn roll(&mut self, sectors: u64) -> Result<(), Error> {
-        self.begin_segment(offset_of(self.next_sector), sectors)
+        let begun = self.begin_segment(self.end(), sectors);
+        self.judge_next(begun)
     }
 
     fn begin_segment(&mut self, end: u64, sectors: u64) -> Result<(), Error> {
@@ -555,7 +567,7 @@ impl Wal {
             Some(spare) if spare.bytes() >= header.bytes => spare,
             _ => {
                 Spare::remove(&*self.fs, &self.dir)?;
-                Spare::create(&*self.fs, &self.dir, header.bytes)?
+                self.begin_spare(header.bytes)?
             }
         };
         header.bytes = spare.bytes();
@@ -566,6 +578,7 @@ impl Wal {
         self.number = header.number;
         self.file = file;
         self.next_sector = 1 + layout.sectors();
+        self.cut = None;
         self.batch += 1;
         self.chain = chain;
         Ok(())
@@ -578,11 +591,20 @@ impl Wal {
         if used < all / 2 || !self.may_grow(0) {
             return Ok(());
         }
+        let made = self.prepare_to(offset_of((used - all / 2) * 2 + 1));
+        match self.judge_next(made) {
+            // What is left of this one is enough for now.
+            Err(Error::NoRoom { .. }) => Ok(()),
+            made => made,
+        }
+    }
+
+    fn prepare_to(&mut self, target: u64) -> Result<(), Error> {
         let mut spare = match self.spare.take() {
             Some(spare) => spare,
-            None => Spare::create(&*self.fs, &self.dir, self.options.segment_bytes)?,
+            None => self.begin_spare(self.options.segment_bytes)?,
         };
-        let target = offset_of((used - all / 2) * 2 + 1).min(spare.bytes());
+        let target = target.min(spare.bytes());
         while spare.zeroed() < target {
             spare.step()?;
         }

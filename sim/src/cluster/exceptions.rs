@@ -1,7 +1,7 @@
 //! What the product may do today that it must not do for ever: the fixed outcomes of faults whose cure is not built yet.
 //!
-//! * A disk call that fails, and a disk that is full, stop the node with the disk error. It is started again later; a full
-//!   disk has room again by then, and a hung one comes back, when the faults end.
+//! * A disk call that fails stops the node with the disk error. It is started again later; a hung disk comes back when the
+//!   faults end. A disk that is full stops no node.
 //! * A node whose log or identity was damaged refuses to start, or stops when it meets the damage, with the error that names
 //!   it. It stays down, as a member of the minority that is down. Damage that it never meets it may live with. (One whose state
 //!   file was damaged has no such excuse: it gets another state.)

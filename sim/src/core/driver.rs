@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
+use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Message, Raft, Ready, RoleName, Write, WriteSeq};
 use quorate::types::{Index, Monotonic, NodeId};
 
 use super::node::{Shown, Work};
@@ -48,7 +48,9 @@ impl World {
         (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
         target.shown = None;
         let restored = target.disk.restore(tail);
-        target.raft = Some(Raft::new(target.config.clone(), restored, target.clock.at(now)));
+        let mut raft = Raft::new(target.config.clone(), restored, target.clock.at(now));
+        raft.set_room(target.clock.at(now), target.room);
+        target.raft = Some(raft);
         let id = target.id;
         self.invariants.booted(id);
         self.trace.event(id.0, || What::Booted);
@@ -105,7 +107,16 @@ impl World {
         self.absorb(&envelope);
         let id = envelope.to.0;
         self.trace.event(id, || What::Delivered { message: number });
+        let target = &self.nodes[node];
+        let (room, last) = (target.room, target.raft.as_ref().map(Raft::last_index));
+        let commands = commands_of(&envelope);
         self.input(node, |raft, now| raft.step(now, envelope));
+        let target = &self.nodes[node];
+        let taken = target.raft.as_ref().map(Raft::last_index);
+        let is_taken = |index: &Index| Some(*index) > last && Some(*index) <= taken;
+        if let Some(index) = commands.into_iter().find(is_taken).filter(|_| room.is_full()) {
+            self.judge(Err(format!("room: {} takes command {index}, and its disk is full", target.id)));
+        }
     }
 
     pub(super) fn on_tick(&mut self, node: usize) {
@@ -518,6 +529,13 @@ impl World {
         let id = target.id.0;
         self.trace.event(id, || What::State { role, term, leader, last, persisted, commit, applied, why });
     }
+}
+
+/// The commands among a message's entries.
+fn commands_of(envelope: &Envelope) -> Vec<Index> {
+    let Message::Append(append) = &envelope.message else { return Vec::new() };
+    let commands = append.entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+    commands.map(|entry| entry.index).collect()
 }
 
 /// The number of a read among the requests that a trace shows: proposals have theirs below.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate::raft::{Config, Entry, Envelope, Lease, Membership, Raft, Write, WriteSeq};
+use quorate::raft::{Config, Entry, Envelope, Lease, Membership, Raft, Room, Write, WriteSeq};
 use quorate::types::{Index, NodeId};
 
 use super::clock::{Clock, Instant};
@@ -31,6 +31,8 @@ pub struct Node {
     pub(super) is_hung: bool,
     /// An fsync would have returned.
     pub(super) is_stalled: bool,
+    /// What its disk has room for.
+    pub(super) room: Room,
     /// The last write on disk, and the last of which the core was told or is about to be.
     pub(super) synced: WriteSeq,
     pub(super) told: WriteSeq,
@@ -100,6 +102,7 @@ impl Node {
             syncing: None,
             is_hung: false,
             is_stalled: false,
+            room: Room::Ample,
             synced: WriteSeq(0),
             told: WriteSeq(0),
             installs: VecDeque::new(),
@@ -161,9 +164,14 @@ impl Node {
         self.is_hung
     }
 
+    /// What its disk has room for.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
     /// Whether nothing is wrong with it, its links apart.
     pub fn is_healthy(&self) -> bool {
-        self.is_running() && !self.is_hung
+        self.is_running() && !self.is_hung && self.room == Room::Ample
     }
 
     /// Forgets what is not on disk.

@@ -119,6 +119,7 @@ impl World {
             receiver.raft.is_none() || transfer.receiver.is_some_and(|boot| receiver.boot != boot);
         let is_stalled = receiver.is_paused
             || receiver.is_hung
+            || receiver.room.is_full()
             || !self.net.is_open(from, to)
             || !self.net.is_open(to, from);
         transfer.receiver = Some(receiver.boot);

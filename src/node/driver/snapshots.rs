@@ -23,9 +23,10 @@ use tracing::{debug, info, warn};
 
 use super::{Driver, Internal};
 use crate::clock::{SharedClock, sleep};
-use crate::fsm::{self, Builder, Fresh, Snapshot, Store};
+use crate::fsm::{self, Builder, Fresh, Manifest, Snapshot, Store};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
+use crate::node::space::Space;
 use crate::node::state_faults::StateFaults;
 use crate::node::state_files::StateFiles;
 use crate::node::{Fatal, FatalSender};
@@ -35,8 +36,10 @@ use crate::transport::snapshot::{SnapshotReceiver, SnapshotSender};
 use crate::types::{GroupId, Index, Monotonic, NodeId};
 use crate::wal;
 
-/// How long after a transfer broke off the next try begins.
+/// How long after a transfer broke off the next try begins; each time twice as long, while nothing arrives.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// But no longer than this.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// All that a group knows of snapshots.
 pub(super) struct Snapshots {
@@ -273,7 +276,9 @@ impl Sending {
     async fn run(mut self) -> bool {
         let mut progress_at = self.clock.now();
         let mut acked = 0;
+        let mut pause = RETRY_PAUSE;
         loop {
+            let before = acked;
             let sender = self.transport.snapshot(
                 self.to,
                 self.group,
@@ -300,7 +305,9 @@ impl Sending {
             if is_over {
                 return false;
             }
-            sleep(&*self.clock, RETRY_PAUSE).await;
+            pause = if acked > before { RETRY_PAUSE } else { pause };
+            sleep(&*self.clock, pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 
@@ -381,6 +388,7 @@ impl Driver {
             files: self.parts.files.clone(),
             lane: self.snapshots.lane.clone(),
             clock: self.parts.clock.clone(),
+            space: self.room.space.clone(),
             fatal: self.parts.fatal.clone(),
         };
         let (desk, internal) = (self.snapshots.desk.clone(), self.internal.clone());
@@ -444,6 +452,7 @@ impl Driver {
         let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
         let before = std::mem::replace(&mut self.snapshots.number, number);
         self.snapshots.is_suspect = false;
+        self.room.space.set_state(number);
         self.snapshots.removing.push(before);
         let _ = self.work.send(Work::Install(Box::new(fresh)));
     }
@@ -499,6 +508,7 @@ struct Receiving {
     files: StateFiles,
     lane: Lane,
     clock: SharedClock,
+    space: Space,
     fatal: FatalSender,
 }
 
@@ -563,10 +573,15 @@ impl Receiving {
             self.remove(number).await;
         }
         let (files, number, manifest) = (self.files.clone(), self.number, self.manifest.clone());
-        let begun = self.lane.run(move || files.receive(number, &manifest)).await;
+        let space = self.space.clone();
+        let begun = self.lane.run(move || receive(&files, &space, number, &manifest)).await;
         match begun.ok_or("the node stops")? {
             Ok(builder) => Ok((self.number, builder, 0)),
-            Err(error) => Err(self.judge(&error)),
+            Err(error) => {
+                let reason = self.judge(&error);
+                self.remove(self.number).await;
+                Err(reason)
+            }
         }
     }
 
@@ -577,10 +592,14 @@ impl Receiving {
         reason
     }
 
-    /// What is wrong with the snapshot is the sender's concern; a disk that fails ends the node (H15).
+    /// What is wrong with the snapshot is the sender's concern, a full disk is nobody's; one that fails ends the node (H15).
     fn judge(&self, error: &fsm::Error) -> String {
         match error {
             fsm::Error::Snapshot { .. } => warn!(from = self.from.0, %error, "a snapshot is no good"),
+            // It comes again, and then there may be room.
+            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } => {
+                warn!(from = self.from.0, %error, "a snapshot is given up");
+            }
             _ => self.fatal.report(Fatal::of_store(error)),
         }
         error.to_string()
@@ -592,6 +611,16 @@ impl Receiving {
             self.fatal.report(Fatal::of_store(&error));
         }
     }
+}
+
+/// Begins the file of a snapshot, if there is room for all of it.
+fn receive(files: &StateFiles, space: &Space, number: u64, manifest: &Bytes) -> Result<Builder, fsm::Error> {
+    let cost_bytes = Manifest::decode(manifest)?.cost_bytes;
+    space.fits_file(fsm::staged_bytes(cost_bytes)).map_err(|(needed, free)| {
+        let what = format!("a snapshot needs {needed} bytes and the floor, and {free} are free");
+        fsm::Error::GivenUp { what }
+    })?;
+    files.receive(number, manifest)
 }
 
 /// Rewriting the own file.
@@ -618,8 +647,19 @@ impl Driver {
         info!(bytes, is_mostly_free, "rewriting the state file");
         let (files, store) = (self.parts.files.clone(), self.parts.store.clone());
         let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
+        let space = self.room.space.clone();
         tokio::spawn(async move {
-            let rewritten = lane.run(move || store.rewrite(files.create(number)?)).await;
+            let rewritten = lane.run(move || {
+                let needed = fsm::staged_bytes(store.needs().rows_bytes);
+                match space.fits_file(needed) {
+                    Ok(()) => store.rewrite(files.create(number)?),
+                    Err((needed, free)) => {
+                        let what = format!("a copy needs {needed} bytes and the floor, and {free} are free");
+                        Err(fsm::Error::GivenUp { what })
+                    }
+                }
+            });
+            let rewritten = rewritten.await;
             if let Some(result) = rewritten {
                 let _ = internal.send(Internal::Snapshots(News::Rewritten { number, result }));
             }
@@ -660,6 +700,7 @@ impl Driver {
             Ok(()) => {
                 self.snapshots.is_suspect = false;
                 let before = std::mem::replace(&mut self.snapshots.number, number);
+                self.room.space.set_state(number);
                 info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
                 self.remove_file(before);
             }
@@ -677,7 +718,7 @@ impl Driver {
     fn end_rewrite(&mut self, number: u64, error: &fsm::Error) {
         self.snapshots.rewriting = Rewriting::No;
         match error {
-            fsm::Error::GivenUp { .. } => {
+            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } => {
                 info!(%error, "the state file is rewritten another time");
                 self.remove_file(number);
             }

@@ -114,6 +114,11 @@ impl Driver {
                 origin.resolve(Err(log_full(&self.parts.limits)));
                 continue;
             }
+            if let Err(error) = self.check_room(&command) {
+                self.gauges.refused_for_room += 1;
+                origin.resolve(Err(error));
+                continue;
+            }
             let bytes = command.bytes();
             let envelope = Envelope { term, group_time_ms, session, principal: String::new(), command };
             batch.push(codec::encode_envelope(&envelope));

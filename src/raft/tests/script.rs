@@ -7,6 +7,8 @@
 //! | `cluster nodes=N [learners=N] [spare=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [apply=BYTES] [reads=N] [tail=N] [lease=MS]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term; `spare`: nodes that know of no group yet |
 //! | `campaign N`, `propose N a b ...`, `publish N version=V [of=N]`, `read N` | calls that input on node N |
 //! | `died N peer=P` | node N has evidence that the process of P has ended |
+//! | `room N ample/short/full [lack=quota]` | what N's disk has room for, from now on |
+//! | `admits N` | whether N, if it leads, takes what grows and what frees space |
 //! | `lease N`, `set-lease N ms=MS` | shows the lease that N holds / N puts another one into the configuration |
 //! | `change N add=N|any [role=learner] [incarnation=I] [supports=V]`, `promote=N`, `remove=N`, `version=V`, `lease=MS`, `[force=yes]` | asks node N to change the configuration |
 //! | `transfer N [to=N]` | asks node N to hand over |
@@ -45,8 +47,8 @@ use super::node::{Node, config, membership};
 use super::trace::{describe_entry, describe_envelope, describe_write};
 use crate::raft::raft::RoleState;
 use crate::raft::{
-    Change, Entry, EntryKind, Envelope, Fetch, Membership, Message, Raft, ReadId, ReadOutcome, SessionId,
-    SnapshotFor, WriteSeq,
+    Change, Entry, EntryKind, Envelope, Fetch, Growth, Lack, Membership, Message, Raft, ReadId, ReadOutcome,
+    Room, SessionId, SnapshotFor, WriteSeq,
 };
 use crate::types::{Index, Monotonic, NodeId, Term};
 
@@ -180,6 +182,33 @@ impl Script {
         self.say(format!("{id} has {}", text.unwrap_or_else(|| "no lease".to_owned())));
     }
 
+    fn room(&mut self, args: &mut Args<'_>) {
+        let id = args.node();
+        let lack = match args.fields.remove("lack") {
+            None => Lack::Disk,
+            Some("quota") => Lack::Quota,
+            Some(other) => panic!("unknown lack {other:?}"),
+        };
+        let room = match args.words.remove(0) {
+            "ample" => Room::Ample,
+            "short" => Room::Short(lack),
+            "full" => Room::Full(lack),
+            other => panic!("unknown room {other:?}"),
+        };
+        let now = self.now;
+        self.node(id).raft().set_room(now, room);
+        self.process(id);
+    }
+
+    fn admits(&mut self, args: &mut Args<'_>) {
+        let id = args.node();
+        for growth in [Growth::Grows, Growth::Frees] {
+            let admitted = self.node(id).raft().admits(growth);
+            let text = admitted.map_or_else(|lack| format!("refuses: {lack:?}"), |()| "takes it".to_owned());
+            self.say(format!("{id} {growth:?}: {text}"));
+        }
+    }
+
     fn run(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let command = words.next().expect("a command");
@@ -193,6 +222,8 @@ impl Script {
                 let peer = NodeId(args.number("peer").expect("peer="));
                 self.on_node(&mut args, |raft, now| raft.died(now, peer));
             }
+            "room" => self.room(&mut args),
+            "admits" => self.admits(&mut args),
             "lease" => self.lease(&mut args),
             "set-lease" => {
                 let ms = u32::try_from(args.number("ms").expect("ms=")).unwrap();

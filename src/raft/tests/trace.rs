@@ -2,7 +2,7 @@
 
 use super::script::members;
 use crate::raft::{
-    Append, AppendResult, Entry, EntryKind, Envelope, Install, Membership, Message, Snapshot, Write,
+    Append, AppendResult, Entry, EntryKind, Envelope, Install, Membership, Message, Room, Snapshot, Write,
 };
 
 /// The names of the messages.
@@ -74,19 +74,21 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
         }
         Message::AppendReply(reply) => match reply.result {
             AppendResult::Matched { index } => {
-                format!("#{} matched {index} round {}", reply.inflight, reply.round.0)
+                let room = describe_room(reply.room);
+                format!("#{} matched {index} round {}{room}", reply.inflight, reply.round.0)
             }
             AppendResult::Rejected { prev_index, hint_index, hint_term } => {
-                format!("#{} rejected {prev_index}, hint {hint_index}@{hint_term}", reply.inflight)
+                let room = describe_room(reply.room);
+                format!("#{} rejected {prev_index}, hint {hint_index}@{hint_term}{room}", reply.inflight)
             }
         },
         Message::Snapshot(Snapshot { inflight, index, term, round, .. }) => {
             format!("#{inflight} at {index}@{term} round {}", round.0)
         }
         Message::Heartbeat { commit, round, .. } => format!("commit {commit} round {}", round.0),
-        Message::HeartbeatReply { round, needs_snapshot, .. } => {
+        Message::HeartbeatReply { round, needs_snapshot, room, .. } => {
             let asks = needs_snapshot.map(|index| format!(", needs a snapshot at {index} or beyond"));
-            format!("round {}{}", round.0, asks.unwrap_or_default())
+            format!("round {}{}{}", round.0, describe_room(*room), asks.unwrap_or_default())
         }
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
@@ -106,6 +108,10 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
     format!("{}->{} t{} {} {body}", envelope.from, envelope.to, envelope.term, kind(&envelope.message))
         .trim_end()
         .to_owned()
+}
+
+fn describe_room(room: Room) -> String {
+    room.lack().map_or_else(String::new, |lack| format!(" {} {lack:?}", room.name()))
 }
 
 fn yes(granted: bool) -> &'static str {

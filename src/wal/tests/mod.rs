@@ -19,6 +19,7 @@ mod install;
 mod race;
 mod random;
 mod repair;
+mod room;
 mod script;
 mod tail;
 mod wounds;

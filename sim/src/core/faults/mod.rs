@@ -5,6 +5,7 @@
 
 mod crash;
 mod evidence;
+mod full;
 mod hang;
 mod loss;
 mod one_way;
@@ -15,6 +16,7 @@ mod replay;
 mod rot;
 mod usurp;
 
+pub(super) use full::draw as draw_room;
 pub(super) use usurp::{deafen, isolate};
 
 use quorate::types::NodeId;
@@ -42,4 +44,5 @@ pub(super) const ALL: [Fault; 11] = [
     usurp::FAULT,
     rot::FAULT,
     loss::FAULT,
+    full::FAULT,
 ];
