@@ -145,6 +145,8 @@ pub(super) struct Progress {
     transfer: Transfer,
     /// It has a damaged entry that was purged here, and needs a snapshot in its place, whatever its log is.
     pub(super) lacks_state: bool,
+    /// The process of the follower that did not know how far its log went, for which this conversation was begun.
+    renewed_for: Option<u64>,
 }
 
 impl Progress {
@@ -171,7 +173,19 @@ impl Progress {
             fetching: Fetching::Idle,
             transfer: Transfer::Idle,
             lacks_state: false,
+            renewed_for: None,
         }
+    }
+
+    /// The follower's process `boot` does not know how far its log went (see `doubt`): nothing that it ever said counts any
+    /// more, and whatever it said late belongs to another conversation.
+    pub(super) fn renewed(session: SessionId, next: Index, boot: u64) -> Progress {
+        Progress { renewed_for: Some(boot), ..Progress::new(session, next) }
+    }
+
+    /// Whether this conversation was begun for this process.
+    pub(super) fn is_renewed_for(&self, boot: u64) -> bool {
+        self.renewed_for == Some(boot)
     }
 
     pub(super) fn matched(&self) -> Index {

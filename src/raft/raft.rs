@@ -8,6 +8,7 @@ use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::applying::Applying;
 use super::candidate::Candidate;
+use super::doubt::Doubt;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Log;
@@ -48,6 +49,8 @@ pub struct Raft {
     /// The leader whose process has ended, until another one is heard (see `evidence`).
     pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
+    /// How far the log went is not known (see `doubt`).
+    pub(super) doubt: Option<Doubt>,
     /// The entries that are being read back for others (see `repair`).
     pub(super) serving: Serving,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
@@ -154,10 +157,11 @@ impl Raft {
             quorum: Quorum::of(log.membership()),
             stored_by_all: Index(0),
             log,
-            writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            writes: Writes::new(Ballot::of(&hard_state)),
             is_stalled: false,
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
+            doubt: hard_state.in_doubt.then(Doubt::default),
             serving: Serving::new(),
             read_counter: 0,
             sessions: SessionId(0),
@@ -244,6 +248,10 @@ impl Raft {
                 self.on_repair(from, (index, term), crc, is_needed);
             }
             Message::RepairReply { index, term, entry } => self.on_repair_reply(from, index, term, entry),
+            Message::EndQuery { boot, last_index, last_term } => {
+                self.on_end_query(from, boot, (last_index, last_term));
+            }
+            Message::EndReply { boot, index } => self.on_end_reply(from, boot, index),
         }
     }
 
@@ -340,7 +348,7 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, with a damaged log, or bound by a lease.
+    /// a vote, with a disk that hangs, with a damaged log or one whose end is not known, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -353,7 +361,12 @@ impl Raft {
     /// Whether it could win an election, and may: it has a vote, its disk takes that vote, its log is whole, and no leader
     /// relies on its silence.
     pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
-        self.is_needed() && !self.is_stalled && self.log.wounds().is_empty() && !self.is_bound(now)
+        self.is_needed() && self.is_sound() && !self.is_bound(now)
+    }
+
+    /// Whether it could lead: its disk goes on, and all of its log is there, as far as it knows.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_stalled && self.log.wounds().is_empty() && self.doubt.is_none()
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
@@ -364,6 +377,7 @@ impl Raft {
             self.counters.repaired += self.log.wounds_mut().repaired(&attested.repaired);
             self.count_own_vote();
             self.maybe_commit();
+            self.settle();
         }
     }
 
@@ -398,6 +412,7 @@ impl Raft {
         {
             self.outlast(lease);
         }
+        self.settle();
     }
 
     /// Follows the configuration in force, which may have changed with the log.
@@ -426,6 +441,7 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
+            self.forget_verified();
         }
         if let RoleState::Leader(_) = self.role {
             self.timers.arm_election(self.config.election_timeout);
@@ -654,6 +670,7 @@ impl Raft {
         match &self.role {
             RoleState::Leader(leader) => {
                 assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
+                assert_eq!(self.doubt, None, "a leader knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a leader voted for itself");
                 assert!(leader.peers.keys().copied().eq(self.others()), "a progress for each other member");
                 leader.peers.values().for_each(|peer| peer.check(&self.log));
@@ -665,6 +682,7 @@ impl Raft {
             }
             RoleState::Candidate(_) => {
                 assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
+                assert_eq!(self.doubt, None, "a candidate knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }

@@ -145,6 +145,8 @@ pub struct Counters {
     pub damaged: u64,
     /// Damaged entries that were stored once more.
     pub repaired: u64,
+    /// Times that it became known again how far the log went.
+    pub settled: u64,
 }
 
 impl PartialEq for Counters {

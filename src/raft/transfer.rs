@@ -181,7 +181,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
-        if !self.quorum.contains(self.config.id) || self.is_stalled || !self.log.wounds().is_empty() {
+        if !self.quorum.contains(self.config.id) || !self.is_sound() {
             self.counters.stale += 1;
             return;
         }

@@ -111,6 +111,7 @@ pub mod inspect;
 pub mod offline;
 
 mod error;
+mod gaps;
 mod group;
 mod hard_state;
 mod held;

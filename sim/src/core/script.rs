@@ -143,9 +143,9 @@ impl World {
         self.scrub_all();
     }
 
-    /// Whether an entry is damaged on any disk.
+    /// Whether an entry is damaged on any disk, or the end of a log is in doubt.
     pub fn is_damaged(&self) -> bool {
-        self.nodes.iter().any(|node| node.disk.damaged().next().is_some())
+        self.nodes.iter().any(|node| node.disk.damaged().next().is_some() || node.disk.is_in_doubt())
     }
 
     /// A scrub comes by every disk whose node is up.

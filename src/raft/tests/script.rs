@@ -21,6 +21,7 @@
 //! | `hold N` / `release N` | what the node wants done is collected only at its release |
 //! | `damage N at=I` | node N's disk cannot read entry I back any more; nobody is told |
 //! | `find N at=I` | a scrub of node N's disk finds that entry I is damaged |
+//! | `lose N from=I` | the end of node N's log is lost from entry I on, and it cannot tell what stood there; it is down |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
 //! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
 //! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
@@ -258,6 +259,10 @@ impl Script {
                     self.node(id).raft().damaged(at);
                     self.process(id);
                 }
+            }
+            "lose" => {
+                let (id, from) = (args.node(), Index(args.number("from").expect("from=")));
+                self.node(id).disk.lose_from(from);
             }
             "crash" => {
                 let id = args.node();
@@ -681,11 +686,12 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | {}{}applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}{}{}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
+                if raft.is_in_doubt() { "in doubt " } else { "" },
                 raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
                 raft.first_damaged().map_or_else(String::new, |index| match raft.irreparable() {
                     Some(index) => format!("irreparable {index} "),

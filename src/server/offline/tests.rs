@@ -134,7 +134,7 @@ fn survivor() -> Machine {
             _ => put(index, 1 + index / 30),
         })
         .collect();
-    let hard_state = HardState { term: Term(7), vote: Some(NodeId(3)), commit: Index(30) };
+    let hard_state = HardState { term: Term(7), vote: Some(NodeId(3)), commit: Index(30), in_doubt: false };
     let write = GroupWrite {
         group: GroupId::FIRST,
         hard_state: Some(hard_state),

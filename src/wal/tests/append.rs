@@ -109,7 +109,7 @@ fn purge_frees_segments_that_no_group_needs_and_keeps_votes() {
         model.apply(&batch);
     }
     let before = wal.bytes();
-    assert!(before > 6 * 4096, "{before} bytes");
+    assert!(before > 6 * 5120, "{before} bytes");
     let (to, base) = model.purge(GROUP, 15);
     wal.purge(GROUP, to, &base).unwrap();
     assert_eq!(
@@ -144,7 +144,7 @@ fn a_log_purged_to_its_end_goes_on() {
         wal.purge(GROUP, to, &base).unwrap();
         assert!(reader.read(GROUP, Index(round + 1), Index(99), 1).unwrap().is_empty());
     }
-    assert!(wal.bytes() <= 3 * 4096, "{} bytes", wal.bytes());
+    assert!(wal.bytes() <= 3 * 5120, "{} bytes", wal.bytes());
     drop(wal);
     let (.., found) = reopen(&fs);
     assert_eq!(found, model);
@@ -154,7 +154,7 @@ fn a_log_purged_to_its_end_goes_on() {
 fn a_full_log_refuses_entries_but_takes_hard_states_and_purges_and_recovers() {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let small = Options { bytes_max: 6 * 4096, ..options() };
+    let small = Options { bytes_max: 6 * 5120, ..options() };
     let (mut wal, reader, _) = Wal::open(fs.shared(), Path::new(DIR), small, &bootstrap()).unwrap();
     let mut index = 0;
     let refused = loop {

@@ -10,7 +10,7 @@ use crate::wal::inspect::inspect;
 pub fn several_segments() -> (MemFs, Model) {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let larger = Options { segment_bytes: 5120, ..options() };
+    let larger = Options { segment_bytes: 6656, ..options() };
     let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     let mut append = |wal: &mut Wal, batch: &[GroupWrite]| {
         wal.append(batch).unwrap();

@@ -60,7 +60,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 4096];
+    let mut bytes = vec![0; 5120];
     for line in text.lines().filter(|line| *line != "*") {
         let (at, row) = line.split_once("  ").unwrap();
         let at = usize::from_str_radix(at, 16).unwrap();
@@ -142,7 +142,7 @@ fn inspect_shows_every_record_and_serializes() {
 fn inspect_survives_any_flipped_byte() {
     let (fs, _) = one_of_everything();
     for number in [1, 2, 3] {
-        for offset in 0..4096 {
+        for offset in 0..5120 {
             let fs = fs.fork();
             fs.flip(&segment(number), offset, 0x81);
             let mut damaged = 0;

@@ -171,7 +171,7 @@ fn a_switch_changes_the_number_alone_and_a_purge_keeps_it() {
 fn a_full_log_takes_an_install() {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let small = Options { bytes_max: 6 * 4096, ..options() };
+    let small = Options { bytes_max: 6 * 5120, ..options() };
     let (mut wal, reader, _) = Wal::open(fs.shared(), Path::new(DIR), small, &bootstrap()).unwrap();
     let mut index = 1;
     while wal.append(&[write(GROUP, None, vec![command(index, 1, 900)])]).is_ok() {

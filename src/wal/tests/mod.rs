@@ -34,7 +34,7 @@ pub const OWNER: Owner = Owner {
 };
 
 pub fn options() -> Options {
-    Options { owner: OWNER, segment_bytes: 4096, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
+    Options { owner: OWNER, segment_bytes: 5120, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
 }
 
 pub fn membership(nodes: u64) -> Membership {
@@ -69,7 +69,8 @@ pub fn config(index: u64, term: u64, nodes: u64) -> Entry {
 }
 
 pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
-    HardState { term: Term(term), vote: (vote > 0).then_some(NodeId(vote)), commit: Index(commit) }
+    let vote = (vote > 0).then_some(NodeId(vote));
+    HardState { term: Term(term), vote, commit: Index(commit), in_doubt: false }
 }
 
 pub fn write(group: GroupId, hard_state: Option<HardState>, entries: Vec<Entry>) -> GroupWrite {

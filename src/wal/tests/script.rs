@@ -172,7 +172,7 @@ impl Runner {
         let mut fields = Fields::parse(rest)?;
         let options = Options {
             owner: OWNER,
-            segment_bytes: fields.maybe("segment")?.unwrap_or(4096),
+            segment_bytes: fields.maybe("segment")?.unwrap_or(5120),
             bytes_max: fields.maybe("max")?.unwrap_or(1 << 20),
             tail_bytes_max: fields.maybe("tail")?.unwrap_or(1 << 20) as usize,
         };

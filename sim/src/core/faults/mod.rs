@@ -12,6 +12,7 @@ mod partition;
 mod pause;
 mod replay;
 mod rot;
+mod tail;
 mod usurp;
 
 pub(super) use usurp::{deafen, isolate};
@@ -29,7 +30,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 10] = [
+pub(super) const ALL: [Fault; 11] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -40,4 +41,5 @@ pub(super) const ALL: [Fault; 10] = [
     evidence::FAULT,
     usurp::FAULT,
     rot::FAULT,
+    tail::FAULT,
 ];
