@@ -100,6 +100,10 @@ figures! {
     ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
     /// Damaged entries that were replaced by another member's copy.
     ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
+    /// Whether the end of this node's log is lost, so that it grants no vote until it has it again: 1 or 0.
+    LOG_IN_DOUBT: Gauge = "log_in_doubt";
+    /// Times that the end of this node's log was lost, and it has it again.
+    LOG_DOUBTS_SETTLED_TOTAL: Counter = "log_doubts_settled_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.

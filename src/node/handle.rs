@@ -330,6 +330,8 @@ impl Handle {
             (telemetry::VOTES_IGNORED_TOTAL, gauges.core.ignored_votes),
             (telemetry::ENTRIES_DAMAGED_TOTAL, gauges.core.damaged),
             (telemetry::ENTRIES_REPAIRED_TOTAL, gauges.core.repaired),
+            (telemetry::LOG_IN_DOUBT, u64::from(gauges.in_doubt)),
+            (telemetry::LOG_DOUBTS_SETTLED_TOTAL, gauges.core.settled),
             (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
             (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),

@@ -118,6 +118,7 @@ pub(super) struct Gauges {
     pub reads: u64,
     pub read_rounds: u64,
     pub leader_changes: u64,
+    pub in_doubt: bool,
     pub core: Counters,
 }
 
@@ -137,6 +138,7 @@ impl Gauges {
             reads: 0,
             read_rounds: 0,
             leader_changes: 0,
+            in_doubt: raft.is_in_doubt(),
             core: raft.counters(),
         }
     }

@@ -371,7 +371,7 @@ impl Data {
             }
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
-        let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        let (mut wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
         let is_lacking = recovered.groups.values().any(|group| !group.damaged.is_empty());
         for wound in &recovered.wounds {
             match is_lacking {
@@ -386,11 +386,11 @@ impl Data {
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
-        let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
+        let mut group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);
-        let store = open_store(&files, &group)?;
+        let store = open_store(&files, &mut wal, &mut group)?;
         if !identity.is_ready() {
             identity.set_ready()?;
         }
@@ -411,10 +411,13 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
 }
 
 /// Opens the state file that the log points to, and removes what a crash left of others.
-fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+fn open_store(files: &StateFiles, wal: &mut Wal, group: &mut wal::RecoveredGroup) -> Result<Store, Exit> {
     let path = files.path(group.state);
     let store = files.open(group.state).map_err(|error| store_exit(&path, &error))?;
     files.remove_others(group.state).map_err(|error| store_exit(&path, &error))?;
+    if group.hard_state.in_doubt && continues(group, store.folded()).is_err() {
+        begin_behind(wal, group, &store)?;
+    }
     if let Err(what) = continues(group, store.folded()) {
         let text = format!(
             "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
@@ -424,6 +427,30 @@ fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, 
         return Err(Exit::new(ExitCode::Damaged, text));
     }
     Ok(store)
+}
+
+/// A log whose end is lost may end before its state file does. Then it begins anew behind that: what is before is there.
+fn begin_behind(wal: &mut Wal, group: &mut wal::RecoveredGroup, store: &Store) -> Result<(), Exit> {
+    let to = store.folded();
+    if to.0 <= group.purged.0 || to.1 > group.hard_state.term {
+        return Ok(()); // it is no state file of this log, which its caller says
+    }
+    let base = match store.membership() {
+        Some(bytes) => Membership::decode(&bytes).map_err(|error| {
+            Exit::new(ExitCode::Damaged, format!("the state file's membership cannot be decoded: {error}"))
+        })?,
+        None => group.base.clone(),
+    };
+    warn!(index = to.0.0, "the log ends before the state file does: it begins anew behind that");
+    let install = Some(wal::Install { to, base: base.clone(), state: group.state });
+    let (hard_state, repairs, entries) = (None, Vec::new(), Vec::new());
+    wal.append(&[wal::GroupWrite { group: GroupId::FIRST, hard_state, install, repairs, entries }])?;
+    (group.purged, group.base, group.last) = (to, base, to.0);
+    group.memberships.clear();
+    group.terms.clear();
+    group.tail.clear();
+    group.damaged.clear();
+    Ok(())
 }
 
 /// Whether the log goes on where a state file ends.

@@ -29,11 +29,13 @@ pub(super) struct Scrub {
     due: Option<Monotonic>,
     /// The entry that nobody has, as it was last said.
     lost: Option<Index>,
+    /// Whether it was said that the end of the log is lost.
+    in_doubt: bool,
 }
 
 impl Scrub {
     pub fn new(lane: Lane, group: GroupId, now: Monotonic) -> Scrub {
-        Scrub { lane, next: (group, Index(0)), due: Some(now.plus(SCRUB_PAUSE)), lost: None }
+        Scrub { lane, next: (group, Index(0)), due: Some(now.plus(SCRUB_PAUSE)), lost: None, in_doubt: false }
     }
 }
 
@@ -41,6 +43,7 @@ impl Driver {
     /// Reads the next part if it is due.
     pub(super) fn maybe_scrub(&mut self, now: Monotonic) {
         self.report_losses();
+        self.report_doubt();
         if self.scrub.due.is_none_or(|due| now < due) {
             return;
         }
@@ -72,6 +75,22 @@ impl Driver {
         };
         self.scrub.next = next;
         self.scrub.due = Some(now.plus(pause));
+    }
+
+    /// Says so when the end of the log is lost, and when it is there again.
+    fn report_doubt(&mut self) {
+        let in_doubt = self.parts.raft.is_in_doubt();
+        if std::mem::replace(&mut self.scrub.in_doubt, in_doubt) == in_doubt {
+            return;
+        }
+        match in_doubt {
+            true => error!(
+                "the end of this node's log is damaged, and nobody can tell what stood there: it grants no vote until it has \
+                 again all that its leader has. Where no leader is left, and as many nodes say this as a majority, nobody \
+                 can be elected: see `quorate recover`"
+            ),
+            false => info!("the end of this node's log is there again: it votes"),
+        }
     }
 
     /// Says so, once, when all copies of an entry are damaged: nothing more can be applied here until one is found.

@@ -42,10 +42,11 @@ fn what_was_appended_is_read_back_at_once_and_after_a_restart() {
 #[test]
 fn an_append_is_one_write_and_one_sync_and_nothing_to_store_is_none() {
     let fs = MemFs::new();
-    let (mut wal, ..) = reopen(&fs);
+    let larger = Options { segment_bytes: 1 << 14, ..options() };
+    let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     fs.take_trace();
     wal.append(&[write(GROUP, None, vec![command(1, 1, 100), command(2, 1, 100)])]).unwrap();
-    assert_eq!(fs.take_trace(), ["write 512 at 1024", "sync"]);
+    assert_eq!(fs.take_trace(), ["write 512 at 2048", "sync"]);
     wal.append(&[write(GROUP, None, vec![]), write(OTHER, None, vec![])]).unwrap();
     assert!(fs.take_trace().is_empty());
 }
@@ -224,11 +225,11 @@ fn the_next_segment_is_prepared_ahead_and_the_roll_is_cheap() {
     assert!(prepared < rolled, "{traces:#?}");
     let roll = &traces[rolled];
     let published = [
-        "write 1024 at 0",
+        "write 2048 at 0",
         "sync",
         "rename spare to 0000000000000002.wal",
         "sync directory",
-        "write 512 at 1024",
+        "write 512 at 2048",
     ];
     assert_eq!(roll[..5], published, "no zeroes are written while an append waits");
 }

@@ -37,7 +37,7 @@ pub fn several_segments() -> (MemFs, Model) {
         model.apply(batch);
     };
     append(&mut wal, &[write(GROUP, Some(hard_state(4, 1, 2)), vec![command(4, 4, 50)])]);
-    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 600)])]);
+    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 100)])]);
     drop(wal);
     fs.crash(&mut |_| false);
     assert_eq!(fs.files().iter().filter(|(path, _)| path.extension().is_some()).count(), 3);

@@ -258,13 +258,21 @@ pub fn reopen(fs: &MemFs) -> (Wal, Reader, Recovered, Model) {
     (wal, reader, recovered, found)
 }
 
-/// Checks that a log says of each entry that cannot be read which one it is, and has all else as the model says.
+/// Checks that a log says of each entry that cannot be read which one it is, and has all else as the model says; or, that it
+/// is in doubt, and still has the vote and the state file.
 pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
     for (id, expected) in &model.groups {
         let found = &recovered.groups[id];
         let RecoveredGroup { hard_state, purged, base, state, .. } = found.clone();
-        assert_eq!((hard_state, purged), (expected.hard_state, expected.purged), "group {id}");
-        assert_eq!((&base, state), (&expected.base, expected.state), "group {id}");
+        let commit = hard_state.commit.min(expected.hard_state.commit);
+        let kept = HardState { commit, in_doubt: hard_state.in_doubt, ..expected.hard_state };
+        assert_eq!(hard_state, kept, "group {id}");
+        assert_eq!(state, expected.state, "group {id}");
+        if hard_state.in_doubt {
+            assert!(purged.0 <= expected.purged.0.max(found.last), "group {id}");
+            continue;
+        }
+        assert_eq!((purged, &base), (expected.purged, &expected.base), "group {id}");
         assert_eq!(found.last, model.last(*id).0, "group {id}: last");
         assert!(expected.entries.ends_with(&found.tail), "group {id}: the tail is not the log's end");
         let mut damaged = found.damaged.iter().peekable();
@@ -272,7 +280,8 @@ pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
             let read = reader.read(*id, entry.index, entry.index, usize::MAX);
             match damaged.next_if(|damaged| damaged.index == entry.index) {
                 Some(damaged) => {
-                    assert_eq!((damaged.term, damaged.crc), (entry.term, Some(entry.crc)), "group {id}");
+                    assert_eq!(damaged.term, entry.term, "group {id}");
+                    assert!(damaged.crc.is_none_or(|crc| crc == entry.crc), "group {id}");
                     let is_named = matches!(&read, Err(Error::Entry { group, index, .. })
                         if group == id && *index == entry.index);
                     assert!(is_named, "group {id}, damaged {damaged:?}: {read:?}");
@@ -305,6 +314,9 @@ pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
     check_damaged(model, &recovered, &reader);
     wal.append(&repairs_of(model, &recovered)).unwrap();
     for (id, group) in &model.groups {
+        settle(&mut wal, *id, group, &recovered.groups[id]);
+    }
+    for (id, group) in &model.groups {
         let read = reader.read(*id, group.purged.0.next(), Index(u64::MAX), usize::MAX).unwrap();
         assert_eq!(read, group.entries, "group {id} after its repair");
     }
@@ -312,4 +324,20 @@ pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
     fs.crash(&mut |_| false);
     let (.., recovered, found) = reopen(fs);
     assert!(found == *model && recovered.groups.values().all(|group| group.damaged.is_empty()));
+}
+
+/// What a leader does for a log in doubt: sends a snapshot where entries are gone, and then all entries.
+fn settle(wal: &mut Wal, id: GroupId, group: &ModelGroup, found: &RecoveredGroup) {
+    let hard_state = Some(group.hard_state);
+    if !found.hard_state.in_doubt {
+        if found.hard_state != group.hard_state {
+            wal.append(&[write(id, hard_state, vec![])]).unwrap();
+        }
+        return;
+    }
+    let to = group.purged;
+    let is_behind = found.purged != to || found.base != group.base;
+    let install = is_behind.then(|| Install { to, base: group.base.clone(), state: group.state });
+    let entries = group.entries.clone();
+    wal.append(&[GroupWrite { install, ..write(id, hard_state, entries) }]).unwrap();
 }
