@@ -75,11 +75,6 @@ impl Gaps {
         self.missed.is_header
     }
 
-    /// The end of the log has come. Whether nothing is missing there but a copy.
-    pub fn is_copy_at_end(&self) -> bool {
-        self.is_after_first && self.missed.sectors == 1
-    }
-
     /// A record that can be read, behind one with the header CRC `chain`. False if it does not follow that, and nothing
     /// was passed over.
     #[must_use]

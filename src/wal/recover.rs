@@ -360,7 +360,7 @@ impl Replay {
         let commits = self.commits();
         self.whole_batch(path, header, batch)?;
         self.restore_commits(&commits);
-        if self.gaps.has_missed() && !self.gaps.is_copy_at_end() {
+        if self.gaps.has_missed() {
             if batch.bad_sectors() > 1 {
                 let what = "sectors are neither whole nor unwritten, and a hard state may have stood in them";
                 return Err(Error::damaged(path, offset_of(stop.sector), what));

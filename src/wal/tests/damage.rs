@@ -29,15 +29,16 @@ pub fn several_segments() -> (MemFs, Model) {
     fs.crash(&mut |lost| {
         matches!(lost, crate::wal::fs::testing::Unsynced::Sector(_, at) if at == sectors[0] || at == sectors[2])
     });
-    let (mut wal, _, recovered, found) = reopen(&fs);
+    let larger = Options { segment_bytes: 6656, ..options() };
+    let (mut wal, reader, recovered) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     assert!(recovered.torn.is_some());
-    model = found;
+    model = Model::found(&recovered, &reader);
     let mut append = |wal: &mut Wal, batch: &[GroupWrite]| {
         wal.append(batch).unwrap();
         model.apply(batch);
     };
     append(&mut wal, &[write(GROUP, Some(hard_state(4, 1, 2)), vec![command(4, 4, 50)])]);
-    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 100)])]);
+    append(&mut wal, &[write(GROUP, None, vec![zeroes(5, 4, 600)])]);
     drop(wal);
     fs.crash(&mut |_| false);
     assert_eq!(fs.files().iter().filter(|(path, _)| path.extension().is_some()).count(), 3);
@@ -55,7 +56,7 @@ pub fn end_of(fs: &MemFs, number: u64, len: usize) -> usize {
 }
 
 #[test]
-fn each_byte_flipped_is_refused_or_repaired_or_lies_behind_the_end() {
+fn each_byte_flipped_heals_or_lies_behind_the_end() {
     let (fs, model) = several_segments();
     let (mut refused, mut repaired) = (0, 0);
     for (at, (path, len)) in files(&fs).into_iter().enumerate() {
@@ -94,11 +95,11 @@ fn each_byte_flipped_is_refused_or_repaired_or_lies_behind_the_end() {
             }
         }
     }
-    assert!(refused > 2_000 && repaired > 3_000, "{refused} refused, {repaired} repaired");
+    assert!(refused == 0 && repaired > 10_000, "{refused} refused, {repaired} repaired");
 }
 
 #[test]
-fn each_sector_lost_after_its_batch_was_followed_by_another_is_refused_or_repaired() {
+fn each_sector_lost_after_its_batch_was_followed_by_another_heals() {
     let (fs, model) = several_segments();
     let files = files(&fs);
     let (mut refused, mut repaired) = (0, 0);
@@ -134,7 +135,7 @@ fn each_sector_lost_after_its_batch_was_followed_by_another_is_refused_or_repair
             }
         }
     }
-    assert!(refused > 12 && repaired > 1, "{refused} refused, {repaired} repaired");
+    assert!(refused == 0 && repaired > 12, "{refused} refused, {repaired} repaired");
 }
 
 /// The last batch carries a vote, was synced, and then loses one sector to the disk: outside the fault model for
@@ -190,7 +191,7 @@ fn a_sector_written_to_the_wrong_place_is_refused_or_repaired() {
             }
         }
     }
-    assert!(refused > 100 && repaired > 20, "{refused} refused, {repaired} repaired");
+    assert!(refused < repaired / 10 && repaired > 500, "{refused} refused, {repaired} repaired");
 }
 
 #[test]
@@ -269,7 +270,9 @@ fn the_first_format_is_refused_with_a_way_out_and_left_as_it_is() {
 #[test]
 fn damage_says_where_and_what_to_do() {
     let (fs, _) = several_segments();
-    fs.flip(&segment(1), 80, 4);
+    for offset in [80, 592] {
+        fs.flip(&segment(1), offset, 4);
+    }
     let text = open(&fs).map(|_| ()).unwrap_err().to_string();
     let parts = [
         "/wal/0000000000000001.wal",

@@ -131,7 +131,7 @@ fn inspect_shows_every_record_and_serializes() {
     ];
     assert_eq!(kinds[..11], first);
     let count = |kind: &str| kinds.iter().filter(|it| **it == kind).count();
-    assert_eq!((count("segment"), count("base"), count("reset"), count("repair")), (3, 6, 2, 1));
+    assert_eq!((count("segment"), count("base"), count("reset"), count("repair")), (4, 6, 2, 1));
     assert_eq!(count("group") % 4, 0, "two copies of two groups in each preamble");
     let mut states: Vec<u64> = infos.iter().filter_map(|info| info.state).collect();
     states.dedup();

@@ -418,5 +418,6 @@ fn at((index, term): (Index, Term)) -> String {
 
 fn describe(state: &HardState) -> String {
     let vote = state.vote.map_or("-".to_owned(), |vote| vote.to_string());
-    format!("term {} vote {vote} commit {}", state.term, state.commit)
+    let doubt = if state.in_doubt { ", in doubt" } else { "" };
+    format!("term {} vote {vote} commit {}{doubt}", state.term, state.commit)
 }
