@@ -19,7 +19,7 @@ use super::segment::PREAMBLE_SECTOR;
 use super::{Error, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal, segment};
 
 /// The length of each file in an input.
-pub(crate) const SEGMENT_BYTES: usize = 5120;
+pub(crate) const SEGMENT_BYTES: usize = 6144;
 
 const DIR: &str = "/wal";
 const GROUP: GroupId = GroupId::FIRST;

@@ -75,21 +75,20 @@ impl Gaps {
         self.missed.is_header
     }
 
-    /// A record that can be read, behind one with the header CRC `chain`. False if it does not follow that, and nothing
-    /// was passed over.
-    #[must_use]
-    pub fn meet(&mut self, header: &Header, chain: u32, groups: &BTreeMap<GroupId, Group>) -> bool {
+    /// A record that can be read, behind one with the header CRC `chain`. `None` if it does not follow that, and nothing was
+    /// passed over; else whether records may be missing.
+    pub fn meet(&mut self, header: &Header, chain: u32, groups: &BTreeMap<GroupId, Group>) -> Option<bool> {
         let missed = std::mem::take(&mut self.missed);
         let copy = header.kind.copy();
         let is_after_first = std::mem::replace(&mut self.is_after_first, copy == Some(1));
         if header.chain == chain {
-            return true;
+            return Some(false);
         }
         let is_copy = missed.sectors == 1 && (is_after_first || copy == Some(2));
         if !is_copy {
             self.open_all(groups, missed.sectors);
         }
-        missed.sectors > 0
+        (missed.sectors > 0).then_some(!is_copy)
     }
 
     /// Records of all groups may be missing.
@@ -103,11 +102,18 @@ impl Gaps {
         }
     }
 
-    /// A segment begins, and its preamble with it: it says whether anything is missing.
-    pub fn at_segment(&mut self, groups: &BTreeMap<GroupId, Group>) {
-        if self.missed.is_header {
+    /// A segment ends, or the log, and no record is left that could tell: whether records may be missing.
+    pub fn at_end(&mut self, groups: &BTreeMap<GroupId, Group>) -> bool {
+        let is_gap = self.missed.is_header;
+        if is_gap {
             self.open_all(groups, self.missed.sectors);
         }
+        is_gap
+    }
+
+    /// How many sectors were passed over since the last record.
+    pub fn missed_sectors(&self) -> u64 {
+        self.missed.sectors
     }
 
     /// From here on the entries of the group do not count.

@@ -131,6 +131,8 @@ pub struct Replay {
     wounds: Vec<Wound>,
     pub(super) damaged: BTreeMap<GroupId, BTreeMap<Index, Damaged>>,
     pub(super) gaps: Gaps,
+    /// The commit indexes as they were before the batch with the last damage.
+    commits_before: BTreeMap<GroupId, Index>,
     /// Whether the segment that is being read begins after a cut.
     after_cut: bool,
     /// What was read of it so far.
@@ -217,6 +219,7 @@ impl Replay {
             wounds: Vec::new(),
             damaged: BTreeMap::new(),
             gaps: Gaps::default(),
+            commits_before: BTreeMap::new(),
             after_cut: false,
             read: SegmentRead::default(),
             tails: BTreeMap::new(),
@@ -240,7 +243,9 @@ impl Replay {
         if header.batch != self.batch && !self.after_cut && !(is_gap && header.batch > self.batch) {
             return Err(Error::damaged(&path, 0, "the segment's batch does not follow the one before it"));
         }
-        self.gaps.at_segment(&self.groups);
+        if self.gaps.at_end(&self.groups) {
+            self.restore_commits();
+        }
         (self.batch, self.chain) = (header.batch, header.chain);
         self.read = SegmentRead { number: header.number, bytes: header.bytes, ..SegmentRead::default() };
         self.segments.add(header.number, header.bytes);
@@ -322,10 +327,10 @@ impl Replay {
                 "sectors of the last batch are missing, and others of it are neither whole nor unwritten";
             return Err(Error::damaged(span.path, offset_of(stop.sector), what));
         }
-        let commits = self.commits();
+        self.commits_before = self.commits();
         self.end = self.partial_batch(span.path, header, &stop.partial, None)?;
         self.stranded_copies(span.path, &stop.partial, &beyond)?;
-        self.restore_commits(&commits);
+        self.restore_commits();
         self.last_batch = (stop.partial.first_sector, self.end.div_ceil(SECTOR_BYTES as u64));
         self.batch = stop.partial.number + 1;
         self.torn = Some(format!(
@@ -345,9 +350,16 @@ impl Replay {
     }
 
     /// See hard_state: a hard state that outlives its batch does not vouch for entries of that batch.
-    fn restore_commits(&mut self, before: &BTreeMap<GroupId, Index>) {
+    fn restore_commits(&mut self) {
         for (id, group) in &mut self.groups {
-            group.hard_state.commit = before.get(id).copied().unwrap_or_default();
+            group.hard_state.commit = self.commits_before.get(id).copied().unwrap_or_default();
+        }
+    }
+
+    /// A batch begins of which some may be missing.
+    fn note_commits(&mut self, batch: &Batch) {
+        if batch.is_damaged() && !self.gaps.has_missed() {
+            self.commits_before = self.commits();
         }
     }
 
@@ -357,16 +369,8 @@ impl Replay {
     /// have held both copies of a hard state.
     fn damaged_end(&mut self, path: &Path, header: &SegmentHeader, stop: &Stop) -> Result<(), Error> {
         let batch = &stop.partial;
-        let commits = self.commits();
         self.whole_batch(path, header, batch)?;
-        self.restore_commits(&commits);
-        if self.gaps.has_missed() {
-            if batch.bad_sectors() > 1 {
-                let what = "sectors are neither whole nor unwritten, and a hard state may have stood in them";
-                return Err(Error::damaged(path, offset_of(stop.sector), what));
-            }
-            self.gaps.open_all(&self.groups, 1);
-        }
+        self.restore_commits();
         self.batch = batch.number + 1;
         self.last_batch = (batch.first_sector, batch.end_sector());
         self.end = offset_of(batch.end_sector());
@@ -378,6 +382,7 @@ impl Replay {
         let base = offset_of(batch.first_sector);
         let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut count = 0;
+        self.note_commits(batch);
         while let Some(record) = records.next() {
             let record = record.map_err(|fault| fault_error(path, base + records.offset(), fault))?;
             self.gaps.miss(records.missed());
@@ -424,6 +429,7 @@ impl Replay {
         let base = offset_of(batch.first_sector);
         let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut kept = base;
+        self.note_commits(batch);
         while end != Some(kept) {
             match records.next() {
                 None | Some(Err(Fault::Short)) => break,
@@ -479,8 +485,10 @@ impl Replay {
     ) -> Result<(), Error> {
         let offset = base + record.offset;
         let damaged = |what: String| Error::damaged(path, offset, what);
-        if !self.gaps.meet(&record.header, self.chain, &self.groups) {
-            return Err(damaged("the record does not follow the one before it".to_owned()));
+        match self.gaps.meet(&record.header, self.chain, &self.groups) {
+            None => return Err(damaged("the record does not follow the one before it".to_owned())),
+            Some(true) => self.restore_commits(),
+            Some(false) => {}
         }
         self.chain = record.crc;
         self.read.records += 1;
@@ -529,6 +537,8 @@ impl Replay {
         if kind == EntryKind::Membership && !record.is_intact {
             // Nobody can tell who is in the group from here on.
             self.gaps.freeze(id);
+            let known = self.known(id)?;
+            known.hard_state.commit = known.hard_state.commit.min(index.prev());
             return Ok(());
         }
         let group = self.known(id)?;
@@ -591,10 +601,19 @@ impl Replay {
 
     /// Checks that nothing is missing but what leaves doubt, and makes the index say what can be read.
     fn finish(&mut self, first: &Path) -> Result<(), Error> {
+        let missed = self.gaps.missed_sectors();
+        if self.gaps.at_end(&self.groups) {
+            self.restore_commits();
+            if missed > 1 {
+                let what = "the log's end cannot be made out, and a hard state may have stood there";
+                let (file, offset) = self.last_wound(first);
+                return Err(Error::damaged(&file, offset, what));
+            }
+        }
         if let Some(id) = self.gaps.unsettled() {
             let what = format!("a hard state of group {id}, or where its log begins, may be lost");
-            let (file, offset) = self.wounds.last().map_or((first, 0), |wound| (&wound.file, wound.offset));
-            return Err(Error::damaged(file, offset, what));
+            let (file, offset) = self.last_wound(first);
+            return Err(Error::damaged(&file, offset, what));
         }
         for id in self.gaps.in_doubt() {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -614,6 +633,11 @@ impl Replay {
             self.points.purge(*id, group.purged.0);
         }
         Ok(())
+    }
+
+    fn last_wound(&self, first: &Path) -> (PathBuf, u64) {
+        let wound = self.wounds.last().map(|wound| (wound.file.clone(), wound.offset));
+        wound.unwrap_or_else(|| (first.to_path_buf(), 0))
     }
 
     /// Makes durable what recovery has read and goes on to build upon: writes the last batch, or what is kept of

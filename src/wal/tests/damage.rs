@@ -116,7 +116,10 @@ fn each_sector_lost_after_its_batch_was_followed_by_another_heals() {
             fs.set_bytes(path, bytes);
             let newest = at + 1 == files.len();
             match open(&fs) {
-                Err(Error::Damaged { .. }) => refused += 1,
+                Err(error @ Error::Damaged { .. }) => {
+                    eprintln!("{} sector {sector}: {error}", path.display());
+                    refused += 1;
+                }
                 Ok(opened) if !opened.2.wounds.is_empty() => {
                     heal(&fs, opened, &model);
                     repaired += 1;
