@@ -1,6 +1,7 @@
 //! A node crashes and finds the end of its log lost, so that it cannot tell what stood there: some entries, or many, or what
 //! replaced others last. Of what is committed a good copy remains elsewhere, and those that are in doubt or damaged are a
-//! minority (see [`super::rot`]).
+//! minority (see [`super::rot`]), in a group that is not changing: a node in doubt has no vote, and a configuration that comes
+//! into force meanwhile could need it.
 
 use quorate::raft::Entry;
 use quorate::types::{Index, NodeId};
@@ -45,5 +46,7 @@ fn is_safe(world: &World, id: NodeId, from: Index) -> bool {
         })
     };
     let mut entries = world.node(id).disk().from(from);
-    world.can_do_without(&lost) && entries.all(|entry| entry.index > world.committed || has_copy(entry))
+    world.can_do_without(&lost)
+        && world.is_unchanging()
+        && entries.all(|entry| entry.index > world.committed || has_copy(entry))
 }
