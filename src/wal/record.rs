@@ -333,7 +333,10 @@ impl<'a> Records<'a> {
         let padding = self.at..self.at.next_multiple_of(DATA_BYTES);
         let begins = padding.start == padding.end;
         if self.is_bad(self.at, 1) {
-            if begins || self.data[padding.clone()].iter().any(|byte| *byte != 0) {
+            // What follows padding begins with a record; what follows a lost record may go on with it.
+            let next = self.marks.get(padding.end / DATA_BYTES);
+            let is_inside = matches!(next, Some(Mark::Whole(at)) if *at != Some(0));
+            if begins || is_inside || self.data[padding.clone()].iter().any(|byte| *byte != 0) {
                 self.resume();
             } else {
                 self.missed.sectors += 1;
