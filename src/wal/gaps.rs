@@ -104,11 +104,11 @@ impl Gaps {
 
     /// A segment ends, or the log, and no record is left that could tell: whether records may be missing.
     pub fn at_end(&mut self, groups: &BTreeMap<GroupId, Group>) -> bool {
-        let is_gap = self.missed.is_header;
-        if is_gap {
-            self.open_all(groups, self.missed.sectors);
+        let missed = std::mem::take(&mut self.missed);
+        if missed.is_header {
+            self.open_all(groups, missed.sectors);
         }
-        is_gap
+        missed.is_header
     }
 
     /// How many sectors were passed over since the last record.

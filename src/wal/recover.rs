@@ -371,6 +371,10 @@ impl Replay {
         let batch = &stop.partial;
         self.whole_batch(path, header, batch)?;
         self.restore_commits();
+        // Sectors that are wholly zero were never written, or one more would be damaged.
+        if self.gaps.has_missed() && stop.bad == 1 {
+            self.gaps.at_end(&self.groups);
+        }
         self.batch = batch.number + 1;
         self.last_batch = (batch.first_sector, batch.end_sector());
         self.end = offset_of(batch.end_sector());
@@ -402,7 +406,12 @@ impl Replay {
             let what = format!("both copies of the state of group {group} fail their checksums");
             return Err(Error::damaged(path, offset_of(batch.first_sector), what));
         }
-        if let Some(first) = batch.marks.iter().position(|mark| *mark == Mark::Bad) {
+        // Of sectors behind one another the zero ones may never have been written.
+        let sectors = batch.data.chunks(DATA_BYTES).zip(&batch.marks);
+        let is_written =
+            |(data, mark): (&[u8], &Mark)| *mark == Mark::Bad && data.iter().any(|byte| *byte != 0);
+        let written = sectors.map(is_written).position(|it| it);
+        if let Some(first) = written.or(batch.marks.iter().position(|mark| *mark == Mark::Bad)) {
             let offset = offset_of(batch.first_sector + first as u64);
             let what = format!("{} sectors of batch {}", batch.bad_sectors(), batch.number);
             self.wounds.push(Wound { file: path.to_path_buf(), offset, what });

@@ -85,6 +85,8 @@ pub struct Stop {
     pub sector: u64,
     /// If no whole sector follows: the data of the sectors from there to the last one that is not unwritten.
     pub rest: Vec<u8>,
+    /// How many of these are neither whole nor unwritten.
+    pub bad: u64,
     /// There are more of them than anybody could mend.
     pub is_too_long: bool,
 }
@@ -153,7 +155,7 @@ pub fn walk(
             continue;
         };
         let at = gap.first.unwrap_or(sector);
-        let stop = |partial| Ok(Stop { partial, sector: at, rest: Vec::new(), is_too_long: false });
+        let stop = |partial| Ok(Stop { partial, sector: at, rest: Vec::new(), bad: 0, is_too_long: false });
         let Some(begins) = gap.belongs(&batch, &frame, sector) else { return stop(batch) };
         let may_be_torn = gap.first.is_some() && !gap.is_bad && frame.batch == batch.number && !sealed;
         if may_be_torn && !is_followed(span, sector, frame.batch)? {
@@ -176,9 +178,9 @@ pub fn walk(
             batch.marks.clear();
         }
     }
-    let is_too_long = gap.is_too_long;
+    let (bad, is_too_long) = (gap.bad, gap.is_too_long);
     let rest = if is_too_long { Vec::new() } else { gap.data };
-    Ok(Stop { partial: batch, sector: gap.first.unwrap_or(span.sectors.1), rest, is_too_long })
+    Ok(Stop { partial: batch, sector: gap.first.unwrap_or(span.sectors.1), rest, bad, is_too_long })
 }
 
 fn usize_of(number: u64) -> usize {
@@ -191,8 +193,9 @@ struct Gap {
     first: Option<u64>,
     /// Their data, up to the last one that is not wholly zero.
     data: Vec<u8>,
-    /// Whether one of them is not wholly zero.
+    /// Whether one of them is not wholly zero, and how many are.
     is_bad: bool,
+    bad: u64,
     /// Whether there are more than anybody could mend.
     is_too_long: bool,
 }
@@ -204,6 +207,7 @@ impl Gap {
         let first = *self.first.get_or_insert(sector);
         if found == Sector::Bad {
             self.is_bad = true;
+            self.bad += 1;
             let before = usize_of(sector - first) * DATA_BYTES;
             self.is_too_long |= before + DATA_BYTES > Gap::DATA_BYTES_MAX;
             if !self.is_too_long {

@@ -83,12 +83,14 @@ fn each_byte_flipped_heals_or_lies_behind_the_end() {
                     }
                     repaired += 1;
                 }
-                Err(Error::Damaged { file, offset: found, .. }) => {
+                Err(Error::Damaged { file, offset: found, what }) => {
+                    eprintln!("{what}");
                     assert!(offset < end, "{}: byte {offset} is never read", path.display());
                     // A lost header shows where the record behind it does not follow.
                     assert!(file >= path, "{}: byte {offset}", path.display());
                     // The place is the record's, which may begin in the sector before.
                     assert!(file > path || found / 512 + 1 >= offset as u64 / 512, "{}", path.display());
+                    eprintln!("{} byte {offset}: refused", path.display());
                     refused += 1;
                 }
                 Err(error) => panic!("{}: byte {offset}: {error}", path.display()),

@@ -301,7 +301,11 @@ pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
 /// The repairs that the entries of a model make.
 pub fn repairs_of(model: &Model, recovered: &Recovered) -> Vec<GroupWrite> {
     let of_group = |(id, found): (&GroupId, &RecoveredGroup)| {
-        let is_damaged = |entry: &&Entry| found.damaged.iter().any(|damaged| damaged.index == entry.index);
+        let is_damaged = |entry: &&Entry| {
+            let is_it =
+                |damaged: &crate::raft::Damaged| (damaged.index, damaged.term) == (entry.index, entry.term);
+            found.damaged.iter().any(is_it)
+        };
         let repairs = model.groups[id].entries.iter().filter(is_damaged).cloned().collect();
         GroupWrite { group: *id, hard_state: None, install: None, repairs, entries: vec![] }
     };
