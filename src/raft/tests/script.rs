@@ -252,18 +252,7 @@ impl Script {
                 self.node(id).raft().persisted(seq);
                 self.process(id);
             }
-            "damage" | "find" => {
-                let (id, at) = (args.node(), Index(args.number("at").expect("at=")));
-                self.node(id).disk.damaged.insert(at);
-                if command == "find" {
-                    self.node(id).raft().damaged(at);
-                    self.process(id);
-                }
-            }
-            "lose" => {
-                let (id, from) = (args.node(), Index(args.number("from").expect("from=")));
-                self.node(id).disk.lose_from(from);
-            }
+            "damage" | "find" | "lose" => self.wound(command, &mut args),
             "crash" => {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
@@ -300,6 +289,21 @@ impl Script {
         args.finish();
         for node in self.nodes.values().filter_map(|node| node.raft.as_ref()) {
             node.check_invariants();
+        }
+    }
+
+    /// The commands about damage.
+    fn wound(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        if command == "lose" {
+            let from = Index(args.number("from").expect("from="));
+            return self.node(id).disk.lose_from(from);
+        }
+        let at = Index(args.number("at").expect("at="));
+        self.node(id).disk.damaged.insert(at);
+        if command == "find" {
+            self.node(id).raft().damaged(at);
+            self.process(id);
         }
     }
 

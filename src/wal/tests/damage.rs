@@ -61,6 +61,7 @@ fn each_byte_flipped_heals_or_lies_behind_the_end() {
     let (mut refused, mut repaired) = (0, 0);
     for (at, (path, len)) in files(&fs).into_iter().enumerate() {
         let end = end_of(&fs, at as u64 + 1, len).next_multiple_of(512);
+        let image = fs.bytes(&path);
         for offset in 0..len {
             let fs = fs.fork();
             fs.flip(&path, offset, 1 << (offset % 8));
@@ -72,10 +73,12 @@ fn each_byte_flipped_heals_or_lies_behind_the_end() {
                 Ok(opened) => {
                     let place = format!("from byte {} on", offset / 512 * 512);
                     let wounds = &opened.2.wounds;
-                    assert!(
-                        wounds.len() == 1 && wounds[0].to_string().contains(&place),
-                        "byte {offset}: {wounds:?}"
-                    );
+                    // Behind the last batch nobody can tell whether the zeroes before it were written.
+                    let is_behind = image[offset / 512 * 512..].iter().all(|byte| *byte == 0);
+                    let is_named = wounds.len() == 1
+                        && (wounds[0].to_string().contains(&place)
+                            || (is_behind && wounds[0].offset <= offset as u64));
+                    assert!(is_named, "byte {offset}: {wounds:?}");
                     assert!(wounds[0].file == *path, "{wounds:?}");
                     match offset % 16 {
                         0 => heal(&fs, opened, &model),
