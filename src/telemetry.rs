@@ -113,6 +113,10 @@ figures! {
     /// Blocks of the state file that do not match their checksums, found by the scrub: what a crash leaves where nothing
     /// is stored, or bit rot. The file is rewritten then.
     STATE_BLOCKS_STRAY_TOTAL: Counter = "state_blocks_stray_total";
+    /// Whether the end of this node's log is lost, so that it grants no vote until it has it again: 1 or 0.
+    LOG_IN_DOUBT: Gauge = "log_in_doubt";
+    /// Times that the end of this node's log was lost, and it has it again.
+    LOG_DOUBTS_SETTLED_TOTAL: Counter = "log_doubts_settled_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.

@@ -362,6 +362,8 @@ impl Handle {
             (telemetry::STATES_REBUILT_TOTAL, gauges.states_rebuilt),
             (telemetry::STATE_DIVERGENCES_TOTAL, gauges.divergences),
             (telemetry::STATE_BLOCKS_STRAY_TOTAL, gauges.strays),
+            (telemetry::LOG_IN_DOUBT, u64::from(gauges.in_doubt)),
+            (telemetry::LOG_DOUBTS_SETTLED_TOTAL, gauges.core.settled),
             (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
             (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),

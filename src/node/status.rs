@@ -129,6 +129,7 @@ pub(super) struct Gauges {
     /// What is free for this node.
     pub free_bytes: u64,
     pub room: Room,
+    pub in_doubt: bool,
     pub core: Counters,
 }
 
@@ -155,6 +156,7 @@ impl Gauges {
             refused_for_room: 0,
             free_bytes: 0,
             room: raft.room(),
+            in_doubt: raft.is_in_doubt(),
             core: raft.counters(),
         }
     }

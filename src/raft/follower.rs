@@ -71,6 +71,7 @@ impl Raft {
         if has_memberships || truncated.is_some() {
             self.refresh_quorum();
         }
+        self.verified_to(index);
         self.commit_to(commit.min(index));
         self.outbox.after(self.config.id, from, self.term, reply(AppendResult::Matched { index }));
     }
@@ -97,6 +98,8 @@ impl Raft {
         if !self.follow(now, from) {
             return false;
         }
+        self.ask_end(from);
+        let commit = self.doubt.map_or(commit, |doubt| doubt.believed(commit));
         if commit > self.log.last() {
             // The leader sends what it knows this node to have on disk.
             self.counters.invalid += 1;
@@ -143,13 +146,15 @@ impl Raft {
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Repair { .. }
-            | Message::RepairReply { .. } => {}
+            | Message::RepairReply { .. }
+            | Message::EndQuery { .. }
+            | Message::EndReply { .. } => {}
         }
     }
 
     /// Would this node vote for the sender? It promises nothing by the answer (thesis, section 9.6).
     pub(super) fn on_pre_vote(&mut self, from: NodeId, next_term: Term, last: (Term, Index)) {
-        let granted = next_term > self.term && self.log.is_up_to_date(last.0, last.1);
+        let granted = next_term > self.term && self.is_up_to_date(last);
         let reply = Message::PreVoteReply { next_term, granted };
         self.outbox.after(self.config.id, from, self.term, reply);
     }
@@ -162,13 +167,19 @@ impl Raft {
             Some(candidate) => candidate == from,
             None => self.leader.is_none(),
         };
-        let granted = is_free && self.log.is_up_to_date(last.0, last.1);
+        let granted = is_free && self.is_up_to_date(last);
         if granted {
             self.vote = Some(from);
             self.timers.arm_election(self.config.election_timeout);
             self.timers.evidence = NEVER; // what becomes of this vote is seen by then
         }
         self.outbox.after(self.config.id, from, self.term, Message::VoteReply { granted });
+    }
+
+    /// Whether a log that ends in (term, index) is at least as up-to-date as this one (section 5.4.1). None is, as long as
+    /// this node does not know how far its own went.
+    fn is_up_to_date(&self, (last_term, last_index): (Term, Index)) -> bool {
+        self.doubt.is_none() && self.log.is_up_to_date(last_term, last_index)
     }
 
     pub(super) fn on_read_index_reply(&mut self, from: NodeId, request: ReadRequest, index: Option<Index>) {

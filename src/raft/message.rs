@@ -124,6 +124,22 @@ pub enum Message {
         /// The entry; none if the sender does not have it, or not whole.
         entry: Option<Entry>,
     },
+    /// The sender does not know how far its log went: it asks its leader (see `doubt`).
+    EndQuery {
+        /// The asking process: a leader begins a new conversation with each, once.
+        boot: u64,
+        /// The last entry that it sees.
+        last_index: Index,
+        /// And its term.
+        last_term: Term,
+    },
+    /// The answer to a [`Message::EndQuery`].
+    EndReply {
+        /// The process that asked.
+        boot: u64,
+        /// Where the leader's log ended when it was asked.
+        index: Index,
+    },
     /// Campaign now: the leader hands over (thesis, section 3.10).
     TimeoutNow,
     /// A follower asks for an index at which it may read (thesis, section 6.4).

@@ -151,6 +151,8 @@ pub(super) struct Progress {
     /// arrived may still be on its way.
     settling: u8,
     heard: Heard,
+    /// The process of the follower that did not know how far its log went, for which this conversation was begun.
+    renewed_for: Option<u64>,
 }
 
 /// After a snapshot has arrived, its receiver's questions for another are not heard for so many heartbeats.
@@ -182,7 +184,19 @@ impl Progress {
             lacks_state: None,
             settling: 0,
             heard: Heard::default(),
+            renewed_for: None,
         }
+    }
+
+    /// The follower's process `boot` does not know how far its log went (see `doubt`): nothing that it ever said counts any
+    /// more, and whatever it said late belongs to another conversation.
+    pub(super) fn renewed(session: SessionId, next: Index, boot: u64) -> Progress {
+        Progress { renewed_for: Some(boot), ..Progress::new(session, next) }
+    }
+
+    /// Whether this conversation was begun for this process.
+    pub(super) fn is_renewed_for(&self, boot: u64) -> bool {
+        self.renewed_for == Some(boot)
     }
 
     pub(super) fn matched(&self) -> Index {

@@ -8,6 +8,7 @@ use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::applying::Applying;
 use super::candidate::Candidate;
+use super::doubt::Doubt;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Log;
@@ -50,6 +51,8 @@ pub struct Raft {
     /// The leader whose process has ended, until another one is heard (see `evidence`).
     pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
+    /// How far the log went is not known (see `doubt`).
+    pub(super) doubt: Option<Doubt>,
     /// The entries that are being read back for others (see `repair`).
     pub(super) serving: Serving,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
@@ -157,11 +160,12 @@ impl Raft {
             quorum: Quorum::of(log.membership()),
             stored_by_all: Index(0),
             log,
-            writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            writes: Writes::new(Ballot::of(&hard_state)),
             is_stalled: false,
             room: Room::Ample,
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
+            doubt: hard_state.in_doubt.then(Doubt::default),
             serving: Serving::new(),
             read_counter: 0,
             sessions: SessionId(0),
@@ -250,6 +254,10 @@ impl Raft {
                 self.on_repair(from, (index, term), crc, is_needed);
             }
             Message::RepairReply { index, term, entry } => self.on_repair_reply(from, index, term, entry),
+            Message::EndQuery { boot, last_index, last_term } => {
+                self.on_end_query(from, boot, (last_index, last_term));
+            }
+            Message::EndReply { boot, index } => self.on_end_reply(from, boot, index),
         }
     }
 
@@ -346,7 +354,7 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, with a damaged log, without a state, or bound by a lease.
+    /// a vote, with a disk that hangs, with a damaged log or one whose end is not known, without a state, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -361,9 +369,10 @@ impl Raft {
         self.is_needed() && self.is_fit() && !self.is_bound(now)
     }
 
-    /// Whether it could do what a leader has to: its disk takes writes, its log is whole, and it has a state.
+    /// Whether it could do what a leader has to: its disk takes writes, all of its log is there, as far as it knows, and it has
+    /// a state.
     pub(super) fn is_fit(&self) -> bool {
-        !self.is_stalled && self.log.wounds().is_empty() && self.has_state()
+        !self.is_stalled && self.log.wounds().is_empty() && self.doubt.is_none() && self.has_state()
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
@@ -374,6 +383,7 @@ impl Raft {
             self.counters.repaired += self.log.wounds_mut().repaired(&attested.repaired);
             self.count_own_vote();
             self.maybe_commit();
+            self.settle();
         }
     }
 
@@ -411,6 +421,7 @@ impl Raft {
         {
             self.outlast(lease);
         }
+        self.settle();
     }
 
     /// Follows the configuration in force, which may have changed with the log.
@@ -439,6 +450,7 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
+            self.forget_verified();
         }
         if let RoleState::Leader(_) = self.role {
             self.timers.arm_election(self.config.election_timeout);
@@ -667,6 +679,7 @@ impl Raft {
         match &self.role {
             RoleState::Leader(leader) => {
                 assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
+                assert_eq!(self.doubt, None, "a leader knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a leader voted for itself");
                 assert!(leader.peers.keys().copied().eq(self.others()), "a progress for each other member");
                 leader.peers.values().for_each(|peer| peer.check(&self.log));
@@ -679,6 +692,7 @@ impl Raft {
             RoleState::Candidate(_) => {
                 assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
                 assert!(self.has_state(), "a candidate has no state");
+                assert_eq!(self.doubt, None, "a candidate knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }

@@ -113,6 +113,7 @@ impl Raft {
         } else {
             self.install(index, term, membership);
         }
+        self.verified_to(index);
         let result = AppendResult::Matched { index };
         let reply = AppendReply { session, inflight, round, result, room: self.room };
         self.outbox.after(self.config.id, from, self.term, Message::AppendReply(reply));

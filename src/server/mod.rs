@@ -374,7 +374,7 @@ impl Data {
             }
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
-        let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        let (mut wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
         let is_lacking = recovered.groups.values().any(|group| !group.damaged.is_empty());
         for wound in &recovered.wounds {
             match is_lacking {
@@ -389,11 +389,11 @@ impl Data {
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
-        let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
+        let mut group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);
-        let (store, lost_state) = open_store(config.id, &files, &group, !identity.is_ready())?;
+        let (store, lost_state) = open_store(config.id, &files, &mut wal, &mut group, !identity.is_ready())?;
         if !identity.is_ready() {
             set_ready(&identity)?;
         }
@@ -428,7 +428,8 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
 fn open_store(
     node: NodeId,
     files: &StateFiles,
-    group: &wal::RecoveredGroup,
+    wal: &mut Wal,
+    group: &mut wal::RecoveredGroup,
     is_new: bool,
 ) -> Result<(Store, bool), Exit> {
     let path = files.path(group.state);
@@ -439,6 +440,9 @@ fn open_store(
         tracing::error!(file = %path.display(), error = %lost, from, "the state is lost: it is given up and rebuilt");
         return Ok((store, true));
     }
+    if group.hard_state.in_doubt && continues(group, store.folded()).is_err() {
+        begin_behind(wal, group, &store)?;
+    }
     if let Err(what) = continues(group, store.folded()) {
         let text = format!(
             "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
@@ -448,6 +452,30 @@ fn open_store(
         return Err(Exit::new(ExitCode::Damaged, text));
     }
     Ok((store, false))
+}
+
+/// A log whose end is lost may end before its state file does. Then it begins anew behind that: what is before is there.
+fn begin_behind(wal: &mut Wal, group: &mut wal::RecoveredGroup, store: &Store) -> Result<(), Exit> {
+    let to = store.folded();
+    if to.0 <= group.purged.0 || to.1 > group.hard_state.term {
+        return Ok(()); // it is no state file of this log, which its caller says
+    }
+    let base = match store.membership() {
+        Some(bytes) => Membership::decode(&bytes).map_err(|error| {
+            Exit::new(ExitCode::Damaged, format!("the state file's membership cannot be decoded: {error}"))
+        })?,
+        None => group.base.clone(),
+    };
+    warn!(index = to.0.0, "the log ends before the state file does: it begins anew behind that");
+    let install = Some(wal::Install { to, base: base.clone(), state: group.state });
+    let (hard_state, repairs, entries) = (None, Vec::new(), Vec::new());
+    wal.append(&[wal::GroupWrite { group: GroupId::FIRST, hard_state, install, repairs, entries }])?;
+    (group.purged, group.base, group.last) = (to, base, to.0);
+    group.memberships.clear();
+    group.terms.clear();
+    group.tail.clear();
+    group.damaged.clear();
+    Ok(())
 }
 
 /// Whether the log goes on where a state file ends.

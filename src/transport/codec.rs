@@ -107,6 +107,10 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             term: term.0,
             entry: entry.map(encode_entry),
         }),
+        Message::EndQuery { boot, last_index, last_term } => {
+            Proto::EndQuery(proto::EndQuery { boot, last_index: last_index.0, last_term: last_term.0 })
+        }
+        Message::EndReply { boot, index } => Proto::EndReply(proto::EndReply { boot, index: index.0 }),
         Message::TimeoutNow => Proto::TimeoutNow(proto::TimeoutNow {}),
         Message::ReadIndex { request } => {
             Proto::ReadIndex(proto::ReadIndex { request: Some(encode_request(request)) })
@@ -226,6 +230,10 @@ pub(super) fn decode(
             Message::Repair { index, term, crc: m.crc, is_needed: m.is_needed }
         }
         Proto::RepairReply(m) => decode_repair_reply(m, received_bytes)?,
+        Proto::EndQuery(m) => {
+            Message::EndQuery { boot: m.boot, last_index: Index(m.last_index), last_term: Term(m.last_term) }
+        }
+        Proto::EndReply(m) => Message::EndReply { boot: m.boot, index: Index(m.index) },
         Proto::TimeoutNow(_) => Message::TimeoutNow,
         Proto::ReadIndex(m) => Message::ReadIndex { request: decode_request(m.request)? },
         Proto::ReadIndexReply(m) => {

@@ -188,6 +188,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
         envelope(Message::ReadIndexReply { request, index: Some(Index(9)) }),
         envelope(Message::TimeoutNow),
         envelope(Message::Repair { index: Index(7), term: Term(3), crc: Some(9), is_needed: true }),
+        envelope(Message::EndQuery { boot: 5, last_index: Index(7), last_term: Term(3) }),
+        envelope(Message::EndReply { boot: 5, index: Index(9) }),
     ];
     let forward = proto::Forward { id: 300, request: Bytes::from_static(b"a request") };
     let outcome = proto::forward_reply::Outcome::Reply(Bytes::from_static(b"a reply"));

@@ -212,6 +212,15 @@ impl World {
         self.trace.event(id.0, || What::Fault { fault: "rot", text: format!("entry {index}") });
     }
 
+    /// The end of the log of a node that is down is lost (see [`super::Disk::lose_end`]).
+    pub fn lose_end(&mut self, id: NodeId, from: Index, was_older: bool) {
+        let target = &mut self.nodes[super::world::position(id)];
+        assert!(target.raft.is_none(), "{id} is up");
+        target.disk.lose_end(from, was_older);
+        self.absorb(&(id, from, was_older));
+        self.trace.event(id.0, || What::Fault { fault: "lost tail", text: format!("from entry {from} on") });
+    }
+
     /// The judges look at a core and at what it has just made.
     fn look(&mut self, node: usize, ready: &Ready) {
         let disks = AllDisks { nodes: &self.nodes, configurations: &self.configurations };

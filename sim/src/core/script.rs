@@ -20,6 +20,7 @@ use quorate::raft::{Change, Envelope, ProposeError, Proposed, ReadId, Role, Role
 use quorate::types::{Index, NodeId, Term};
 
 use super::clock::{Instant, span};
+use super::disk::Disk;
 use super::net::CutId;
 use super::node::Node;
 use super::operations;
@@ -143,9 +144,11 @@ impl World {
         self.scrub_all();
     }
 
-    /// Whether an entry is damaged on any disk, or a state is lost.
+    /// Whether an entry is damaged on any disk, the end of a log is in doubt, or a state is lost.
     pub fn is_damaged(&self) -> bool {
-        self.nodes.iter().any(|node| node.disk.damaged().next().is_some() || node.disk.is_stateless())
+        let is_hurt =
+            |disk: &Disk| disk.damaged().next().is_some() || disk.is_in_doubt() || disk.is_stateless();
+        self.nodes.iter().any(|node| is_hurt(&node.disk))
     }
 
     /// A scrub comes by every disk whose node is up.

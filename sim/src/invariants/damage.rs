@@ -1,6 +1,6 @@
 //! Damage: what a node cannot read back it does not apply, and it does not ask to lead; nor does one without a state (Alagappan et al., "Protocol-Aware
 //! Recovery for Consensus-Based Storage", FAST'18). That a damaged entry counts as present is judged by what becomes of it:
-//! leader completeness, and what is committed.
+//! leader completeness, and what is committed. One that does not know how far its log went neither asks to lead nor votes.
 
 use quorate::raft::RoleName;
 
@@ -24,6 +24,9 @@ impl Invariant for Damage {
         }
         if !raft.has_state() && !ready.apply.is_empty() {
             return Err(format!("{node} applies entries, and has no state"));
+        }
+        if raft.is_in_doubt() && (campaigns || raft.role() == RoleName::Leader) {
+            return Err(format!("{node} campaigns or leads, and does not know how far its log went"));
         }
         let Some(first) = raft.first_damaged() else { return Ok(()) };
         if campaigns {

@@ -37,6 +37,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::TimeoutNow => "TimeoutNow",
         Message::Repair { .. } => "Repair",
         Message::RepairReply { .. } => "RepairReply",
+        Message::EndQuery { .. } => "EndQuery",
+        Message::EndReply { .. } => "EndReply",
     }
 }
 
@@ -87,6 +89,10 @@ pub fn fields(message: &Message) -> String {
                 entry.as_ref().map_or("not here".to_owned(), |entry| format!("{} B", entry.payload.len()));
             format!("{index}@{term}, {entry}")
         }
+        Message::EndQuery { boot, last_index, last_term } => {
+            format!("last {last_index}@{last_term}, boot {boot:x}")
+        }
+        Message::EndReply { boot, index } => format!("end {index}, boot {boot:x}"),
         Message::ReadIndexReply { request, index } => {
             let index = index.map_or("not the leader".to_owned(), |index| format!("read at {index}"));
             format!("{index}, request {}", read_request(request))

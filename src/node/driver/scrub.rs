@@ -36,6 +36,8 @@ pub(super) struct Scrub {
     due: Option<Monotonic>,
     /// The entry that nobody has, as it was last said.
     lost: Option<Index>,
+    /// Whether it was said that the end of the log is lost.
+    in_doubt: bool,
     /// Blocks of the state file that did not match.
     pub strays: u64,
 }
@@ -56,7 +58,7 @@ pub(super) enum Scrubbed {
 impl Scrub {
     pub fn new(lane: Lane, group: GroupId, now: Monotonic, pause: Duration) -> Scrub {
         let next = Place::Log(group, Index(0));
-        Scrub { lane, next, pause, due: Some(now.plus(pause)), lost: None, strays: 0 }
+        Scrub { lane, next, pause, due: Some(now.plus(pause)), lost: None, in_doubt: false, strays: 0 }
     }
 }
 
@@ -65,6 +67,7 @@ impl Driver {
     pub(super) fn maybe_scrub(&mut self, now: Monotonic) {
         self.forget_irreparable();
         self.report_losses();
+        self.report_doubt();
         if self.scrub.due.is_none_or(|due| now < due) {
             return;
         }
@@ -132,6 +135,22 @@ impl Driver {
         } else {
             // The applier is gone only when the node is stopping.
             let _ = self.work.send(Work::Fold);
+        }
+    }
+
+    /// Says so when the end of the log is lost, and when it is there again.
+    fn report_doubt(&mut self) {
+        let in_doubt = self.parts.raft.is_in_doubt();
+        if std::mem::replace(&mut self.scrub.in_doubt, in_doubt) == in_doubt {
+            return;
+        }
+        match in_doubt {
+            true => error!(
+                "the end of this node's log is damaged, and nobody can tell what stood there: it grants no vote until it has \
+                 again all that its leader has. Where no leader is left, and as many nodes say this as a majority, nobody \
+                 can be elected: see `quorate recover`"
+            ),
+            false => info!("the end of this node's log is there again: it votes"),
         }
     }
 

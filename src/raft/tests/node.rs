@@ -123,6 +123,13 @@ impl Disk {
         entries
     }
 
+    /// The end of the log is lost, and nobody knows where it was.
+    pub(super) fn lose_from(&mut self, from: Index) {
+        self.entries.truncate(usize::try_from(from.0 - self.purged.0.0 - 1).unwrap());
+        self.damaged.split_off(&from);
+        self.hard_state.in_doubt = true;
+    }
+
     pub(super) fn purge_to(&mut self, to: Index) {
         while self.purged.0 < to {
             let entry = self.entries.pop_front().unwrap();

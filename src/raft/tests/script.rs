@@ -24,6 +24,7 @@
 //! | `damage N at=I` | node N's disk cannot read entry I back any more; nobody is told |
 //! | `find N at=I` | a scrub of node N's disk finds that entry I is damaged |
 //! | `lose N` / `begin N` | node N's state is lost, whether it is up or down / its driver begins an empty one |
+//! | `lose N from=I` | the end of node N's log is lost from entry I on, and it cannot tell what stood there; it is down |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
 //! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
 //! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
@@ -283,15 +284,8 @@ impl Script {
                 self.node(id).raft().persisted(seq);
                 self.process(id);
             }
-            "damage" | "find" => {
-                let (id, at) = (args.node(), Index(args.number("at").expect("at=")));
-                self.node(id).disk.damaged.insert(at);
-                if command == "find" {
-                    self.node(id).raft().damaged(at);
-                    self.process(id);
-                }
-            }
-            "lose" | "begin" => self.state(command, &mut args),
+            "damage" | "find" => self.wound(command, &mut args),
+            "lose" | "begin" => self.lose(command, &mut args),
             "crash" => {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
@@ -331,14 +325,27 @@ impl Script {
         }
     }
 
-    /// A state is lost, or an empty one begins.
-    fn state(&mut self, command: &str, args: &mut Args<'_>) {
+    /// The end of a log is lost, or a state, or an empty one begins.
+    fn lose(&mut self, command: &str, args: &mut Args<'_>) {
         let id = args.node();
-        match command {
-            "lose" => self.node(id).lose_state(),
-            _ => self.node(id).begin_state(),
+        let node = self.node(id);
+        match args.number("from") {
+            Some(from) => return node.disk.lose_from(Index(from)),
+            None if command == "lose" => node.lose_state(),
+            None => node.begin_state(),
         }
-        if self.node(id).raft.is_some() {
+        if node.raft.is_some() {
+            self.process(id);
+        }
+    }
+
+    /// An entry is damaged.
+    fn wound(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        let at = Index(args.number("at").expect("at="));
+        self.node(id).disk.damaged.insert(at);
+        if command == "find" {
+            self.node(id).raft().damaged(at);
             self.process(id);
         }
     }
@@ -727,11 +734,12 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | {}{}{}applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}{}{}{}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
+                if raft.is_in_doubt() { "in doubt " } else { "" },
                 raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
                 if raft.has_state() { "" } else { "stateless " },
                 raft.first_damaged().map_or_else(String::new, |index| match raft.irreparable() {

@@ -6,7 +6,7 @@ use crate::raft::{
 };
 
 /// The names of the messages.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 16] = [
     "PreVote",
     "PreVoteReply",
     "Vote",
@@ -21,6 +21,8 @@ pub(super) const KINDS: [&str; 14] = [
     "TimeoutNow",
     "Repair",
     "RepairReply",
+    "EndQuery",
+    "EndReply",
 ];
 
 pub(super) fn kind(message: &Message) -> &'static str {
@@ -39,6 +41,8 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::TimeoutNow => KINDS[11],
         Message::Repair { .. } => KINDS[12],
         Message::RepairReply { .. } => KINDS[13],
+        Message::EndQuery { .. } => KINDS[14],
+        Message::EndReply { .. } => KINDS[15],
     }
 }
 
@@ -99,6 +103,10 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
             Some(entry) => describe_entry(entry),
             None => format!("{index}@{term} not here"),
         },
+        Message::EndQuery { boot, last_index, last_term } => {
+            format!("boot {boot} log {last_index}@{last_term}")
+        }
+        Message::EndReply { boot, index } => format!("boot {boot} end {index}"),
         Message::ReadIndex { request } => format!("boot {} request {}", request.boot, request.counter),
         Message::ReadIndexReply { request, index } => match index {
             Some(index) => format!("boot {} request {} at {index}", request.boot, request.counter),
@@ -122,7 +130,8 @@ pub(super) fn describe_write(write: &Write) -> String {
     let mut parts = vec![format!("writes #{}", write.seq.0)];
     if let Some(hard_state) = &write.hard_state {
         let vote = hard_state.vote.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        parts.push(format!("term {} vote {vote}", hard_state.term));
+        let doubt = if hard_state.in_doubt { " in doubt" } else { "" };
+        parts.push(format!("term {} vote {vote}{doubt}", hard_state.term));
     }
     if let Some(Install { index, term, .. }) = &write.install {
         parts.push(format!("snapshot {index}@{term}"));

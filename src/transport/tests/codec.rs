@@ -73,6 +73,11 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("repair_unknown", Message::Repair { index: Index(12), term: Term(5), crc: None, is_needed: false }),
         ("repair_reply", Message::RepairReply { index: Index(12), term: Term(5), entry: Some(entry) }),
         ("repair_refused", Message::RepairReply { index: Index(12), term: Term(5), entry: None }),
+        (
+            "end_query",
+            Message::EndQuery { boot: 0x0102_0304_0506_0708, last_index: Index(12), last_term: Term(5) },
+        ),
+        ("end_reply", Message::EndReply { boot: 0x0102_0304_0506_0708, index: Index(14) }),
     ];
     let envelope = |message| Envelope { from: NodeId(1), to: NodeId(2), term: Term(5), message };
     messages.into_iter().map(|(name, message)| (name, envelope(message))).collect()

@@ -14,6 +14,7 @@ mod partition;
 mod pause;
 mod replay;
 mod rot;
+mod tail;
 mod usurp;
 
 pub(super) use full::draw as draw_room;
@@ -32,7 +33,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 11] = [
+pub(super) const ALL: [Fault; 13] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -45,4 +46,5 @@ pub(super) const ALL: [Fault; 11] = [
     rot::FAULT,
     loss::FAULT,
     full::FAULT,
+    tail::FAULT,
 ];

@@ -7,7 +7,6 @@ use quorate::raft::EntryKind;
 use quorate::types::{Index, NodeId};
 
 use super::Fault;
-use crate::core::disk::Disk;
 use crate::core::story::{Deed, Story};
 use crate::core::world::{World, position};
 
@@ -52,9 +51,13 @@ fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
     true
 }
 
-/// Whether a disk has lost anything else.
-fn is_hurt(disk: &Disk) -> bool {
-    disk.damaged().next().is_some() || disk.is_stateless()
+/// The nodes whose log is damaged or in doubt, or whose state is lost.
+pub(super) fn ailing(world: &World) -> Vec<NodeId> {
+    let ails = |id: &NodeId| {
+        let disk = world.node(*id).disk();
+        disk.damaged().next().is_some() || disk.is_in_doubt() || disk.is_stateless()
+    };
+    world.ids().filter(ails).collect()
 }
 
 /// Whether this entry may be lost there. A log whose configuration is lost does not open at all.
@@ -64,7 +67,7 @@ fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
         let disk = &world.nodes[position(*other)].disk;
         *other != id && disk.get(index) == Some(entry) && !disk.is_damaged(index)
     };
-    let mut damaged: Vec<NodeId> = world.ids().filter(|&node| is_hurt(world.node(node).disk())).collect();
+    let mut damaged = ailing(world);
     damaged.push(id);
     entry.kind != EntryKind::Membership
         && world.can_do_without(&damaged)
