@@ -416,7 +416,9 @@ impl Limits {
     /// What is kept free, and what may be used.
     fn validate_storage(&self) -> Result<(), Invalid> {
         // Below the floor the log must still be able to begin one more segment.
-        if self.storage_floor_bytes < self.wal_segment_bytes || self.storage_reserve_bytes / 2 < self.storage_floor_bytes {
+        if self.storage_floor_bytes < self.wal_segment_bytes
+            || self.storage_reserve_bytes / 2 < self.storage_floor_bytes
+        {
             return invalid(format!(
                 "--storage-reserve-bytes {} is too small: a quarter of it must hold a log segment, so use {} or more, or \
                  lower --wal-segment-bytes",
@@ -425,7 +427,8 @@ impl Limits {
             ));
         }
         let segments = self.wal_segment_bytes.saturating_mul(4);
-        let least = self.storage_reserve_bytes.saturating_add(self.log_tail_bytes_max).saturating_add(segments);
+        let least =
+            self.storage_reserve_bytes.saturating_add(self.log_tail_bytes_max).saturating_add(segments);
         if self.storage_bytes_max != 0 && self.storage_bytes_max < least {
             return invalid(format!(
                 "--storage-bytes-max {} is too small: it must hold --storage-reserve-bytes, --log-tail-bytes-max and four \
@@ -585,7 +588,10 @@ mod tests {
         refused(|c| c.limits.wal_segment_bytes = u64::MAX / 4 + 1, "is too large: four log segments");
         refused(|c| c.limits.write_set_bytes_max = 1, "--write-set-bytes-max");
         refused(|c| c.limits.storage_floor_bytes = 1, "--storage-reserve-bytes");
-        refused(|c| c.limits.storage_reserve_bytes = c.limits.storage_floor_bytes, "so use 268435456 or more");
+        refused(
+            |c| c.limits.storage_reserve_bytes = c.limits.storage_floor_bytes,
+            "so use 268435456 or more",
+        );
         refused(|c| c.limits.storage_bytes_max = (1 << 30) - 1, "--storage-bytes-max");
         let mut small = config();
         small.limits.storage_bytes_max = 1 << 30;

@@ -155,7 +155,10 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Result<(), Option<Fatal
             Some(Ok(None)) => return Ok(()),
             Some(Ok(Some((needed_bytes, free_bytes)))) => {
                 if !std::mem::replace(&mut has_waited, true) {
-                    warn!(needed_bytes, free_bytes, "a fold waits: the disk has no room for what it may write");
+                    warn!(
+                        needed_bytes,
+                        free_bytes, "a fold waits: the disk has no room for what it may write"
+                    );
                 }
                 if !space.asked_again().await {
                     return Err(None);

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::LogWriter;
 use super::state_files::StateFiles;
 use crate::config::Limits;
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
 use crate::raft::{Lack, Room};
 
 /// What is free for this node; cheap to clone.
@@ -112,6 +112,16 @@ impl Space {
             Ok(free) if free < needed => Err((needed, free)),
             _ => Ok(()),
         }
+    }
+
+    /// Folds what was set aside, and then what was applied since, as far as there is room. Blocks.
+    pub fn fold_all(&self) -> Result<(), fsm::Error> {
+        for _ in 0..2 {
+            if self.fits_fold().is_ok() {
+                self.0.store.fold()?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether another file of this size may be written without coming below the floor. Blocks.

@@ -189,7 +189,9 @@ impl Raft {
         let does_better = |voter: NodeId| {
             let answers = leader.peers.get(&voter).is_some_and(Progress::is_reachable);
             let room = self.room_of(voter);
-            voter != self.config.id && answers && (room == Room::Ample || (self.room.is_full() && !room.is_full()))
+            voter != self.config.id
+                && answers
+                && (room == Room::Ample || (self.room.is_full() && !room.is_full()))
         };
         if !self.quorum.is_reached(does_better) {
             return;

@@ -52,7 +52,8 @@ impl Shared {
 
     /// Passes a result on; poisons the log if it is a disk error, or damage of more than an entry.
     pub fn poison_on_error<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        let is_harmless = |error: &Error| matches!(error, Error::Full | Error::NoRoom { .. } | Error::Entry { .. });
+        let is_harmless =
+            |error: &Error| matches!(error, Error::Full | Error::NoRoom { .. } | Error::Entry { .. });
         if result.as_ref().is_err_and(|error| !is_harmless(error)) {
             self.poisoned.store(true, Ordering::Release);
         }

@@ -145,7 +145,11 @@ fn wait_refused(cluster: &Cluster, code: &str) {
             }
             assert_eq!(answer.header("retry-after"), "30");
             let problem = answer.expect_problem(507);
-            assert_eq!((problem["code"].as_str(), problem["retryable"].as_bool()), (Some(code), Some(true)), "{problem}");
+            assert_eq!(
+                (problem["code"].as_str(), problem["retryable"].as_bool()),
+                (Some(code), Some(true)),
+                "{problem}"
+            );
             assert_eq!(problem["outcome"], "not_applied", "{problem}");
             Some(())
         });
@@ -189,7 +193,10 @@ fn one_full_disk_of_three_is_served_on() {
     }
     small.assert_alive();
     let output = small.cluster.node(leader).output();
-    assert!(output.contains("less than the floor is left") && output.contains("there is room again"), "{output}");
+    assert!(
+        output.contains("less than the floor is left") && output.contains("there is room again"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -239,7 +246,10 @@ fn all_disks_below_the_floor_take_nothing_and_serve_reads() {
     for id in small.cluster.ids() {
         assert_eq!(small.cluster.client(id).value("before").as_deref(), Some("1"));
         let refused = small.cluster.client(id).delete("/api/delete?key=before").expect_problem(507);
-        assert_eq!((refused["code"].as_str(), refused["outcome"].as_str()), (Some("disk_full"), Some("not_applied")));
+        assert_eq!(
+            (refused["code"].as_str(), refused["outcome"].as_str()),
+            (Some("disk_full"), Some("not_applied"))
+        );
     }
     // One of them starts on its full disk.
     let other = small.cluster.ids_without(&[leader])[0];

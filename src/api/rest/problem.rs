@@ -224,7 +224,9 @@ impl Code {
             Code::Stopping => "Send the request to another node.",
             Code::LogFull => "Retry after the pause that Retry-After names, or raise wal-bytes-max.",
             Code::DiskFull => "Make room on the disks of the nodes, or delete keys: reads and deletes go on.",
-            Code::StorageFull => "Delete keys, or raise storage-bytes-max on all nodes: reads and deletes go on.",
+            Code::StorageFull => {
+                "Delete keys, or raise storage-bytes-max on all nodes: reads and deletes go on."
+            }
             Code::NoSuchMember => "GET /api/members lists those that there are.",
             Code::ChangeInProgress => "Retry after the pause that Retry-After names.",
             Code::MemberExists => "Look at GET /api/members: there may be nothing left to do.",

@@ -45,7 +45,9 @@ impl RoomKeeper {
 
     /// What is free: what was said last, of the volume or of the limit, whichever is less.
     pub fn free_bytes(&self) -> u64 {
-        let least = |measured: Measured| measured.quota_bytes.map_or(measured.free_bytes, |left| left.min(measured.free_bytes));
+        let least = |measured: Measured| {
+            measured.quota_bytes.map_or(measured.free_bytes, |left| left.min(measured.free_bytes))
+        };
         self.measured.map_or(0, least)
     }
 

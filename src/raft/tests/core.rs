@@ -85,7 +85,13 @@ fn a_second_leader_in_a_term_is_not_followed() {
 #[test]
 fn impossible_replies_are_dropped() {
     let reply = |inflight, round, result| {
-        Message::AppendReply(AppendReply { session: SessionId(1), inflight, round: Round(round), result, room: Room::Ample })
+        Message::AppendReply(AppendReply {
+            session: SessionId(1),
+            inflight,
+            round: Round(round),
+            result,
+            room: Room::Ample,
+        })
     };
     for message in [
         reply(1, 0, AppendResult::Matched { index: Index(99) }),
@@ -119,7 +125,8 @@ fn stale_rejections_change_nothing() {
             hint_index: Index(prev - 1),
             hint_term: Term(1),
         };
-        let reply = AppendReply { session: SessionId(1), inflight, round: Round(0), result, room: Room::Ample };
+        let reply =
+            AppendReply { session: SessionId(1), inflight, round: Round(0), result, room: Room::Ample };
         script.inject(2, 1, 1, Message::AppendReply(reply));
         assert_eq!(script.then("progress 1"), streaming, "#{inflight} rejected {prev}");
     }
@@ -131,9 +138,20 @@ fn replies_of_another_session_change_nothing() {
     let mut script = Script::play("cluster nodes=3\nelect 1\npropose 1 a\ndrop");
     for session in [0, 2, 3] {
         let result = AppendResult::Matched { index: Index(2) };
-        let reply = AppendReply { session: SessionId(session), inflight: 2, round: Round(0), result, room: Room::Ample };
+        let reply = AppendReply {
+            session: SessionId(session),
+            inflight: 2,
+            round: Round(0),
+            result,
+            room: Room::Ample,
+        };
         script.inject(2, 1, 1, Message::AppendReply(reply));
-        script.inject(2, 1, 1, Message::HeartbeatReply { session: SessionId(session), round: Round(0), room: Room::Ample });
+        script.inject(
+            2,
+            1,
+            1,
+            Message::HeartbeatReply { session: SessionId(session), round: Round(0), room: Room::Ample },
+        );
     }
     assert_eq!(script.raft(1).commit(), Index(1));
     assert_eq!(script.raft(1).counters().stale, 6 + 2, "and two late votes at the election");

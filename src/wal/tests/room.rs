@@ -33,7 +33,11 @@ fn without_room_for_a_segment_nothing_is_lost_and_it_goes_on_when_there_is() {
     let (mut wal, reader, _) = Wal::open(fs.shared(), Path::new(DIR), long, &bootstrap()).unwrap();
     let waits = fill(&fs, &mut wal, &mut model, 1);
     assert!(wal.is_cramped());
-    assert!(fs.files().iter().all(|(path, _)| !path.ends_with("spare")), "a partial file stays: {:?}", fs.files());
+    assert!(
+        fs.files().iter().all(|(path, _)| !path.ends_with("spare")),
+        "a partial file stays: {:?}",
+        fs.files()
+    );
     let before = fs.files();
     let batch = [write(GROUP, None, vec![command(waits, 1, 400)])];
     for _ in 0..3 {
@@ -102,7 +106,8 @@ fn a_torn_log_opens_on_a_full_disk() {
     let first = fs.unsynced(&segment(1))[0];
     fs.crash(&mut |lost| matches!(lost, Unsynced::Sector(_, sector) if sector == first));
     // Of what the crash left the spare goes at the start.
-    let numbered = fs.files().iter().filter(|(path, _)| !path.ends_with("spare")).map(|(_, bytes)| bytes).sum();
+    let numbered =
+        fs.files().iter().filter(|(path, _)| !path.ends_with("spare")).map(|(_, bytes)| bytes).sum();
     fs.set_capacity(Some(numbered));
     for _ in 0..2 {
         let (mut wal, _, recovered, found) = reopen(&fs);

@@ -81,7 +81,8 @@ async fn verbose_probes_say_what_they_checked() {
     assert_eq!(desk.get("/readyz?verbose=false").await.header("content-type"), "application/json");
     desk.store.state().failure = Some(Error::new(ErrorKind::Overloaded, "too many reads wait"));
     let answer = desk.get("/readyz?verbose").await;
-    let expected = "[+]disk ok\n[+]open ok\n[-]quorum failed: too many reads wait\n[+]storage ok\nreadyz check failed\n";
+    let expected =
+        "[+]disk ok\n[+]open ok\n[-]quorum failed: too many reads wait\n[+]storage ok\nreadyz check failed\n";
     assert_eq!((answer.status.as_u16(), answer.text()), (503, expected));
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
 }

@@ -305,7 +305,8 @@ impl Storm {
             Kind::DiskFull => {
                 // What is free changes, as where others use the same volume.
                 for _ in 0..self.draw(|rng| rng.usize(1..=3)) {
-                    let bytes = self.draw(|rng| [0, rng.usize(0..200_000), rng.usize(0..2_000_000)][rng.usize(..3)]);
+                    let bytes =
+                        self.draw(|rng| [0, rng.usize(0..200_000), rng.usize(0..2_000_000)][rng.usize(..3)]);
                     self.cluster.fill_disk(node, bytes).await;
                     self.sleep(Plan::length).await;
                 }
