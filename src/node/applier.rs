@@ -40,6 +40,8 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
     Install(Box<Fresh>),
+    /// Room is short: what was applied should be folded, however little it is.
+    Fold,
 }
 
 /// Entries applied in one go: keeps the store's write lock, and the task, for a bounded time.
@@ -67,6 +69,10 @@ impl Applier {
                 Work::Install(fresh) => {
                     self.install(*fresh);
                     unfolded = 0;
+                    continue;
+                }
+                Work::Fold => {
+                    self.maybe_fold(&folder, &mut unfolded);
                     continue;
                 }
             };
@@ -116,7 +122,8 @@ impl Applier {
 
     /// Starts a fold if one is due and none runs.
     fn maybe_fold(&self, folder: &Arc<Folder>, unfolded: &mut usize) {
-        let is_due = self.store.fold_due() || *unfolded >= self.fold_log_bytes;
+        let is_early = *unfolded > 0 && self.space.is_short();
+        let is_due = is_early || self.store.fold_due() || *unfolded >= self.fold_log_bytes;
         if !is_due || !folder.begin() {
             return;
         }
