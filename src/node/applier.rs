@@ -48,7 +48,7 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
     Install(Box<Fresh>),
-    /// To fold what is applied so far.
+    /// To fold what is applied so far, however little it is: room is short, or somebody needs a snapshot of it.
     Fold,
     /// To let go of the present one: it is lost.
     GiveUp,
@@ -89,7 +89,9 @@ impl Applier {
                     folds = Folds::new();
                 }
                 Work::Fold => {
-                    folds.unfolded = self.fold_log_bytes;
+                    if folds.unfolded > 0 {
+                        folds.unfolded = self.fold_log_bytes;
+                    }
                     self.maybe_fold(&mut folds);
                 }
                 Work::GiveUp => match self.store.give_up() {
@@ -159,7 +161,8 @@ impl Applier {
 
     /// Starts a fold if one is due and none runs.
     fn maybe_fold(&self, folds: &mut Folds) {
-        let is_due = self.store.fold_due() || folds.unfolded >= self.fold_log_bytes;
+        let is_early = folds.unfolded > 0 && self.space.is_short();
+        let is_due = is_early || self.store.fold_due() || folds.unfolded >= self.fold_log_bytes;
         if !is_due || !folds.folder.begin() {
             return;
         }

@@ -44,7 +44,7 @@ use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
 use crate::command::Reply;
 use crate::config::Limits;
-use crate::fsm::{self, Store};
+use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
 use crate::transport::{Inbound, Inbox, PeerInfo, Transport};
 use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Term};
@@ -115,7 +115,6 @@ pub struct Running {
     applier: JoinHandle<()>,
     fold_lane: Lane,
     space: Space,
-    store: Store,
 }
 
 impl Running {
@@ -125,20 +124,8 @@ impl Running {
         let _ = self.driver.await;
         self.space.close();
         let _ = self.applier.await;
-        let (store, space) = (self.store, self.space);
-        if store.check().is_err() {
-            return;
-        }
-        // What was set aside before, and then what was applied since; as far as there is room.
-        let fold = move || {
-            for _ in 0..2 {
-                if space.fits_fold().is_ok() {
-                    store.fold()?;
-                }
-            }
-            Ok::<(), fsm::Error>(())
-        };
-        if let Some(Err(error)) = self.fold_lane.run(fold).await {
+        let space = self.space;
+        if let Some(Err(error)) = self.fold_lane.run(move || space.fold_all()).await {
             // Nothing is lost: the log still has it.
             warn!(%error, "the last fold failed");
         }
@@ -164,8 +151,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (stop, stopped) = oneshot::channel();
     let fold_lane = Lane::open(&*parts.executor, "fold");
     let faults = StateFaults::new(parts.fatal.clone());
-    let space =
-        Space::new(parts.files.clone(), parts.state, parts.store.clone(), parts.log.clone(), &parts.limits);
+    let space = space(&parts);
     let applier = Applier {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
@@ -177,7 +163,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     };
     let board = Arc::new(Board::new(&parts.raft));
     let handle = handle(&parts, requests, board.clone(), faults.clone());
-    let (store, now) = (parts.store.clone(), parts.clock.now());
+    let now = parts.clock.now();
     let mut driver = Driver {
         queues: Queues {
             requests: requests_receiver,
@@ -228,7 +214,13 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(work_receiver));
-    (handle, Running { stop, driver, applier, fold_lane, space, store })
+    (handle, Running { stop, driver, applier, fold_lane, space })
+}
+
+/// What tells how much room there is.
+fn space(parts: &Parts) -> Space {
+    let Parts { files, state, store, log, limits, .. } = parts;
+    Space::new(files.clone(), *state, store.clone(), log.clone(), limits)
 }
 
 /// What the front doors hold of the group.

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::LogWriter;
 use super::state_files::StateFiles;
 use crate::config::Limits;
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
 use crate::raft::{Lack, Room};
 
 /// What is free for this node; cheap to clone.
@@ -37,6 +37,7 @@ struct Shared {
     log: LogWriter,
     bounds: Bounds,
     measured: Notify,
+    is_short: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -54,6 +55,8 @@ pub(super) struct Bounds {
 pub(super) struct Measured {
     /// Free on the volume.
     pub volume_bytes: u64,
+    /// What folds of what is not folded yet may write.
+    pub folds_bytes: u64,
     /// Free on the volume and in the state file, less what folds may write.
     pub free_bytes: u64,
     /// What is left of the operator's limit, if there is one.
@@ -67,8 +70,9 @@ impl Space {
             floor_bytes: limits.storage_floor_bytes,
             storage_bytes_max: limits.storage_bytes_max,
         };
-        let (state, measured, is_over) = (AtomicU64::new(state), Notify::new(), AtomicBool::new(false));
-        Space(Arc::new(Shared { files, state, store, log, bounds, measured, is_over }))
+        let (state, measured) = (AtomicU64::new(state), Notify::new());
+        let (is_short, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Space(Arc::new(Shared { files, state, store, log, bounds, measured, is_short, is_over }))
     }
 
     pub fn bounds(&self) -> Bounds {
@@ -90,6 +94,7 @@ impl Space {
         let max = shared.bounds.storage_bytes_max;
         Ok(Measured {
             volume_bytes,
+            folds_bytes: needs.folds_bytes,
             free_bytes: volume_bytes.saturating_add(inside_bytes).saturating_sub(needs.folds_bytes),
             quota_bytes: (max > 0).then(|| max.saturating_sub(used)),
         })
@@ -102,16 +107,42 @@ impl Space {
         self.0.files.fs.allocated_bytes(&path).unwrap_or(0)
     }
 
-    /// Whether the next fold has room for all that it may write. Of the free pages in the file half are believed in: that
-    /// is an estimate, and an older reader may hold some. Blocks. A disk that cannot be asked is tried.
+    /// Whether the next fold has room for all that it may write. redb may choose a page that was never written although there
+    /// are free ones that were, so only what is free beyond all such holes is believed in, and of that half: it is an
+    /// estimate, and an older reader may hold some. Blocks. A disk that cannot be asked is tried.
     pub fn fits_fold(&self) -> Result<(), (u64, u64)> {
-        let needed = self.0.store.next_fold_bytes();
-        let inside = self.file_bytes().saturating_sub(self.0.store.needs().rows_bytes);
+        let store = &self.0.store;
+        let (needed, rows, length) =
+            (store.next_fold_bytes(), store.needs().rows_bytes, store.sizes().file_bytes);
+        let allocated = self.file_bytes();
+        let holes = length.saturating_sub(allocated);
+        let inside = allocated.saturating_sub(rows).saturating_sub(holes);
         let needed = needed.saturating_sub(inside / 2);
         match self.0.files.fs.free_bytes(&self.0.files.dir) {
             Ok(free) if free < needed => Err((needed, free)),
             _ => Ok(()),
         }
+    }
+
+    /// Says whether only the reserve is left.
+    pub fn set_short(&self, is_short: bool) {
+        self.0.is_short.store(is_short, Ordering::Release);
+    }
+
+    /// Whether only the reserve is left: then folds come early and small, so that they fit, and free what was deleted.
+    pub fn is_short(&self) -> bool {
+        self.0.is_short.load(Ordering::Acquire)
+    }
+
+    /// Folds what was set aside, and then what was applied since, as far as there is room. Blocks.
+    pub fn fold_all(&self) -> Result<(), fsm::Error> {
+        for _ in 0..2 {
+            // A state that is lost is folded no more.
+            if self.0.store.check().is_ok() && self.fits_fold().is_ok() {
+                self.0.store.fold()?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether another file of this size may be written without coming below the floor. Blocks.
@@ -143,7 +174,12 @@ impl Space {
 impl Bounds {
     /// What it means, for a node of which this was said `before`.
     pub fn judge(&self, before: Room, measured: &Measured) -> Room {
-        let disk = self.level(before, measured.free_bytes, measured.volume_bytes.min(measured.free_bytes));
+        let Measured { volume_bytes, folds_bytes, free_bytes, .. } = *measured;
+        let mut disk = self.level(before, free_bytes, volume_bytes.min(free_bytes));
+        // What was taken must fit wherever redb puts it.
+        if volume_bytes.saturating_sub(folds_bytes) < self.floor_bytes {
+            disk = disk.max(Level::Short);
+        }
         let quota = measured.quota_bytes.map_or(Level::Ample, |left| self.level(before, left, left));
         // What both lack is the disk's to say.
         let (level, lack) = if quota > disk { (quota, Lack::Quota) } else { (disk, Lack::Disk) };
@@ -180,7 +216,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { reserve_bytes: 800, floor_bytes: 200, storage_bytes_max: 0 };
 
     fn disk(volume_bytes: u64, free_bytes: u64) -> Measured {
-        Measured { volume_bytes, free_bytes, quota_bytes: None }
+        Measured { volume_bytes, folds_bytes: 0, free_bytes, quota_bytes: None }
     }
 
     #[test]
@@ -207,13 +243,16 @@ mod tests {
         assert_eq!(BOUNDS.judge(Room::Ample, &disk(300, 900)), Room::Ample);
         assert_eq!(BOUNDS.judge(Room::Ample, &disk(100, 900)), Room::Full(Lack::Disk));
         assert_eq!(BOUNDS.judge(Room::Ample, &disk(900, 100)), Room::Full(Lack::Disk), "folds have it all");
+        let promised = Measured { folds_bytes: 800, ..disk(950, 2000) };
+        assert_eq!(BOUNDS.judge(Room::Ample, &promised), Room::Short(Lack::Disk), "what was taken must fit");
     }
 
     #[test]
     fn of_disk_and_limit_the_worse_counts() {
         let of = |disk, quota| {
             let quota_bytes = Some(quota);
-            BOUNDS.judge(Room::Ample, &Measured { volume_bytes: disk, free_bytes: disk, quota_bytes })
+            let measured = Measured { volume_bytes: disk, folds_bytes: 0, free_bytes: disk, quota_bytes };
+            BOUNDS.judge(Room::Ample, &measured)
         };
         assert_eq!(of(900, 900), Room::Ample);
         assert_eq!(of(900, 700), Room::Short(Lack::Quota));

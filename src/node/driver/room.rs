@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 use super::{Driver, Internal};
 use crate::command::{Command, Op};
 use crate::error::{Error, ErrorKind};
+use crate::node::applier::Work;
 use crate::node::executor::Lane;
 use crate::node::space::{Measured, Space};
 use crate::raft::{Growth, Lack, Room};
@@ -85,6 +86,7 @@ impl Driver {
                 let room = self.room.space.bounds().judge(before, &measured);
                 if room != before {
                     self.say_room(before, room, &measured);
+                    self.room.space.set_short(room != Room::Ample);
                     self.parts.raft.set_room(now, room);
                 }
             }
@@ -94,6 +96,10 @@ impl Driver {
                 warn!(%error, "the disk does not say how much room it has");
             }
             Err(error) => debug!(%error, "the disk does not say how much room it has"),
+        }
+        if self.parts.raft.room() != Room::Ample {
+            // What was deleted is room only once it is folded, and nothing else may come to bring that about.
+            let _ = self.work.send(Work::Fold);
         }
         self.room.space.tell();
     }
