@@ -548,7 +548,7 @@ impl Wal {
     /// The segments that were freed since the last time, for [`Freed::remove`].
     pub fn take_freed(&mut self) -> Option<Freed> {
         let numbers = std::mem::take(&mut self.freed);
-        let freed = Freed { fs: self.fs.clone(), dir: self.dir.clone(), numbers };
+        let freed = Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), numbers };
         (!freed.numbers.is_empty()).then_some(freed)
     }
 
@@ -670,6 +670,7 @@ impl Wal {
 /// gets them to have them removed beside it.
 #[must_use = "the files stay"]
 pub struct Freed {
+    shared: Arc<Shared>,
     fs: SharedFs,
     dir: PathBuf,
     numbers: Vec<u64>,
@@ -681,9 +682,14 @@ impl Freed {
     /// crash leaves is freed by the next start.
     ///
     /// # Errors
-    /// The disk's. The log itself lacks nothing then.
+    /// The disk's. The log lacks nothing then, but is poisoned as after any failed call.
     pub fn remove(self) -> Result<(), Error> {
-        for number in self.numbers {
+        let result = self.remove_all();
+        self.shared.poison_on_error(result)
+    }
+
+    fn remove_all(&self) -> Result<(), Error> {
+        for &number in &self.numbers {
             let path = segment::path(&self.dir, number);
             self.fs.remove(&path).map_err(Error::io(&path, "removing"))?;
             self.fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))?;

@@ -301,7 +301,8 @@ fn run(fs: &MemFs, options: Options) -> (Model, Option<Step>, Option<Error>) {
                 wal.purge(*group, to, &base)
             }
             Step::Switch(group, state) => wal.switch(*group, *state),
-        };
+        }
+        .and_then(|()| remove_freed(&mut wal));
         if let Err(error @ Error::NoRoom { .. }) = result {
             wal.append(&[]).expect("nothing is poisoned for want of room");
             return (model, Some(step), Some(error));

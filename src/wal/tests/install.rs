@@ -51,6 +51,7 @@ fn an_install_of_an_entry_that_the_log_has_keeps_what_follows() {
     wal.append(&batch).unwrap();
     model.apply(&batch);
     assert_eq!(model.groups[&GROUP].entries.len(), 5, "7 to 11");
+    remove_freed(&mut wal).unwrap();
     assert!(segments(&fs) < before, "what is before the snapshot's end is freed");
     check(&fs, wal, &reader, &model);
 }
@@ -79,6 +80,7 @@ fn an_install_that_conflicts_makes_all_void() {
         let batch = [installing(GROUP, Some(hard_state(3, 2, 6)), install(to, 4, 1), entries)];
         wal.append(&batch).unwrap();
         model.apply(&batch);
+        remove_freed(&mut wal).unwrap();
         assert_eq!(segments(&fs), 1, "void entries hold no segment, whatever their index");
         assert_eq!(model.groups[&GROUP].base, membership(4));
         let (wal, reader) = check(&fs, wal, &reader, &model);
@@ -96,6 +98,7 @@ fn an_install_beyond_the_end_begins_the_log_there() {
     ];
     wal.append(&batch).unwrap();
     model.apply(&batch);
+    remove_freed(&mut wal).unwrap();
     assert_eq!(segments(&fs), 1);
     let (wal, reader) = check(&fs, wal, &reader, &model);
     roll_and_check(&fs, wal, reader, model);
@@ -113,6 +116,7 @@ fn roll_and_check(fs: &MemFs, mut wal: Wal, mut reader: Reader, mut model: Model
     (wal, reader) = check(fs, wal, &reader, &model);
     let (to, base) = model.purge(GROUP, model.last(GROUP).0.0 - 1);
     wal.purge(GROUP, to, &base).unwrap();
+    remove_freed(&mut wal).unwrap();
     assert!(fs.bytes(&segment(newest)).is_empty(), "the segment with the install is freed");
     check(fs, wal, &reader, &model);
 }
@@ -132,11 +136,14 @@ fn void_entries_stay_void_when_the_new_log_reaches_their_indexes() {
     let batch = [installing(GROUP, None, install((4, 2), 3, 1), vec![])];
     wal.append(&batch).unwrap();
     model.apply(&batch);
+    remove_freed(&mut wal).unwrap();
     assert!(segments(&fs) >= before, "pinned by the other group");
     let (mut wal, mut reader) = check(&fs, wal, &reader, &model);
     let unpinned = fs.fork();
     unpinned.kill();
-    reopen(&unpinned).0.purge(OTHER, (Index(1), Term(1)), &membership(1)).unwrap();
+    let (mut later, ..) = reopen(&unpinned);
+    later.purge(OTHER, (Index(1), Term(1)), &membership(1)).unwrap();
+    remove_freed(&mut later).unwrap();
     assert_eq!(segments(&unpinned), 1, "after a start too, void entries hold no segment");
     for index in 5..=8 {
         let batch = [write(GROUP, None, vec![command(index, 3, 900)])];
@@ -197,11 +204,11 @@ fn a_start_frees_what_a_crash_left() {
         fs.kill();
         let (mut wal, ..) = reopen(&fs);
         fs.fail_at(fs.calls() + call, crate::wal::fs::testing::Fault::Stop);
-        assert!(wal.append(&batch).is_err());
+        assert!(wal.append(&batch).and_then(|()| remove_freed(&mut wal)).is_err());
         fs.take_trace().last().is_some_and(|last| last.starts_with("remove 0"))
     });
     fs.fail_at(fs.calls() + call.expect("some call removes a segment"), crate::wal::fs::testing::Fault::Stop);
-    assert!(wal.append(&batch).is_err());
+    assert!(wal.append(&batch).and_then(|()| remove_freed(&mut wal)).is_err());
     model.apply(&batch);
     drop(wal);
     fs.crash(&mut |_| false);

@@ -9,7 +9,7 @@ use crate::raft::{Entry, EntryKind, HardState, Membership};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Term};
 
 use super::fs::testing::MemFs;
-use super::{Error, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal};
+use super::{Error, Freed, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal};
 
 mod append;
 mod crash;
@@ -345,4 +345,9 @@ fn settle(wal: &mut Wal, id: GroupId, group: &ModelGroup, found: &RecoveredGroup
     let install = is_behind.then(|| Install { to, base: group.base.clone(), state: group.state });
     let entries = group.entries.clone();
     wal.append(&[GroupWrite { install, ..write(id, hard_state, entries) }]).unwrap();
+}
+
+/// Removes the files of what was freed, as a node does beside its log.
+fn remove_freed(wal: &mut Wal) -> Result<(), Error> {
+    wal.take_freed().map_or(Ok(()), Freed::remove)
 }

@@ -250,7 +250,7 @@ impl Runner {
             batch.push(GroupWrite { group, hard_state: state, install, repairs, entries });
         }
         let wal = &mut self.open.as_mut().ok_or("the log is not open")?.0;
-        Ok(outcome(wal.append(&batch)))
+        Ok(outcome(wal.append(&batch).and_then(|()| remove_freed(wal))))
     }
 
     fn purge(&mut self, rest: &str) -> Result<String> {
@@ -262,7 +262,7 @@ impl Runner {
         let term = entry.first().ok_or("there is no such entry")?.term;
         let configs = self.memberships.range((group, 0)..=(group, to.0));
         let members = configs.last().map_or(if group == GROUP { 3 } else { 1 }, |(_, members)| *members);
-        let result = wal.purge(group, (to, term), &membership(members));
+        let result = wal.purge(group, (to, term), &membership(members)).and_then(|()| remove_freed(wal));
         Ok(outcome(result))
     }
 

@@ -24,6 +24,7 @@ fn a_tail_is_what_the_newest_segments_hold() {
         if first > Index(1) {
             wal.purge(GROUP, (first.prev(), Term(1)), &membership(3)).unwrap();
             wal.purge(OTHER, (Index(0), Term(0)), &membership(1)).unwrap();
+            remove_freed(&mut wal).unwrap();
         }
         let segments = fs.files().iter().filter(|(path, _)| path.extension().is_some()).count() as u64;
         assert!(segments <= kept.clamp(1, files) + 1, "{segments} segments for {kept}");
@@ -66,6 +67,7 @@ fn what_is_void_does_not_count() {
     assert_eq!(wal.first_within(GROUP, 2 * 5120), Index(3));
     let (to, base) = model.purge(GROUP, 2);
     wal.purge(GROUP, to, &base).unwrap();
+    remove_freed(&mut wal).unwrap();
     assert!(fs.bytes(&segment(newest - 2)).is_empty(), "nothing of it is left");
     let (_, _, _, found) = {
         drop(wal);
