@@ -27,7 +27,7 @@
 //! 8. `read_index`: linearizable reads without writing.
 //! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
 //! 10. `disk`, `repair`, `doubt`, `evidence`: a disk that hangs, entries that are damaged, a log whose end is lost, a leader
-//!    whose process has ended.
+//!     whose process has ended.
 //! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
 //! # A write, step by step
