@@ -534,6 +534,9 @@ fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error
 /// that; one that is shorter was cut. redb itself, after a crash, believes the length and not the header, and then finds pages
 /// in use that are not there.
 fn check_length(raw: &dyn StorageBackend, blocks: u64) -> Result<(), Error> {
+    if blocks == 0 {
+        return Ok(()); // there is no header; that a file with a state has one is `Base`'s to say
+    }
     let mut sector = [0; SECTOR_BYTES];
     let at = raw_offset(0);
     let short = |needed: u64| {
@@ -554,7 +557,8 @@ pub(super) fn redb_blocks(header: &[u8; SECTOR_BYTES]) -> Option<u64> {
     let number = |at: usize| u64::from(u32::from_le_bytes(std::array::from_fn(|byte| header[at + byte])));
     let [page_bytes, head, full, regions, rest] = [12, 16, 20, 24, 28].map(number);
     let last = if rest > 0 { head + rest } else { 0 };
-    (page_bytes == BLOCK_BYTES as u64).then(|| 1 + regions.saturating_mul(head + full).saturating_add(last))
+    (page_bytes == BLOCK_BYTES as u64)
+        .then(|| regions.saturating_mul(head + full).saturating_add(last).saturating_add(1))
 }
 
 /// Begins the file anew: nothing in it but a superblock that says it is not formed.

@@ -548,7 +548,8 @@ impl Wal {
     /// The segments that were freed since the last time, for [`Freed::remove`].
     pub fn take_freed(&mut self) -> Option<Freed> {
         let numbers = std::mem::take(&mut self.freed);
-        let freed = Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), numbers };
+        let freed =
+            Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), numbers };
         (!freed.numbers.is_empty()).then_some(freed)
     }
 

@@ -80,6 +80,7 @@ fn a_purge_goes_into_what_is_kept_of_the_last_segment() {
     let waits = fill(&fs, &mut wal, &mut model, 13);
     let (to, base) = model.purge(GROUP, waits - 1);
     wal.purge(GROUP, to, &base).unwrap();
+    remove_freed(&mut wal).unwrap();
     let batch = [write(GROUP, None, vec![command(waits, 1, 400)])];
     wal.append(&batch).expect("the segments that were freed are room for another");
     model.apply(&batch);
