@@ -1,9 +1,10 @@
 //! Readers while batches are applied and folded.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
 
 use redb::StorageBackend;
 
@@ -46,27 +47,35 @@ pub(super) fn assert_is_one_state(answer: &Answer) {
     }
 }
 
+/// Waits until each of these threads has done something, or one of them has ended: before it is told to, by a panic.
+pub(super) fn wait_for_each<const N: usize>(done: [&AtomicU64; N], threads: &[&ScopedJoinHandle<'_, ()>]) {
+    while done.iter().any(|done| done.load(Ordering::Acquire) == 0)
+        && !threads.iter().any(|thread| thread.is_finished())
+    {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn every_answer_is_one_state_while_folds_go_on() {
     const ENTRIES: u64 = 1_500;
     let store = open(&CrashFile::new()).expect("open");
     let stop = AtomicBool::new(false);
+    let (folds, reads) = (AtomicU64::new(0), [AtomicU64::new(0), AtomicU64::new(0)]);
     std::thread::scope(|scope| {
         let folder = scope.spawn(|| {
-            let mut folds = 0;
             while !stop.load(Ordering::Acquire) {
                 let folded = store.fold().expect("fold").0;
                 assert!(folded <= store.applied().0);
-                folds += 1;
+                folds.fetch_add(1, Ordering::Release);
             }
-            folds
         });
         let readers: Vec<_> = [true, false]
             .into_iter()
             .map(|by_list| {
-                let (store, stop) = (&store, &stop);
+                let (store, stop, reads) = (&store, &stop, &reads[usize::from(by_list)]);
                 scope.spawn(move || {
-                    let (mut last, mut reads) = (0, 0);
+                    let mut last = 0;
                     while !stop.load(Ordering::Acquire) {
                         let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
                         let list = list_query("", None, usize::MAX, usize::MAX);
@@ -74,9 +83,8 @@ fn every_answer_is_one_state_while_folds_go_on() {
                         assert_is_one_state(&answer);
                         assert!(answer.applied.0 >= last, "a later read saw an earlier state");
                         last = answer.applied.0;
-                        reads += 1;
+                        reads.fetch_add(1, Ordering::Release);
                     }
-                    reads
                 })
             })
             .collect();
@@ -84,12 +92,11 @@ fn every_answer_is_one_state_while_folds_go_on() {
             let batch: Vec<_> = (first..first + 5).map(entry).collect();
             store.apply(&batch).expect("apply");
         }
+        wait_for_each([&folds, &reads[0], &reads[1]], &[&folder, &readers[0], &readers[1]]);
         stop.store(true, Ordering::Release);
-        let folds: u64 = folder.join().expect("the folder's assertions hold");
-        assert!(folds > 0, "there was no fold");
+        folder.join().expect("the folder's assertions hold");
         for reader in readers {
-            let reads: u64 = reader.join().expect("a reader's assertions hold");
-            assert!(reads > 0, "there was no read");
+            reader.join().expect("a reader's assertions hold");
         }
     });
 }

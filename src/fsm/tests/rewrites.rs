@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use super::concurrency::{assert_is_one_state, entry};
+use super::concurrency::{assert_is_one_state, entry, wait_for_each};
 use super::support::*;
 use crate::command::{Command, Query};
 use crate::fsm::schema::{META, META_FOOTPRINT};
@@ -406,6 +406,7 @@ fn every_answer_is_one_state_while_files_are_rewritten() {
     let store = open(&CrashFile::new()).expect("open");
     let stop = AtomicBool::new(false);
     let last = Mutex::new(CrashFile::new());
+    let (rewrites, reads) = (AtomicU64::new(0), [AtomicU64::new(0), AtomicU64::new(0)]);
     std::thread::scope(|scope| {
         let folder = scope.spawn(|| {
             while !stop.load(Ordering::Acquire) {
@@ -414,23 +415,21 @@ fn every_answer_is_one_state_while_files_are_rewritten() {
             }
         });
         let rewriter = scope.spawn(|| {
-            let mut rewrites = 0_u64;
             while !stop.load(Ordering::Acquire) {
                 let new = CrashFile::new();
                 // Folds of next to nothing, one after the other, may outrun it.
                 let Ok(rewritten) = store.rewrite(Box::new(new.clone())) else { continue };
                 store.adopt(rewritten).expect("adopt");
                 *last.lock().expect("no panic") = new;
-                rewrites += 1;
+                rewrites.fetch_add(1, Ordering::Release);
             }
-            rewrites
         });
         let readers: Vec<_> = [true, false]
             .into_iter()
             .map(|by_list| {
-                let (store, stop) = (&store, &stop);
+                let (store, stop, reads) = (&store, &stop, &reads[usize::from(by_list)]);
                 scope.spawn(move || {
-                    let (mut last, mut reads) = (0, 0_u64);
+                    let mut last = 0;
                     while !stop.load(Ordering::Acquire) {
                         let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
                         let list = list_query("", None, usize::MAX, usize::MAX);
@@ -438,9 +437,8 @@ fn every_answer_is_one_state_while_files_are_rewritten() {
                         assert_is_one_state(&answer);
                         assert!(answer.applied.0 >= last, "a later read saw an earlier state");
                         last = answer.applied.0;
-                        reads += 1;
+                        reads.fetch_add(1, Ordering::Release);
                     }
-                    reads
                 })
             })
             .collect();
@@ -448,11 +446,12 @@ fn every_answer_is_one_state_while_files_are_rewritten() {
             let batch: Vec<_> = (first..first + 5).map(entry).collect();
             store.apply(&batch).expect("apply");
         }
+        wait_for_each([&rewrites, &reads[0], &reads[1]], &[&folder, &rewriter, &readers[0], &readers[1]]);
         stop.store(true, Ordering::Release);
         folder.join().expect("the folder's assertions hold");
-        assert!(rewriter.join().expect("the rewriter's assertions hold") > 0, "nothing was rewritten");
+        rewriter.join().expect("the rewriter's assertions hold");
         for reader in readers {
-            assert!(reader.join().expect("a reader's assertions hold") > 0, "there was no read");
+            reader.join().expect("a reader's assertions hold");
         }
     });
     store.fold().expect("fold");

@@ -71,13 +71,15 @@ fn without_room_for_a_segment_nothing_is_lost_and_it_goes_on_when_there_is() {
 fn a_purge_goes_into_what_is_kept_of_the_last_segment() {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let (mut wal, ..) = reopen(&fs);
-    for index in 1..=12 {
+    // Long enough for a base to fit into what is kept of it.
+    let long = Options { segment_bytes: 16 << 10, ..options() };
+    let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), long, &bootstrap()).unwrap();
+    for index in 1..=48 {
         let batch = [write(GROUP, None, vec![command(index, 1, 400)])];
         wal.append(&batch).unwrap();
         model.apply(&batch);
     }
-    let waits = fill(&fs, &mut wal, &mut model, 13);
+    let waits = fill(&fs, &mut wal, &mut model, 49);
     let (to, base) = model.purge(GROUP, waits - 1);
     wal.purge(GROUP, to, &base).unwrap();
     remove_freed(&mut wal).unwrap();
