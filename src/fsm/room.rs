@@ -31,7 +31,8 @@ impl Store {
     /// What this state needs on disk.
     pub fn needs(&self) -> Needs {
         let view = self.shared.view();
-        let sets = view.frozen.iter().map(|frozen| &frozen.set).chain([&view.active]);
+        let active = (view.head.applied != view.folded).then_some(&view.active);
+        let sets = view.frozen.iter().map(|frozen| &frozen.set).chain(active);
         let (added, folds) = sets.map(|set| (added_bytes(set), view.fold_bytes(set))).fold((0, 0), plus);
         Needs { rows_bytes: view.base.needed_bytes(), added_bytes: added, folds_bytes: folds }
     }
@@ -40,7 +41,12 @@ impl Store {
     pub fn next_fold_bytes(&self) -> u64 {
         let folding = self.shared.folding();
         let view = self.shared.view();
-        let set = view.frozen.as_ref().map_or(&view.active, |frozen| &frozen.set);
+        let set = match &view.frozen {
+            Some(frozen) => &frozen.set,
+            None if view.head.applied == view.folded => return 0,
+            // How far the state is, is written too, though no row has changed.
+            None => &view.active,
+        };
         // While a file is rewritten, folds may go into both.
         let files = if Folding::is_twofold(&folding) { 2 } else { 1 };
         files * view.fold_bytes(set)
@@ -50,9 +56,6 @@ impl Store {
 impl View {
     /// What folding this set writes at the most.
     fn fold_bytes(&self, set: &WriteSet) -> u64 {
-        if set.is_empty() {
-            return 0;
-        }
         let rows = self.base.needed_bytes();
         // A leaf for each row, and of the pages above them an eighth as many; but no more than there are.
         let touched = (set.len() as u64 * BLOCK_BYTES as u64).min(rows);
