@@ -346,7 +346,7 @@ enum ForwardedV1<'a> {
 }
 
 /// The kinds by their number on the wire. Append only.
-const KINDS: [ErrorKind; 14] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Invalid,
     ErrorKind::TooLarge,
     ErrorKind::ConditionFailed,
@@ -361,6 +361,8 @@ const KINDS: [ErrorKind; 14] = [
     ErrorKind::MemberExists,
     ErrorKind::IdRetired,
     ErrorKind::QuorumAtRisk,
+    ErrorKind::DiskFull,
+    ErrorKind::StorageFull,
 ];
 
 /// The outcomes by their number on the wire. Append only.
@@ -383,6 +385,8 @@ fn kind_code(kind: ErrorKind) -> u8 {
         ErrorKind::MemberExists => 11,
         ErrorKind::IdRetired => 12,
         ErrorKind::QuorumAtRisk => 13,
+        ErrorKind::DiskFull => 14,
+        ErrorKind::StorageFull => 15,
     }
 }
 

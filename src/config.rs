@@ -128,6 +128,13 @@ pub struct Limits {
     pub wal_segment_bytes: u64,
     /// The whole log: past it a node refuses writes.
     pub wal_bytes_max: u64,
+    /// What is kept free on the volume of the data directory: with less, nothing is written any more that makes the state
+    /// grow. Deletes, and what the node needs for itself, may use it.
+    pub storage_reserve_bytes: u64,
+    /// With less than this free a follower takes no more commands, and a leader makes way.
+    pub storage_floor_bytes: u64,
+    /// What log and state file may take together, the reserve included; 0: as much as there is.
+    pub storage_bytes_max: u64,
     /// The end of the log that is kept for members that lag; who lags further gets a snapshot. What a member lacks goes
     /// only beyond this.
     pub log_tail_bytes_max: u64,
@@ -135,6 +142,10 @@ pub struct Limits {
     pub snapshot_pin: Duration,
     /// How much the state file may grow while a snapshot is being sent from it.
     pub snapshot_pin_growth_bytes: u64,
+    /// How long the scrub rests between two rounds through the log and the state file.
+    pub scrub_pause: Duration,
+    /// How often a leader lets the members compare their states, if anything was written since.
+    pub hash_mark_interval: Duration,
     /// The write set that is being written to; a fold begins when it is half full.
     pub write_set_bytes_max: usize,
     /// redb's page cache.
@@ -178,9 +189,14 @@ impl Default for Limits {
             inbox_messages_max: 4_096,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 8 << 30,
+            storage_reserve_bytes: 512 << 20,
+            storage_floor_bytes: 128 << 20,
+            storage_bytes_max: 0,
             log_tail_bytes_max: 256 << 20,
             snapshot_pin: Duration::from_secs(60),
             snapshot_pin_growth_bytes: 1 << 30,
+            scrub_pause: Duration::from_secs(600),
+            hash_mark_interval: Duration::from_secs(60),
             write_set_bytes_max: 32 * MIB,
             store_cache_bytes: 32 * MIB,
             session_inflight_max: 1_024,
@@ -380,8 +396,12 @@ impl Limits {
                 self.log_tail_bytes_max, self.wal_bytes_max
             ));
         }
+        self.validate_storage()?;
         if self.snapshot_pin.is_zero() {
             return invalid("--snapshot-pin is 0: no snapshot could ever be sent");
+        }
+        if self.scrub_pause.is_zero() || self.hash_mark_interval.is_zero() {
+            return invalid("--scrub-pause and --hash-mark-interval must be above 0: use 1s or more");
         }
         if self.write_set_bytes_max < 2 * self.frame_bytes_max {
             return invalid(format!(
@@ -397,6 +417,32 @@ impl Limits {
             return invalid(format!(
                 "--request-timeout must be above 0 and at most {:?}",
                 self.request_timeout_max
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is kept free, and what may be used.
+    fn validate_storage(&self) -> Result<(), Invalid> {
+        // Below the floor the log must still be able to begin one more segment.
+        if self.storage_floor_bytes < self.wal_segment_bytes
+            || self.storage_reserve_bytes / 2 < self.storage_floor_bytes
+        {
+            return invalid(format!(
+                "--storage-reserve-bytes {} is too small: a quarter of it must hold a log segment, so use {} or more, or \
+                 lower --wal-segment-bytes",
+                self.storage_reserve_bytes,
+                self.wal_segment_bytes.saturating_mul(4)
+            ));
+        }
+        let segments = self.wal_segment_bytes.saturating_mul(4);
+        let least =
+            self.storage_reserve_bytes.saturating_add(self.log_tail_bytes_max).saturating_add(segments);
+        if self.storage_bytes_max != 0 && self.storage_bytes_max < least {
+            return invalid(format!(
+                "--storage-bytes-max {} is too small: it must hold --storage-reserve-bytes, --log-tail-bytes-max and four \
+                 log segments, so use {least} or more",
+                self.storage_bytes_max
             ));
         }
         Ok(())
@@ -550,6 +596,15 @@ mod tests {
         refused(|c| c.limits.value_bytes_max = usize::MAX, "--value-bytes-max");
         refused(|c| c.limits.wal_segment_bytes = u64::MAX / 4 + 1, "is too large: four log segments");
         refused(|c| c.limits.write_set_bytes_max = 1, "--write-set-bytes-max");
+        refused(|c| c.limits.storage_floor_bytes = 1, "--storage-reserve-bytes");
+        refused(
+            |c| c.limits.storage_reserve_bytes = c.limits.storage_floor_bytes,
+            "so use 268435456 or more",
+        );
+        refused(|c| c.limits.storage_bytes_max = (1 << 30) - 1, "--storage-bytes-max");
+        let mut small = config();
+        small.limits.storage_bytes_max = 1 << 30;
+        assert_eq!(small.validate(), Ok(()));
         refused(|c| c.limits.connections_max = 0, "--connections-max");
         refused(|c| c.limits.request_timeout_default = Duration::ZERO, "--request-timeout");
     }

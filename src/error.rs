@@ -22,6 +22,11 @@ pub enum ErrorKind {
     Overloaded,
     /// The node's log reached its size limit: it refuses writes until what is in it is folded into the state file.
     LogFull,
+    /// The disks of the leader, or of too many voters, have no room but their reserve: what grows is refused until there is
+    /// some.
+    DiskFull,
+    /// The same of the limit that the operator has set, `storage-bytes-max`.
+    StorageFull,
     /// The session is not held: it expired or was never opened.
     SessionGone,
     /// There is no member of that id.
@@ -50,6 +55,8 @@ impl ErrorKind {
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::LogFull => "log_full",
+            ErrorKind::DiskFull => "disk_full",
+            ErrorKind::StorageFull => "storage_full",
             ErrorKind::SessionGone => "session_gone",
             ErrorKind::NoSuchMember => "no_such_member",
             ErrorKind::ChangeInProgress => "change_in_progress",
@@ -68,6 +75,8 @@ impl ErrorKind {
             ErrorKind::Unavailable
                 | ErrorKind::Overloaded
                 | ErrorKind::LogFull
+                | ErrorKind::DiskFull
+                | ErrorKind::StorageFull
                 | ErrorKind::ChangeInProgress
                 | ErrorKind::Stopping
         )

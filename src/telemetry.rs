@@ -100,6 +100,23 @@ figures! {
     ENTRIES_DAMAGED_TOTAL: Counter = "entries_damaged_total";
     /// Damaged entries that were replaced by another member's copy.
     ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
+    /// Whether this node has a state to read from: 1, or 0 while it is being rebuilt.
+    HAS_STATE: Gauge = "has_state";
+    /// States of this node that had to be given up, at its start or since: their file was damaged, or held something else
+    /// than the others'.
+    STATES_LOST_TOTAL: Counter = "states_lost_total";
+    /// States that were rebuilt in their place.
+    STATES_REBUILT_TOTAL: Counter = "states_rebuilt_total";
+    /// States found to differ from that of a quorum, at one log entry: another member's, as its leader found, or this node's;
+    /// and times that no quorum agreed on one.
+    STATE_DIVERGENCES_TOTAL: Counter = "state_divergences_total";
+    /// Blocks of the state file that do not match their checksums, found by the scrub: what a crash leaves where nothing
+    /// is stored, or bit rot. The file is rewritten then.
+    STATE_BLOCKS_STRAY_TOTAL: Counter = "state_blocks_stray_total";
+    /// Whether the end of this node's log is lost, so that it grants no vote until it has it again: 1 or 0.
+    LOG_IN_DOUBT: Gauge = "log_in_doubt";
+    /// Times that the end of this node's log was lost, and it has it again.
+    LOG_DOUBTS_SETTLED_TOTAL: Counter = "log_doubts_settled_total";
     /// Times that this node's disk was found to hang: writes were under way and none completed.
     DISK_STALLS_TOTAL: Counter = "disk_stalls_total";
     /// Evidence that the leader's process had ended, ignored because lease reads are on.
@@ -110,6 +127,16 @@ figures! {
     MESSAGES_INVALID_TOTAL: Counter = "messages_invalid_total";
     /// Proposals refused because too much was uncommitted.
     PROPOSALS_REFUSED_TOTAL: Counter = "proposals_refused_total";
+    /// What is free for this node, in bytes: on the volume and in the state file, or what is left of storage-bytes-max.
+    STORAGE_FREE_BYTES: Gauge = "storage_free_bytes";
+    /// What is kept free, in bytes: with less, writes that need room are refused.
+    STORAGE_RESERVE_BYTES: Gauge = "storage_reserve_bytes";
+    /// With less free than this, in bytes, this node takes no further commands.
+    STORAGE_FLOOR_BYTES: Gauge = "storage_floor_bytes";
+    /// How this node stands: 0 above its reserve, 1 in its reserve, 2 below its floor.
+    STORAGE_LEVEL: Gauge = "storage_level";
+    /// Proposals refused because the leader, or too many voters, had no room.
+    STORAGE_REFUSED_TOTAL: Counter = "storage_refused_total";
     /// The log on disk, in bytes.
     WAL_BYTES: Gauge = "wal_bytes";
     /// The write set that is being written to, in bytes.

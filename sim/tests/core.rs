@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use quorate::raft::{
-    Append, AppendReply, AppendResult, Change, Envelope, Message, Role, Round, SessionId, Snapshot,
+    Append, AppendReply, AppendResult, Change, Envelope, Message, Role, Room, Round, SessionId, Snapshot,
 };
 use quorate::types::{Index, NodeId};
 use quorate_sim::core::{Options, Setup, State, Verdict, World, play};
@@ -245,7 +245,7 @@ fn a_false_acknowledgement_is_found() {
     for session in sessions {
         for inflight in 1..6 {
             let result = AppendResult::Matched { index: entry };
-            let reply = AppendReply { session, inflight, round: Round(0), result };
+            let reply = AppendReply { session, inflight, round: Round(0), result, room: Room::Ample };
             let forged = envelope(liar.0, leader.0, &world, Message::AppendReply(reply));
             world.inject(forged);
         }

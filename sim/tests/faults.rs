@@ -7,6 +7,7 @@ use quorate::node::identity::{Expected, Identity};
 use quorate::types::NodeId;
 use quorate_sim::Violation;
 use quorate_sim::cluster::assembly;
+use quorate_sim::cluster::client::Written;
 use quorate_sim::cluster::disk::fs::DiskFs;
 use quorate_sim::cluster::disk::{Disk, Loss};
 use quorate_sim::cluster::entropy;
@@ -96,18 +97,46 @@ fn a_node_whose_disk_fails_stops_and_comes_back() {
 }
 
 #[test]
-fn a_node_whose_disk_is_full_stops_until_there_is_room() {
+fn a_node_whose_disk_is_full_goes_on_without_taking_part_in_writes() {
     play(2, Kind::DiskFull, |cluster| {
         Box::pin(async move {
             let (node, others) = follower(&cluster).await?;
             cluster.fill_disk(node, 0).await;
-            goes_down(&cluster, node, &others).await?;
-            cluster.mend_disk(node).await;
+            cluster.write_through(&others, 40).await?;
+            // It starts on the full disk, too.
+            cluster.crash_now(node).await;
             cluster.restart(node).await;
+            cluster.write_through(&others, 40).await?;
+            cluster.mend_disk(node).await;
             cluster.ready(node).await?;
             cluster.converge().await
         })
     });
+}
+
+#[test]
+fn what_needs_room_is_refused_where_a_quorum_has_none_and_taken_when_it_has() {
+    let report = play(6, Kind::DiskFull, |cluster| {
+        Box::pin(async move {
+            let leader = cluster.leader().await?;
+            cluster.write_through(&[leader], 4).await?;
+            for node in cluster.nodes() {
+                cluster.fill_disk(node, 0).await;
+            }
+            let mut session = cluster.session();
+            let is_refused = async || match session.set(leader).await {
+                Written::NotApplied(why) => why.contains("disk_full").then_some(()),
+                Written::Done(_) | Written::Unknown(_) => None,
+            };
+            cluster.eventually("a write is refused for want of room", PATIENCE, is_refused).await?;
+            if let Written::Done(_) = session.set(leader).await {
+                return Err("a write was taken without room".to_owned());
+            }
+            cluster.end_faults().await;
+            cluster.converge().await
+        })
+    });
+    assert_eq!(report.faults["disk full"], 3);
 }
 
 #[test]
@@ -135,6 +164,34 @@ fn nothing_is_acknowledged_that_a_hung_disk_holds_up() {
         })
     });
     assert_eq!(report.faults["disk hang"], 2);
+}
+
+/// Whatever rots of a state file, at whatever time: the node gets another state.
+#[test]
+fn a_state_file_that_rotted_is_rebuilt() {
+    let mut rebuilt = 0;
+    for seed in 40..52 {
+        let report = play(seed, Kind::Rot, |cluster| {
+            Box::pin(async move {
+                let (node, others) = follower(&cluster).await?;
+                cluster.write_through(&others, 40).await?;
+                cluster.crash_now(node).await;
+                if !cluster.rot(node).await {
+                    return Err("nothing rotted".to_owned());
+                }
+                // What rots of log and identity is another test's.
+                if !cluster.sound().await.contains(&node) {
+                    return cluster.judge();
+                }
+                cluster.restart(node).await;
+                cluster.ready(node).await?;
+                cluster.write_through(&others, 2).await?;
+                cluster.converge().await
+            })
+        });
+        rebuilt += report.counters.get("states lost").copied().unwrap_or(0);
+    }
+    assert!(rebuilt > 0, "no seed damaged what its node read");
 }
 
 #[test]

@@ -86,12 +86,24 @@ pub(super) struct Settings {
     /// The end of the log that is kept for members that lag; who lags further gets a snapshot [default: 256MiB]
     #[arg(long, env = "QUORATE_LOG_TAIL_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
     log_tail_bytes_max: Option<Size>,
+    /// What is kept free on the data directory's volume: with less, writes are refused, and deletes are not [default: 512MiB]
+    #[arg(long, env = "QUORATE_STORAGE_RESERVE_BYTES", value_name = "SIZE", help_heading = "Limits")]
+    storage_reserve_bytes: Option<Size>,
+    /// What log and state file may take together, the reserve included; 0 is no limit [default: 0]
+    #[arg(long, env = "QUORATE_STORAGE_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
+    storage_bytes_max: Option<Size>,
     /// How long a snapshot that is being sent is kept without progress [default: 60s]
     #[arg(long, env = "QUORATE_SNAPSHOT_PIN", value_name = "TIME", help_heading = "Limits")]
     snapshot_pin: Option<Span>,
     /// How much the state file may grow while a snapshot is being sent from it [default: 1GiB]
     #[arg(long, env = "QUORATE_SNAPSHOT_PIN_GROWTH_BYTES", value_name = "SIZE", help_heading = "Limits")]
     snapshot_pin_growth_bytes: Option<Size>,
+    /// How long the scrub rests between two rounds through log and state file [default: 600s]
+    #[arg(long, env = "QUORATE_SCRUB_PAUSE", value_name = "TIME", help_heading = "Limits")]
+    scrub_pause: Option<Span>,
+    /// How often the members compare their states, if anything was written [default: 60s]
+    #[arg(long, env = "QUORATE_HASH_MARK_INTERVAL", value_name = "TIME", help_heading = "Limits")]
+    hash_mark_interval: Option<Span>,
     /// Writes held in memory before they are folded into the state file; two such sets exist [default: 32MiB]
     #[arg(long, env = "QUORATE_WRITE_SET_BYTES_MAX", value_name = "SIZE", help_heading = "Limits")]
     write_set_bytes_max: Option<Size>,
@@ -141,8 +153,12 @@ impl Settings {
             drain_timeout,
             wal_bytes_max,
             log_tail_bytes_max,
+            storage_reserve_bytes,
+            storage_bytes_max,
             snapshot_pin,
             snapshot_pin_growth_bytes,
+            scrub_pause,
+            hash_mark_interval,
             wal_segment_bytes,
             write_set_bytes_max,
             store_cache_bytes,
@@ -235,7 +251,15 @@ impl Settings {
         limits.snapshot_pin = self.snapshot_pin.map_or(limits.snapshot_pin, |span| span.0);
         let growth = self.snapshot_pin_growth_bytes;
         limits.snapshot_pin_growth_bytes = growth.map_or(limits.snapshot_pin_growth_bytes, |size| size.0);
+        limits.scrub_pause = self.scrub_pause.map_or(limits.scrub_pause, |span| span.0);
+        let marks = self.hash_mark_interval;
+        limits.hash_mark_interval = marks.map_or(limits.hash_mark_interval, |span| span.0);
         limits.wal_segment_bytes = self.wal_segment_bytes.map_or(limits.wal_segment_bytes, |size| size.0);
+        // Larger segments need a larger reserve.
+        let reserve = limits.storage_reserve_bytes.max(limits.wal_segment_bytes.saturating_mul(4));
+        limits.storage_reserve_bytes = self.storage_reserve_bytes.map_or(reserve, |size| size.0);
+        limits.storage_floor_bytes = limits.storage_reserve_bytes / 4;
+        limits.storage_bytes_max = self.storage_bytes_max.map_or(0, |size| size.0);
         limits.connections_max = self.connections_max.map_or(limits.connections_max, |count| count as usize);
         limits.drain_timeout = self.drain_timeout.map_or(limits.drain_timeout, |span| span.0);
         let request_timeout = self.request_timeout.map_or(limits.request_timeout_default, |span| span.0);
@@ -371,8 +395,12 @@ mod tests {
             ("drain-timeout", format!("{:?}", limits.drain_timeout)),
             ("wal-bytes-max", format!("{}GiB", limits.wal_bytes_max >> 30)),
             ("log-tail-bytes-max", mib(limits.log_tail_bytes_max)),
+            ("storage-reserve-bytes", mib(limits.storage_reserve_bytes)),
+            ("storage-bytes-max", limits.storage_bytes_max.to_string()),
             ("snapshot-pin", format!("{:?}", limits.snapshot_pin)),
             ("snapshot-pin-growth-bytes", format!("{}GiB", limits.snapshot_pin_growth_bytes >> 30)),
+            ("scrub-pause", format!("{:?}", limits.scrub_pause)),
+            ("hash-mark-interval", format!("{:?}", limits.hash_mark_interval)),
             ("wal-segment-bytes", mib(limits.wal_segment_bytes)),
             ("write-set-bytes-max", mib(limits.write_set_bytes_max as u64)),
             ("store-cache-bytes", mib(limits.store_cache_bytes as u64)),

@@ -33,7 +33,8 @@ impl Store {
         let mut applier = shared.applier();
         let base = shared.base();
         base.latch.check()?;
-        let steps = decode(batch)?;
+        // Skipped by nobody: not by the next batch either.
+        let steps = decode(batch).map_err(|error| base.latch.set(error))?;
         let head = shared.view().head.clone();
         let mut run = Run::new(shared, &base, &mut applier, head)?;
         let mut replies = Vec::with_capacity(batch.len());

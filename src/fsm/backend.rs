@@ -31,7 +31,7 @@
 //! The first failed call (or sum) is kept in a latch and every later call fails with it: a write or sync that failed
 //! is never repeated, since after it nobody knows what the disk holds.
 //!
-//! Not done here: no repair, no scrub in the background (the layout allows one), no encryption.
+//! Not done here: no repair, no encryption.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -76,8 +76,9 @@ pub(super) struct Checked {
     /// Not held while a block is written, which may take as long as the disk likes: redb writes none that somebody may
     /// read (copy-on-write), and its reads of the others do not wait.
     sums: Arc<RwLock<Sums>>,
-    /// Serialises the syncs, which write checksum blocks.
-    syncing: Arc<Mutex<()>>,
+    /// Held by whoever changes the file, and by the scrub while it compares: it never meets a new block with the old sum.
+    /// Readers never wait for it.
+    changing: Arc<Mutex<()>>,
     /// Bytes written since the last sync.
     unsynced: Arc<AtomicUsize>,
 }
@@ -86,10 +87,13 @@ pub(super) struct Checked {
 /// its last sync they would reach the disk as one burst, and every sync of the log would wait behind all of them.
 const UNSYNCED_BYTES_MAX: usize = 256 << 10;
 
+/// How many blocks [`Checked::scrub`] reads at a time, while no other is written.
+const SCRUB_BLOCKS: usize = 16;
+
 /// How many blocks [`Checked::scan`] reads at a time.
 const SCAN_BLOCKS: usize = 256;
 
-/// What [`Checked::scan`] found.
+/// What [`Checked::scan`] or [`Checked::scrub`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
     /// redb's blocks.
@@ -98,6 +102,15 @@ pub(super) struct Scanned {
     pub(super) strays: u64,
     /// Where the first of them lies in the raw file.
     pub(super) first_stray: Option<u64>,
+}
+
+impl Scanned {
+    fn note(&mut self, at: u64, is_intact: bool) {
+        if !is_intact {
+            self.strays += 1;
+            self.first_stray = self.first_stray.or(Some(at));
+        }
+    }
 }
 
 /// The checksums of all data blocks.
@@ -122,12 +135,15 @@ impl Checked {
             begin(raw.as_ref(), owner).map_err(|error| io_error("begin", 0, &error))?;
         }
         let sums = read_sums(raw.as_ref(), formed)?;
+        if formed {
+            check_length(raw.as_ref(), sums.blocks)?;
+        }
         Ok(Checked {
             raw,
             latch: Latch::default(),
             owner,
             sums: Arc::new(RwLock::new(sums)),
-            syncing: Arc::new(Mutex::new(())),
+            changing: Arc::new(Mutex::new(())),
             unsynced: Arc::default(),
         })
     }
@@ -175,6 +191,67 @@ impl Checked {
         Ok(scanned)
     }
 
+    /// Compares so many blocks with their sums, from `first` on, and on the way what the file holds of the sums, of its header
+    /// and of its superblock with what they should be. Latches nothing but a disk that fails, or a file that was cut short:
+    /// of a block that differs nobody knows yet whether redb refers to it. Nothing of it is in redb's cache.
+    pub(super) fn scrub(&self, first: u64, blocks: u64) -> Result<Scanned, Error> {
+        let mut scanned = Scanned::default();
+        let mut content = vec![0; SCRUB_BLOCKS * BLOCK_BYTES];
+        let mut block = first;
+        while block < first.saturating_add(blocks) {
+            // No block changes between its content and its sum, and the file keeps its length. Who changes it waits for
+            // one read of little.
+            let _guard = self.change_lock();
+            let sums = self.read_lock();
+            if block >= sums.blocks {
+                break;
+            }
+            let read = if block == 0 {
+                self.scrub_head(&sums, &mut scanned).map(|()| 1)
+            } else {
+                self.scrub_run(&sums, block, &mut content, &mut scanned)
+            };
+            block += read.map_err(|(at, error)| self.latch.set(raw_error("read", at, &error)))?;
+        }
+        scanned.blocks = block - first;
+        Ok(scanned)
+    }
+
+    fn scrub_head(&self, sums: &Sums, scanned: &mut Scanned) -> Result<(), (u64, io::Error)> {
+        let mut sector = [0; SECTOR_BYTES];
+        self.raw.read(0, &mut sector).map_err(|error| (0, error))?;
+        scanned.note(0, sector == superblock(self.owner, sums.formed));
+        let at = raw_offset(0);
+        self.raw.read(at, &mut sector).map_err(|error| (at, error))?;
+        scanned.note(at, sector_is_intact(&sector));
+        Ok(())
+    }
+
+    /// Compares some blocks of one group. Returns how many.
+    fn scrub_run(
+        &self,
+        sums: &Sums,
+        first: u64,
+        content: &mut [u8],
+        scanned: &mut Scanned,
+    ) -> Result<u64, (u64, io::Error)> {
+        let (group, slot) = position(first);
+        if slot == 0 && !sums.dirty.contains(&(group as u64)) {
+            let at = sums_offset(group as u64);
+            let mut block = [0; BLOCK_BYTES];
+            self.raw.read(at, &mut block).map_err(|error| (at, error))?;
+            let is_same = |(sum, bytes): (&u32, &[u8])| sum.to_le_bytes() == bytes;
+            scanned.note(at, sums.groups[group].iter().zip(block.chunks_exact(4)).all(is_same));
+        }
+        let count = (SCRUB_BLOCKS as u64).min(sums.blocks - first).min(GROUP_BLOCKS - slot as u64);
+        let (at, content) = (raw_offset(first), &mut content[..count as usize * BLOCK_BYTES]);
+        self.raw.read(at, content).map_err(|error| (at, error))?;
+        for (block, content) in (first..).zip(content.chunks_exact(BLOCK_BYTES)) {
+            scanned.note(raw_offset(block), sums.is_intact(block, content));
+        }
+        Ok(count)
+    }
+
     /// The raw file's length in bytes.
     pub(super) fn raw_bytes(&self) -> u64 {
         raw_bytes(self.read_lock().blocks)
@@ -188,8 +265,8 @@ impl Checked {
         self.sums.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sync_lock(&self) -> MutexGuard<'_, ()> {
-        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change_lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Refuses everything once something failed.
@@ -199,7 +276,7 @@ impl Checked {
 
     /// Latches a failed raw call.
     fn failed(&self, call: &str, offset: u64, error: &io::Error) -> io::Error {
-        io::Error::other(self.latch.set(io_error(call, offset, error)))
+        io::Error::other(self.latch.set(raw_error(call, offset, error)))
     }
 
     /// Latches a sum that does not match. `offset` is the raw file's.
@@ -230,7 +307,6 @@ impl Checked {
         let mut sector = [0; SECTOR_BYTES];
         sector[..data.len()].copy_from_slice(data);
         seal_sector(&mut sector);
-        let _guard = self.write_lock();
         self.raw.write(at, &sector).map_err(|error| self.failed("write", at, &error))
     }
 
@@ -292,6 +368,7 @@ impl StorageBackend for Checked {
         let blocks = len / BLOCK_BYTES as u64;
         // To cut a file takes a while, for which nobody waits who reads: the blocks go before the file is cut, and come
         // after it has grown.
+        let _guard = self.change_lock();
         let cut = blocks < self.read_lock().blocks;
         if cut {
             self.write_lock().resize(blocks);
@@ -306,7 +383,7 @@ impl StorageBackend for Checked {
 
     fn sync_data(&self) -> io::Result<()> {
         self.admit()?;
-        let _guard = self.sync_lock();
+        let _guard = self.change_lock();
         // No block changes between its sum's way to the file and the sync: whoever writes blocks is who calls this.
         let dirty = self.write_lock().take_dirty();
         for (at, block) in dirty {
@@ -317,6 +394,7 @@ impl StorageBackend for Checked {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.admit()?;
+        let _guard = self.change_lock();
         if offset < BLOCK_BYTES as u64 {
             return self.write_header(offset, data);
         }
@@ -396,7 +474,22 @@ fn off_grid(offset: u64, bytes: usize) -> io::Error {
 }
 
 pub(super) fn io_error(call: &str, offset: u64, error: &io::Error) -> Error {
-    Error::Io { what: format!("{call} at offset {offset}: {error}") }
+    Error::io(format!("{call} at offset {offset}: {error}"), error)
+}
+
+/// What a failed raw call is. A read that the file ends before is no failure of the disk: something cut it short.
+fn raw_error(call: &str, offset: u64, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Error::Damaged { offset: Some(offset), what: "the file ends before what was there".to_owned() }
+        }
+        _ => io_error(call, offset, error),
+    }
+}
+
+/// Whether a file holds a state of `owner` that was finished once. Changes nothing.
+pub(super) fn is_formed(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error> {
+    read_superblock(raw, owner)
 }
 
 /// Whether the file is formed; false also for one that is empty or whose very first write was lost.
@@ -412,7 +505,7 @@ fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error
         });
     }
     let mut sector = [0; SECTOR_BYTES];
-    raw.read(0, &mut sector).map_err(|error| io_error("read", 0, &error))?;
+    raw.read(0, &mut sector).map_err(|error| raw_error("read", 0, &error))?;
     // A crash right after the creation: the length reached the disk, the superblock did not. Nothing follows it.
     if bytes == BLOCK_BYTES as u64 && sector.iter().all(|&byte| byte == 0) {
         return Ok(false);
@@ -437,6 +530,37 @@ fn read_superblock(raw: &dyn StorageBackend, owner: Owner) -> Result<bool, Error
     Ok(formed)
 }
 
+/// Whether a formed file is as long as redb's header says. redb makes a file longer before its header says so, and shorter after
+/// that; one that is shorter was cut. redb itself, after a crash, believes the length and not the header, and then finds pages
+/// in use that are not there.
+fn check_length(raw: &dyn StorageBackend, blocks: u64) -> Result<(), Error> {
+    if blocks == 0 {
+        return Ok(()); // there is no header; that a file with a state has one is `Base`'s to say
+    }
+    let mut sector = [0; SECTOR_BYTES];
+    let at = raw_offset(0);
+    let short = |needed: u64| {
+        let what = format!("the file was cut short: redb has {blocks} blocks of at least {needed}");
+        Err(Error::Damaged { offset: Some(raw_bytes(blocks)), what })
+    };
+    raw.read(at, &mut sector).map_err(|error| raw_error("read", at, &error))?;
+    match redb_blocks(&sector) {
+        // A header that fails its sum is found by redb's first read.
+        Some(needed) if sector_is_intact(&sector) && blocks < needed => short(needed),
+        _ => Ok(()),
+    }
+}
+
+/// How long redb 4.6 says that its file is, in blocks: its regions are described by five numbers at the beginning of its
+/// header. `None` if that is none of a page size that is ours.
+pub(super) fn redb_blocks(header: &[u8; SECTOR_BYTES]) -> Option<u64> {
+    let number = |at: usize| u64::from(u32::from_le_bytes(std::array::from_fn(|byte| header[at + byte])));
+    let [page_bytes, head, full, regions, rest] = [12, 16, 20, 24, 28].map(number);
+    let last = if rest > 0 { head + rest } else { 0 };
+    (page_bytes == BLOCK_BYTES as u64)
+        .then(|| regions.saturating_mul(head + full).saturating_add(last).saturating_add(1))
+}
+
 /// Begins the file anew: nothing in it but a superblock that says it is not formed.
 fn begin(raw: &dyn StorageBackend, owner: Owner) -> io::Result<()> {
     raw.set_len(0)?;
@@ -457,7 +581,7 @@ fn read_sums(raw: &dyn StorageBackend, formed: bool) -> Result<Sums, Error> {
     for group in 0..groups(blocks) {
         let at = sums_offset(group);
         let mut block = [0; BLOCK_BYTES];
-        raw.read(at, &mut block).map_err(|error| io_error("read", at, &error))?;
+        raw.read(at, &mut block).map_err(|error| raw_error("read", at, &error))?;
         let entries = sums.groups[group as usize].iter_mut();
         for (sum, bytes) in entries.zip(block.chunks_exact(4)) {
             *sum = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

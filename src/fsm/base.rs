@@ -54,6 +54,11 @@ impl Base {
     /// Opens a file, or makes that of an empty state.
     pub(super) fn open(raw: RawFile, options: &Options) -> Result<(Base, Loaded), Error> {
         let file = Checked::open(raw, options.owner)?;
+        if file.is_formed() && file.raw_bytes() <= BLOCK_BYTES as u64 {
+            // redb would begin it anew.
+            let what = "the file was cut short: it ends behind the superblock".to_owned();
+            return Err(Error::Damaged { offset: Some(file.raw_bytes()), what });
+        }
         let base = Base::over(file, options)?;
         if !base.file.is_formed() {
             base.form()?;
@@ -125,6 +130,15 @@ impl Base {
             .map_err(|error| self.latch.set(error))
     }
 
+    /// What the rows of a transaction's state cost.
+    pub(super) fn footprint_of(&self, txn: &ReadTransaction) -> Result<u64, Error> {
+        let meta = txn.open_table(META).map_err(|error| self.fault(error))?;
+        match meta.get(META_FOOTPRINT).map_err(|error| self.fault(error))? {
+            Some(row) => schema::decode_footprint(row.value()).map_err(|error| self.latch.set(error)),
+            None => Ok(self.footprint()),
+        }
+    }
+
     /// What the rows cost, as of the last fold.
     pub(super) fn footprint(&self) -> u64 {
         self.footprint.load(Ordering::Acquire)
@@ -152,7 +166,7 @@ impl Base {
     }
 
     /// What the rows need.
-    fn needed_bytes(&self) -> u64 {
+    pub(super) fn needed_bytes(&self) -> u64 {
         let rows = u128::from(self.footprint());
         let (file_then, rows_then) = self.written_whole.map_or((3, 2), |(file, rows)| (file, rows.max(1)));
         let needed = rows * u128::from(file_then) / u128::from(rows_then);
@@ -175,6 +189,13 @@ pub(super) fn cost(key: &[u8], row: &[u8]) -> u64 {
 fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
     latch.set(match error.into() {
         redb::Error::Corrupted(what) => Error::Damaged { offset: None, what },
+        // redb reads what it has written: something cut it short.
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Error::Damaged { offset: None, what: error.to_string() }
+        }
+        // Every state has all tables.
+        error @ redb::Error::TableDoesNotExist(_) => Error::Damaged { offset: None, what: error.to_string() },
+        redb::Error::Io(error) => Error::io(error.to_string(), &error),
         error => Error::Io { what: error.to_string() },
     })
 }

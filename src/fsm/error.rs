@@ -2,6 +2,8 @@
 //! deterministic reply. Every one of these stops the node but [`Error::Snapshot`] and [`Error::Staged`], which are about
 //! a file that nobody points to yet.
 
+use std::io;
+
 use crate::types::{Index, Owner};
 
 /// An error of the state machine. Once one about the state file has been returned, the store answers nothing but
@@ -37,6 +39,9 @@ pub enum Error {
         /// Whose it should be.
         expected: Owner,
     },
+    /// There is no state: it was given up, and another one has not taken its place yet (see `loss`).
+    #[error("this node's state is lost, and another one has not taken its place yet")]
+    Lost,
     /// Another process has the state file open.
     #[error("the state file {path} is in use by another process")]
     Locked {
@@ -46,6 +51,12 @@ pub enum Error {
     /// The disk failed. Nothing is retried: after a failed write or sync nobody knows what is on it.
     #[error("the state file cannot be used: {what}")]
     Io {
+        /// The call that failed and how.
+        what: String,
+    },
+    /// The disk is full. In the state file this ends the node like any failed write; whoever writes another one gives it up.
+    #[error("there is no room on the disk: {what}")]
+    NoRoom {
         /// The call that failed and how.
         what: String,
     },
@@ -63,8 +74,9 @@ pub enum Error {
         /// What happened.
         what: String,
     },
-    /// A rewrite came to nothing, and nothing is wrong with any disk: it may be tried another time.
-    #[error("the state file was not rewritten: {what}")]
+    /// A file that was being written to take the state file's place was given up, and nothing is wrong with any disk: it may
+    /// be tried another time.
+    #[error("the new state file was given up: {what}")]
     GivenUp {
         /// Why.
         what: String,
@@ -77,6 +89,16 @@ pub enum Error {
         /// What was wrong with it.
         what: String,
     },
+}
+
+impl Error {
+    /// A failed call, `what` names it.
+    pub fn io(what: String, error: &io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom { what },
+            _ => Error::Io { what },
+        }
+    }
 }
 
 fn at(offset: &Option<u64>) -> String {

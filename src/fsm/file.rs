@@ -55,7 +55,7 @@ fn locked(file: File, path: &Path) -> Result<RawFile, Error> {
 }
 
 fn failed(call: &str, path: &Path, error: &io::Error) -> Error {
-    Error::Io { what: format!("{call} {}: {error}", path.display()) }
+    Error::io(format!("{call} {}: {error}", path.display()), error)
 }
 
 /// A locked file. The lock goes with the descriptor.

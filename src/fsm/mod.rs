@@ -16,7 +16,8 @@
 //! The file below can be replaced whole, by one mechanism for two ends: a snapshot from another node is built into a file
 //! of its own and installed ([`Builder`], [`Store::install`]), and a file that is mostly free is copied into a new one
 //! and adopted ([`Store::rewrite`], [`Store::adopt`]). Both need the node to make its pointer to the new file durable
-//! first; no crash leaves a mixture (H26-H30).
+//! first; no crash leaves a mixture (H26-H30). A state that is lost is given up, and replaced by the first of the two
+//! ([`Store::give_up`]).
 //!
 //! # The data model
 //!
@@ -34,7 +35,8 @@
 //!   back. **The session limits of [`Options`] decide replies, so they must be equal on all nodes.**
 //! - A reader sees the state after some whole batch: content, revision and applied index belong together.
 //! - A command that cannot be decoded stops the node. It is never skipped: the nodes' states would part.
-//! - The first error about the file is latched; from then on the store answers nothing else (H15). An error about a
+//! - The first error about the file is latched; from then on the store answers nothing else (H15), until another state
+//!   takes the place of that one. An error about a
 //!   file that nobody points to yet ([`Error::Snapshot`], [`Error::Staged`]) is not: the state is as it was.
 //! - Who holds a transaction on a file holds that file open; one that was replaced is closed when its last reader is done.
 //!
@@ -55,11 +57,14 @@ mod fold;
 pub(crate) mod fuzzing;
 mod hash;
 mod layout;
+mod loss;
 pub mod offline;
 mod overlay;
 mod read;
 mod rewrite;
+mod room;
 mod schema;
+mod scrub;
 mod sessions;
 mod snapshot;
 mod stage;
@@ -73,6 +78,8 @@ use bytes::Bytes;
 pub use error::Error;
 pub use file::{file_backend, file_to_read};
 pub use rewrite::Rewritten;
+pub use room::{Needs, staged_bytes};
+pub use scrub::Scrubbed;
 pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};
 

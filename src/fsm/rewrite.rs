@@ -37,6 +37,11 @@ const CATCH_UP_ROUNDS_MAX: usize = 8;
 pub(super) struct Folding(Weak<Twin>);
 
 impl Folding {
+    /// Whether a rewrite is under way: then a fold may go into two files.
+    pub(super) fn is_twofold(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
     /// Gives a set that is about to be folded into `base` to the rewrite of `base`, if there is one.
     pub(super) fn fold(&self, base: &Arc<Base>, frozen: &Arc<Frozen>) -> Result<(), Error> {
         match self.0.upgrade() {

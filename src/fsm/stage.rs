@@ -112,6 +112,7 @@ impl Inserter<'_> {
 pub(super) fn staged(error: Error) -> Error {
     match error {
         Error::Snapshot { .. } | Error::Staged { .. } | Error::GivenUp { .. } => error,
+        Error::NoRoom { what } => Error::GivenUp { what },
         error => Error::Staged { what: error.to_string() },
     }
 }

@@ -53,6 +53,11 @@ impl WriteSet {
         self.bytes
     }
 
+    /// How many changes there are.
+    pub(super) fn len(&self) -> usize {
+        self.tables.iter().map(BTreeMap::len).sum()
+    }
+
     /// Whether nothing changed.
     pub(super) fn is_empty(&self) -> bool {
         self.tables.iter().all(BTreeMap::is_empty)

@@ -3,17 +3,24 @@
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
-//! set: a few keys written over and over would otherwise pin the log for ever. A fold that fails, or a committed entry that
+//! set: a few keys written over and over would otherwise pin the log for ever. A fold that may not fit on the disk is not
+//! begun, and waits. One that fails, or a committed entry that
 //! cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
+//!
+//! Where the file is damaged the state is lost (see `driver/rebuild.rs`), and with it what is given to it from then on: until
+//! there is another one, the driver gives nothing new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, mpsc};
+use tracing::{debug, info, warn};
 
+use super::Fatal;
 use super::executor::Lane;
 use super::probe::SharedProbe;
-use super::{Fatal, FatalSender};
+use super::space::Space;
+use super::state_faults::StateFaults;
 use crate::command::Reply;
 use crate::fsm::{self, Body, Fresh, Input, Store};
 use crate::raft::{Entry, EntryKind};
@@ -28,6 +35,10 @@ pub(super) enum Applied {
     Installed(Index),
     /// The state file now holds everything up to this entry.
     Folded,
+    /// There is no state any more.
+    GivenUp,
+    /// There is an empty one.
+    Begun,
 }
 
 /// What the driver has for the state machine, in order.
@@ -37,6 +48,12 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
     Install(Box<Fresh>),
+    /// To fold what is applied so far, however little it is: room is short, or somebody needs a snapshot of it.
+    Fold,
+    /// To let go of the present one: it is lost.
+    GiveUp,
+    /// An empty one in its place.
+    Begin(Box<Fresh>),
 }
 
 /// Entries applied in one go: keeps the store's write lock, and the task, for a bounded time.
@@ -45,7 +62,8 @@ const ENTRIES_PER_STEP_MAX: usize = 256;
 pub(super) struct Applier {
     pub store: Store,
     pub fold_lane: Lane,
-    pub fatal: FatalSender,
+    pub faults: StateFaults,
+    pub space: Space,
     pub probe: Option<SharedProbe>,
     pub applied: mpsc::UnboundedSender<Applied>,
     /// Log applied since the last fold began, in bytes, at which another one is due.
@@ -55,44 +73,62 @@ pub(super) struct Applier {
 impl Applier {
     /// Applies what comes until the driver is gone.
     pub async fn run(self, mut work: mpsc::UnboundedReceiver<Work>) {
-        let folder = Arc::new(Folder::new());
-        let mut unfolded = 0;
+        let mut folds = Folds::new();
         while let Some(work) = work.recv().await {
-            let batch = match work {
-                Work::Entries(batch) => batch,
-                Work::Install(fresh) => {
+            match work {
+                Work::Entries(batch) => {
+                    for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
+                        if !self.take(step, &mut folds).await {
+                            break;
+                        }
+                    }
+                }
+                Work::Install(fresh) | Work::Begin(fresh) => {
                     self.install(*fresh);
-                    unfolded = 0;
-                    continue;
+                    // One that failed was of a state that is gone.
+                    folds = Folds::new();
                 }
-            };
-            for step in batch.chunks(ENTRIES_PER_STEP_MAX) {
-                if self.store.is_full() && !self.make_room(&folder, &mut unfolded).await {
-                    return;
+                Work::Fold => {
+                    if folds.unfolded > 0 {
+                        folds.unfolded = self.fold_log_bytes;
+                    }
+                    self.maybe_fold(&mut folds);
                 }
-                if let Err(error) = self.apply(step) {
-                    self.fatal.report(Fatal::of_store(&error));
-                    return;
-                }
-                unfolded += step.iter().map(|entry| entry.bytes() + RECORD_BYTES).sum::<usize>();
-                self.maybe_fold(&folder, &mut unfolded);
+                Work::GiveUp => match self.store.give_up() {
+                    Ok(()) => drop(self.applied.send(Applied::GivenUp)),
+                    Err(error) => self.faults.report(&error),
+                },
             }
         }
     }
 
+    /// Applies a step, when there is room for it; false if there is no state that could take it.
+    async fn take(&self, step: &[Entry], folds: &mut Folds) -> bool {
+        if self.store.is_full() && !self.make_room(folds).await {
+            return false;
+        }
+        if let Err(error) = self.apply(step) {
+            self.faults.report(&error);
+            return false;
+        }
+        folds.unfolded += step.iter().map(|entry| entry.bytes() + RECORD_BYTES).sum::<usize>();
+        self.maybe_fold(folds);
+        true
+    }
+
     /// Waits until the write set takes more, and says whether it ever will: not after a fold that failed.
-    async fn make_room(&self, folder: &Arc<Folder>, unfolded: &mut usize) -> bool {
-        self.maybe_fold(folder, unfolded);
+    async fn make_room(&self, folds: &mut Folds) -> bool {
+        self.maybe_fold(folds);
         if self.store.is_full() {
-            tracing::debug!("writes wait for a fold");
+            debug!("writes wait for a fold");
             while self.store.is_full() {
-                folder.finished.notified().await;
-                if folder.has_failed() {
+                folds.folder.finished.notified().await;
+                if folds.folder.has_failed() {
                     return false;
                 }
-                self.maybe_fold(folder, unfolded);
+                self.maybe_fold(folds);
             }
-            tracing::debug!("writes go on");
+            debug!("writes go on");
         }
         true
     }
@@ -103,7 +139,10 @@ impl Applier {
         if let Some(probe) = &self.probe {
             probe.applied(index, self.store.state_hash());
         }
-        let _ = self.applied.send(Applied::Installed(index));
+        let _ = self.applied.send(match index {
+            Index(0) => Applied::Begun,
+            index => Applied::Installed(index),
+        });
     }
 
     fn apply(&self, entries: &[Entry]) -> Result<(), fsm::Error> {
@@ -121,30 +160,85 @@ impl Applier {
     }
 
     /// Starts a fold if one is due and none runs.
-    fn maybe_fold(&self, folder: &Arc<Folder>, unfolded: &mut usize) {
-        let is_due = self.store.fold_due() || *unfolded >= self.fold_log_bytes;
-        if !is_due || !folder.begin() {
+    fn maybe_fold(&self, folds: &mut Folds) {
+        let is_early = folds.unfolded > 0 && self.space.is_short();
+        let is_due = is_early || self.store.fold_due() || folds.unfolded >= self.fold_log_bytes;
+        if !is_due || !folds.folder.begin() {
             return;
         }
-        *unfolded = 0;
+        folds.unfolded = 0;
         // Here and not on the lane: the set ends where the fold was due, however long the lane takes to come to it.
         self.store.freeze();
-        let (store, lane, fatal) = (self.store.clone(), self.fold_lane.clone(), self.fatal.clone());
-        let (applied, folder) = (self.applied.clone(), folder.clone());
-        tracing::debug!("a fold begins");
+        let (faults, applied, folder) = (self.faults.clone(), self.applied.clone(), folds.folder.clone());
+        let fold = fold(self.store.clone(), self.fold_lane.clone(), self.space.clone());
+        debug!("a fold begins");
         tokio::spawn(async move {
-            let failure = match lane.run(move || store.fold()).await {
-                Some(Ok(_)) => None,
-                Some(Err(error)) => Some(Fatal::of_store(&error)),
-                None => Some(Fatal::Broken("the state machine's thread stopped".into())),
-            };
-            folder.end(failure.is_some());
-            tracing::debug!("a fold is done");
-            match failure {
-                None => drop(applied.send(Applied::Folded)),
-                Some(failure) => fatal.report(failure),
+            let folded = fold.await;
+            folder.end(!matches!(folded, Folded::Done));
+            debug!("a fold is done");
+            match folded {
+                Folded::Done => drop(applied.send(Applied::Folded)),
+                Folded::Failed(error) => faults.report(&error),
+                Folded::Stopping => debug!("the node stops before there was room for a fold"),
+                Folded::LostThread => faults.lost_thread(),
             }
         });
+    }
+}
+
+/// What became of a fold.
+enum Folded {
+    Done,
+    Failed(fsm::Error),
+    /// There was no room for it until the node stopped.
+    Stopping,
+    LostThread,
+}
+
+/// Folds what was set aside, once there is room for it: one that meets a full disk in the middle would end the node (H18).
+/// Until then the sets stay, and so the applier waits when the other one is full.
+async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
+    let mut has_waited = false;
+    loop {
+        let (store, space_now) = (store.clone(), space.clone());
+        let job = move || match space_now.fits_fold() {
+            Ok(()) => store.fold().map(|_| None),
+            Err(lacking) => Ok(Some(lacking)),
+        };
+        match lane.run(job).await {
+            Some(Ok(None)) => {
+                if has_waited {
+                    info!("there was room for the fold that waited");
+                }
+                return Folded::Done;
+            }
+            Some(Ok(Some((needed_bytes, free_bytes)))) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!(
+                        needed_bytes,
+                        free_bytes, "a fold waits: the disk has no room for what it may write"
+                    );
+                }
+                if !space.asked_again().await {
+                    return Folded::Stopping;
+                }
+            }
+            Some(Err(error)) => return Folded::Failed(error),
+            None => return Folded::LostThread,
+        }
+    }
+}
+
+/// What is known of one state's folds.
+struct Folds {
+    folder: Arc<Folder>,
+    /// Log applied since the last one began, in bytes.
+    unfolded: usize,
+}
+
+impl Folds {
+    fn new() -> Folds {
+        Folds { folder: Arc::new(Folder::new()), unfolded: 0 }
     }
 }
 

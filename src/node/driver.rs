@@ -6,6 +6,9 @@
 
 mod asks;
 mod group;
+mod marks;
+mod rebuild;
+mod room;
 mod scrub;
 mod snapshots;
 mod writes;
@@ -19,7 +22,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-use self::scrub::Scrub;
+use self::marks::{Comparing, Told};
+pub(super) use self::rebuild::can_be_helped;
+use self::rebuild::{Rebuild, StateNews};
+use self::room::RoomKeeper;
+use self::scrub::{Scrub, Scrubbed};
 use self::snapshots::{News, Snapshots};
 use super::admin::{Ask, Asker, UnderWay};
 use super::applier::{Applied, Applier, Work};
@@ -29,10 +36,13 @@ use super::log_writer::LogWriter;
 use super::probe::SharedProbe;
 use super::proposals::{Pending, Proposals};
 use super::reads::Reads;
+use super::space::{Measured, Space};
+use super::state_faults::StateFaults;
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
 use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, Sleep};
+use crate::command::Reply;
 use crate::config::Limits;
 use crate::fsm::Store;
 use crate::raft::{self, Entry, EntryKind, Fetch, MemberRecord, Membership, Raft, Ready, RoleName, WriteSeq};
@@ -74,6 +84,8 @@ pub struct Parts {
     pub files: StateFiles,
     /// The number of the file that it is in.
     pub state: u64,
+    /// The state that was there at the start had to be given up.
+    pub lost_state: bool,
     /// The log's writer.
     pub log: LogWriter,
     /// The log's reader.
@@ -102,7 +114,7 @@ pub struct Running {
     driver: JoinHandle<()>,
     applier: JoinHandle<()>,
     fold_lane: Lane,
-    store: Store,
+    space: Space,
 }
 
 impl Running {
@@ -110,11 +122,10 @@ impl Running {
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.driver.await;
+        self.space.close();
         let _ = self.applier.await;
-        let store = self.store;
-        // What was set aside before, and then what was applied since.
-        let fold = move || store.fold().and_then(|_| store.fold());
-        if let Some(Err(error)) = self.fold_lane.run(fold).await {
+        let space = self.space;
+        if let Some(Err(error)) = self.fold_lane.run(move || space.fold_all()).await {
             // Nothing is lost: the log still has it.
             warn!(%error, "the last fold failed");
         }
@@ -138,19 +149,20 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (persisted, persisted_receiver) = mpsc::unbounded_channel();
     let (internal, internal_receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
-
     let fold_lane = Lane::open(&*parts.executor, "fold");
+    let faults = StateFaults::new(parts.fatal.clone());
+    let space = space(&parts);
     let applier = Applier {
         store: parts.store.clone(),
         fold_lane: fold_lane.clone(),
-        fatal: parts.fatal.clone(),
+        faults: faults.clone(),
+        space: space.clone(),
         probe: parts.probe.clone(),
         applied,
         fold_log_bytes: fold_log_bytes(&parts.limits),
     };
     let board = Arc::new(Board::new(&parts.raft));
-    let handle = handle(&parts, requests, board.clone());
-    let store = parts.store.clone();
+    let handle = handle(&parts, requests, board.clone(), faults.clone());
     let now = parts.clock.now();
     let mut driver = Driver {
         queues: Queues {
@@ -165,7 +177,10 @@ pub fn start(parts: Parts) -> (Handle, Running) {
             Lane::open(&*parts.executor, "snapshot"),
             Lane::open(&*parts.executor, "rewrite"),
         ),
-        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now),
+        rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
+        comparing: Comparing::new(now.plus(parts.limits.hash_mark_interval)),
+        room: RoomKeeper::new(Lane::open(&*parts.executor, "room"), space.clone(), now),
+        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now, parts.limits.scrub_pause),
         board,
         work,
         persisted,
@@ -199,11 +214,17 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     driver.on_membership();
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(work_receiver));
-    (handle, Running { stop, driver, applier, fold_lane, store })
+    (handle, Running { stop, driver, applier, fold_lane, space })
+}
+
+/// What tells how much room there is.
+fn space(parts: &Parts) -> Space {
+    let Parts { files, state, store, log, limits, .. } = parts;
+    Space::new(files.clone(), *state, store.clone(), log.clone(), limits)
 }
 
 /// What the front doors hold of the group.
-fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>) -> Handle {
+fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>, faults: StateFaults) -> Handle {
     Handle::new(Shared {
         id: parts.id,
         group: parts.group,
@@ -216,7 +237,7 @@ fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>) -> 
         clock: parts.clock.clone(),
         limits: parts.limits.clone(),
         poisoned: parts.poisoned.clone(),
-        fatal: parts.fatal.clone(),
+        faults,
         list_lane: Lane::open(&*parts.executor, "list"),
         lists: Arc::new(Semaphore::new(parts.limits.lists_inflight_max)),
     })
@@ -229,9 +250,15 @@ enum Internal {
     /// The log was read.
     Fetched(Fetch, Result<Vec<Entry>, wal::Error>),
     /// A part of the log was read through.
-    Scrubbed(Result<wal::Scrubbed, wal::Error>),
+    Scrubbed(Scrubbed),
+    /// The disk said how much room it has.
+    Measured(std::io::Result<Measured>),
     /// Something became of a snapshot.
     Snapshots(News),
+    /// Something became of a state that is lost.
+    State(StateNews),
+    /// The leader has judged this node's hash.
+    Told(Told),
     /// An ask certainly reached no leader: try again.
     AskReturned(Ask, Asker),
 }
@@ -256,7 +283,10 @@ struct Driver {
     board: Arc<Board>,
     work: mpsc::UnboundedSender<Work>,
     snapshots: Snapshots,
+    rebuild: Rebuild,
+    comparing: Comparing,
     scrub: Scrub,
+    room: RoomKeeper,
     persisted: mpsc::UnboundedSender<WriteSeq>,
     internal: mpsc::UnboundedSender<Internal>,
     /// Messages that wait until the write with this number is on disk; ascending.
@@ -303,6 +333,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 _ = &mut stop => break,
+                () = self.rebuild.faults.damaged() => self.on_state_fault(),
                 Some(seq) = self.queues.persisted.recv() => self.on_persisted(seq),
                 Some(applied) = self.queues.applied.recv() => self.on_applied(applied),
                 Some(internal) = self.queues.internal.recv() => self.on_internal(internal),
@@ -318,6 +349,7 @@ impl Driver {
             if now >= self.next_sweep {
                 self.sweep(now);
             }
+            self.maybe_measure(now);
             self.propose(now);
             self.take_up_asks(now);
             if let Some(id) = self.reads.ask(now) {
@@ -355,7 +387,7 @@ impl Driver {
     /// Re-arms the timer if something is due before it. One that fires early only costs a turn, so a deadline that
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
-        let due = self.parts.raft.next_tick().min(self.next_sweep);
+        let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }
@@ -384,6 +416,11 @@ impl Driver {
             Applied::Entries(entries) => {
                 let Some((last, _, _)) = entries.last() else { return };
                 let last = *last;
+                for (index, _, reply) in &entries {
+                    if let Reply::Hash(hash) = reply {
+                        self.on_mark(*index, *hash);
+                    }
+                }
                 if self.proposals.wants(last) {
                     for (index, term, reply) in entries {
                         self.proposals.applied(index, term, reply);
@@ -394,6 +431,8 @@ impl Driver {
                 self.on_reached(last);
             }
             Applied::Installed(index) => self.on_installed(index),
+            Applied::GivenUp => self.on_given_up(),
+            Applied::Begun => self.on_state_begun(),
             Applied::Folded => {
                 self.maybe_purge();
                 self.maybe_rewrite();
@@ -405,7 +444,10 @@ impl Driver {
         match internal {
             Internal::Returned(pending) => self.returned.push(pending),
             Internal::Scrubbed(scrubbed) => self.on_scrubbed(scrubbed),
+            Internal::Measured(measured) => self.on_measured(measured),
             Internal::Snapshots(news) => self.on_snapshot_news(news),
+            Internal::State(news) => self.on_state_news(news),
+            Internal::Told(told) => self.on_told(&told),
             Internal::AskReturned(ask, asker) => self.returned_asks.push((ask, asker)),
             Internal::Fetched(fetch, Ok(entries)) => self.parts.raft.fetched(fetch, entries),
             Internal::Fetched(fetch, Err(wal::Error::Entry { index, file, offset, what, .. })) => {
@@ -496,6 +538,7 @@ impl Driver {
                 }
                 let (group, seq) = (self.parts.group, write.seq);
                 let raft::Write { hard_state, repairs, entries, .. } = write;
+                self.room.on_written(entries.iter().map(|entry| entry.bytes() as u64).sum());
                 let write = wal::GroupWrite { group, hard_state, install, repairs, entries };
                 self.parts.log.write(seq, write, &self.persisted);
             }
@@ -520,14 +563,21 @@ impl Driver {
         self.on_commit();
         self.settle_asks();
         self.settle_resignation();
-        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, .. } = self.gauges;
+        let Gauges { proposals, forwarded, reads, read_rounds, leader_changes, refused_for_room, .. } =
+            self.gauges;
         self.gauges = Gauges {
             proposals,
             forwarded,
             reads,
             read_rounds,
             leader_changes,
+            refused_for_room,
             proposals_waiting: self.proposals.len() as u64,
+            states_lost: self.rebuild.lost,
+            states_rebuilt: self.rebuild.rebuilt,
+            divergences: self.comparing.divergences,
+            strays: self.scrub.strays,
+            free_bytes: self.room.free_bytes(),
             ..Gauges::of(&self.parts.raft)
         };
         self.board.set_gauges(self.gauges);
@@ -566,6 +616,9 @@ impl Driver {
             self.next_publish = self.parts.clock.now();
             self.next_sweep = self.next_publish;
         }
+        if change.role != RoleName::Leader {
+            self.on_leader_gone();
+        }
         if change.role == RoleName::Leader {
             self.group_time = GroupTime { base_ms: 0, since: self.parts.clock.now() };
         }
@@ -598,6 +651,7 @@ impl Driver {
         self.sweep_asks();
         self.sweep_snapshots(now);
         self.maybe_scrub(now);
+        self.maybe_mark(now);
         self.maybe_raise_version(now);
         self.maybe_purge();
         if self.leaves_at.is_some_and(|at| now >= at) {
@@ -629,9 +683,15 @@ impl Driver {
         if to.0 < purged.0 + if is_long { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }
+        self.purge_to(to);
+    }
+
+    /// Lets the log forget what is up to `to`, which the state file holds.
+    fn purge_to(&mut self, to: Index) {
+        let raft = &mut self.parts.raft;
         let term = raft.term_at(to).expect("an index between purged and applied has a term");
         let base = raft.membership_at(to).clone();
-        self.parts.raft.purge_to(to);
+        raft.purge_to(to);
         self.parts.log.purge(self.parts.group, (to, term), base);
     }
 

@@ -12,13 +12,14 @@ use super::log_writer::LogWriter;
 use super::members::{MemberChange, Members};
 use super::proposals::{Origin, Pending, Ticket, stopping};
 use super::reads::Waiter;
+use super::state_faults::StateFaults;
 use super::status::{self, Board, Consistency, Freshness, Status};
-use super::{Fatal, FatalSender};
 use crate::clock::{SharedClock, timeout_at};
 use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
-use crate::fsm::Store;
+use crate::fsm::{self, Store};
+use crate::raft::Room;
 use crate::telemetry;
 use crate::transport::Transport;
 use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
@@ -48,7 +49,7 @@ pub(super) struct Shared {
     pub clock: SharedClock,
     pub limits: Limits,
     pub poisoned: Arc<AtomicBool>,
-    pub fatal: FatalSender,
+    pub faults: StateFaults,
     /// Lists run here, one after another: a page of 4 MiB would hold up the tasks of a worker.
     pub list_lane: Lane,
     pub lists: Arc<Semaphore>,
@@ -56,14 +57,30 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Asks the store. One that failed once answers nothing any more: the node stops, though nobody may ever write again,
-    /// nor wait for this answer (H15).
+    /// nor wait for this answer (H15). One that is damaged is rebuilt.
     fn query(&self, query: &Query) -> Result<Answer, Error> {
-        self.store.query(query).map_err(|error| {
-            if !self.poisoned.swap(true, Ordering::Relaxed) {
-                self.fatal.report(Fatal::of_store(&error));
+        self.store.query(query).map_err(|error| self.fault(&error))
+    }
+
+    /// Whether there is a state to read from. A read that cannot be done need not wait for a quorum first.
+    fn check_state(&self) -> Result<(), Error> {
+        self.store.check().map_err(|error| self.fault(&error))
+    }
+
+    fn fault(&self, error: &fsm::Error) -> Error {
+        match error {
+            fsm::Error::Damaged { .. } | fsm::Error::Lost => {
+                self.faults.report(error);
+                let text = "this node's state is lost and is being rebuilt: ask another node, or retry after a pause";
+                Error::new(ErrorKind::Unavailable, text)
             }
-            Error::new(ErrorKind::Internal, error.to_string())
-        })
+            error => {
+                if !self.poisoned.swap(true, Ordering::Relaxed) {
+                    self.faults.report(error);
+                }
+                Error::new(ErrorKind::Internal, error.to_string())
+            }
+        }
     }
 }
 
@@ -116,6 +133,7 @@ impl Handle {
         freshness: Freshness,
         deadline: Monotonic,
     ) -> Result<Answer, Error> {
+        self.0.check_state()?;
         match freshness.consistency {
             Consistency::Linearizable => self.confirm(deadline).await?,
             Consistency::Lease => return self.read_leased(query, freshness.min_revision, deadline).await,
@@ -211,6 +229,14 @@ impl Handle {
                 "no quorum confirmed the read before the deadline: retry, or read with consistency=stale",
             )),
         }
+    }
+
+    /// Whether this node has a state to read from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] while it is being rebuilt.
+    pub fn check_state(&self) -> Result<(), Error> {
+        self.0.check_state()
     }
 
     /// The members, as the leader knows them.
@@ -313,6 +339,7 @@ impl Handle {
             revision: shared.store.revision(),
             members: members.to_vec(),
             counters: self.counters(&gauges),
+            storage: gauges.room.name(),
             poisoned: shared.poisoned.load(Ordering::Relaxed),
         }
     }
@@ -330,11 +357,23 @@ impl Handle {
             (telemetry::VOTES_IGNORED_TOTAL, gauges.core.ignored_votes),
             (telemetry::ENTRIES_DAMAGED_TOTAL, gauges.core.damaged),
             (telemetry::ENTRIES_REPAIRED_TOTAL, gauges.core.repaired),
+            (telemetry::HAS_STATE, u64::from(self.0.store.check().is_ok())),
+            (telemetry::STATES_LOST_TOTAL, gauges.states_lost),
+            (telemetry::STATES_REBUILT_TOTAL, gauges.states_rebuilt),
+            (telemetry::STATE_DIVERGENCES_TOTAL, gauges.divergences),
+            (telemetry::STATE_BLOCKS_STRAY_TOTAL, gauges.strays),
+            (telemetry::LOG_IN_DOUBT, u64::from(gauges.in_doubt)),
+            (telemetry::LOG_DOUBTS_SETTLED_TOTAL, gauges.core.settled),
             (telemetry::DISK_STALLS_TOTAL, gauges.core.stalls),
             (telemetry::DEATHS_IGNORED_TOTAL, gauges.core.ignored_deaths),
             (telemetry::MESSAGES_STALE_TOTAL, gauges.core.stale),
             (telemetry::MESSAGES_INVALID_TOTAL, gauges.core.invalid),
             (telemetry::PROPOSALS_REFUSED_TOTAL, gauges.core.overloaded),
+            (telemetry::STORAGE_FREE_BYTES, gauges.free_bytes),
+            (telemetry::STORAGE_RESERVE_BYTES, self.0.limits.storage_reserve_bytes),
+            (telemetry::STORAGE_FLOOR_BYTES, self.0.limits.storage_floor_bytes),
+            (telemetry::STORAGE_LEVEL, level_of(gauges.room)),
+            (telemetry::STORAGE_REFUSED_TOTAL, gauges.refused_for_room),
             (telemetry::WAL_BYTES, self.0.log.bytes()),
             (telemetry::WRITE_SET_BYTES, sizes.write_set_bytes as u64),
             (telemetry::STATE_FILE_BYTES, sizes.file_bytes),
@@ -357,6 +396,15 @@ impl Handle {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopping()),
         }
+    }
+}
+
+/// The level of room as a figure.
+fn level_of(room: Room) -> u64 {
+    match room {
+        Room::Ample => 0,
+        Room::Short(_) => 1,
+        Room::Full(_) => 2,
     }
 }
 

@@ -23,6 +23,10 @@
 //! `recovered-N` below this one. The identity file names it: its replacement is what makes the new cluster be, and the old
 //! one no longer. What was there before stays as it was, and the old identity as `identity.before-recovered-N`.
 //!
+//! **Two copies.** The file stands in the directory twice, as `identity` and `identity.copy`, and the copy is replaced first.
+//! One that is not what was written is taken from the other, and written anew: the copy is never older, and what it has
+//! that `identity` had not was recorded and is true. With both damaged the node does not start.
+//!
 //! **Order at the first start**: identity `creating`, log, state file, identity `ready`. A crash in between starts
 //! over. A `ready` identity without its log is damage: the log held the vote.
 
@@ -38,6 +42,8 @@ use crate::types::{ClusterId, Incarnation, NodeId, Owner};
 use crate::wal::fs::{self, Fs, SharedFs};
 
 const FILE: &str = "identity";
+/// The same once more, written first.
+const COPY: &str = "identity.copy";
 const HEADER: &str = "quorate identity 1";
 /// What the identity of before a recovery is called, up to its number.
 const BEFORE: &str = "identity.before-recovered-";
@@ -171,9 +177,8 @@ fn home(dir: &Path, recovered: u64) -> PathBuf {
 pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
     let path = dir.join(FILE);
     let io = |source| Error::Io { path: path.clone(), source };
-    let before = fs::read_all(fs, &path).map_err(io)?;
-    let content = Content::decode(&before)
-        .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
+    let (content, _) = load(fs, &path)?;
+    let before = content.encode();
     let content = Content {
         node: owner.node,
         cluster: owner.cluster,
@@ -183,8 +188,9 @@ pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
         recovered: content.recovered + 1,
         peers: BTreeMap::new(),
     };
-    fs::replace(fs, &dir.join(format!("{BEFORE}{}", content.recovered)), &before).map_err(io)?;
-    fs::replace(fs, &path, content.encode().as_bytes()).map_err(io)
+    let kept = dir.join(format!("{BEFORE}{}", content.recovered));
+    fs::replace(fs, &kept, before.as_bytes()).map_err(io)?;
+    put(fs, &path, &content).map_err(io)
 }
 
 /// Reads the identity of a directory and changes nothing; `None` if it has none.
@@ -193,13 +199,37 @@ pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
 /// [`Error::Io`] and [`Error::Damaged`].
 pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Facts>, Error> {
     let path = dir.join(FILE);
-    let bytes = match fs::read_all(fs, &path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Io { path, source }),
+    match load(fs, &path) {
+        Ok((content, _)) => Ok(Some(content.facts(content.encode().len() as u64))),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads an identity; also says which of its two files is not what it should be, if one is not. A directory without
+/// `identity` has none, whatever else is there.
+fn load(fs: &dyn Fs, path: &Path) -> Result<(Content, Option<&'static str>), Error> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let first = Content::decode(&fs::read_all(fs, path).map_err(io)?);
+    let second = match fs::read_all(fs, &path.with_file_name(COPY)) {
+        Ok(bytes) => Content::decode(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is none"),
+        Err(source) => return Err(io(source)),
     };
-    let content = Content::decode(&bytes).map_err(|what| Error::Damaged { path, what: what.to_owned() })?;
-    Ok(Some(content.facts(bytes.len() as u64)))
+    match (first, second) {
+        (Ok(first), Ok(second)) if first == second => Ok((first, None)),
+        // The copy is ahead where its writer was interrupted: nobody was told of that.
+        (Ok(first), _) => Ok((first, Some(COPY))),
+        (Err(_), Ok(second)) => Ok((second, Some(FILE))),
+        (Err(what), Err(_)) => Err(Error::Damaged { path: path.to_path_buf(), what: what.to_owned() }),
+    }
+}
+
+/// Replaces both files, the copy first.
+fn put(fs: &dyn Fs, path: &Path, content: &Content) -> io::Result<()> {
+    let text = content.encode();
+    fs::replace(fs, &path.with_file_name(COPY), text.as_bytes())?;
+    fs::replace(fs, path, text.as_bytes())
 }
 
 /// A directory's identity, and the record of those it has met.
@@ -221,13 +251,16 @@ impl Identity {
         fs::make_dirs(&*fs, dir).map_err(of_dir)?;
         let names = fs.list(dir).map_err(of_dir)?;
         let content = if names.iter().any(|name| name == FILE) {
-            let bytes = fs::read_all(&*fs, &path).map_err(io)?;
+            let (content, stale) = load(&*fs, &path)?;
             // A process that died between rename and directory fsync left a name that a power cut may still take back
             // (H14): what was read is acted upon from now on.
             fs.sync_dir(dir).map_err(of_dir)?;
-            let content = Content::decode(&bytes)
-                .map_err(|what| Error::Damaged { path: path.clone(), what: what.to_owned() })?;
             content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;
+            if let Some(name) = stale {
+                let file = path.with_file_name(name);
+                tracing::warn!(file = %file.display(), "not what was written, or behind: made anew from the other copy");
+                put(&*fs, &path, &content).map_err(io)?;
+            }
             content
         } else {
             let of_a_node =
@@ -240,7 +273,7 @@ impl Identity {
                 true => Content::joining(expected, Incarnation(random)),
                 false => Content::new(expected, Incarnation(random)),
             };
-            fs::replace(&*fs, &path, content.encode().as_bytes()).map_err(io)?;
+            put(&*fs, &path, &content).map_err(io)?;
             content
         };
         Ok(Identity { fs, path, content: Mutex::new(content) })
@@ -321,7 +354,7 @@ impl Identity {
     }
 
     fn store(&self, content: &mut Content, changed: Content) -> Result<(), Error> {
-        fs::replace(&*self.fs, &self.path, changed.encode().as_bytes())
+        put(&*self.fs, &self.path, &changed)
             .map_err(|source| Error::Io { path: self.path.clone(), source })?;
         *content = changed;
         Ok(())
@@ -348,7 +381,12 @@ impl Gate {
 impl Admission for Gate {
     fn admit(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), NotAdmitted> {
         let known = self.identity.first_met(peer, incarnation).map_err(|error| {
-            // The peer is not to blame, and must not be told that it is: it is this node that has to go.
+            // The peer is not to blame, and must not be told that it is. On a full disk what was there is still there (H18):
+            // this peer has to wait.
+            if matches!(&error, Error::Io { source, .. } if fs::is_out_of_room(source)) {
+                return NotAdmitted::Failed(format!("this node has no room to record whom it met: {error}"));
+            }
+            // Else it is this node that has to go.
             self.fatal.report(Fatal::Disk(error.to_string()));
             NotAdmitted::Failed(format!("this node cannot record whom it met and stops: {error}"))
         })?;
@@ -528,6 +566,28 @@ mod tests {
         let expected = Expected { node: NodeId(9), token: "t", members: vec![NodeId(9)], joins: false };
         let opened = Identity::open(std::sync::Arc::new(fs), dir, &expected, 1);
         assert!(matches!(opened, Err(Error::Damaged { .. })));
+    }
+
+    /// Either file is enough; with both damaged nothing is guessed.
+    #[test]
+    fn a_damaged_identity_is_taken_from_its_copy() {
+        let dir = Path::new("/data");
+        let expected = || Expected { node: NodeId(2), token: "t", members: vec![NodeId(2)], joins: false };
+        let fs = crate::wal::fs::testing::MemFs::default();
+        let made = Identity::open(fs.shared(), dir, &expected(), 7).expect("a new one");
+        made.first_met(NodeId(1), Incarnation(9)).expect("recorded");
+        for lost in [FILE, COPY] {
+            fs.flip(&dir.join(lost), 40, 1);
+            let again = Identity::open(fs.shared(), dir, &expected(), 8).expect("the other one is whole");
+            assert_eq!(again.incarnation(), Incarnation(7));
+            assert_eq!(again.first_met(NodeId(1), Incarnation(5)).expect("known"), Incarnation(9));
+            assert_eq!(fs.bytes(&dir.join(FILE)), fs.bytes(&dir.join(COPY)), "both are whole again");
+        }
+        for lost in [FILE, COPY] {
+            fs.flip(&dir.join(lost), 40, 1);
+        }
+        let refused = Identity::open(fs.shared(), dir, &expected(), 8);
+        assert!(matches!(refused, Err(Error::Damaged { .. })));
     }
 
     #[test]

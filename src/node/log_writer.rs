@@ -8,18 +8,27 @@
 //! without its disk, is held by its uncommitted bytes.
 //!
 //! A failed write or fsync is final: nothing is retried, nothing more is completed, and the node stops.
+//!
+//! Where the log finds no room for its next segment nothing has failed (see `wal::room`): what waits is kept, purges go
+//! before it, and it is tried again every [`NO_ROOM_PAUSE`]. The core sees a disk that hangs, and acts on that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
 
 use super::executor::Lane;
 use super::{Fatal, FatalSender};
+use crate::clock::{SharedClock, timeout_at};
 use crate::raft::{Membership, WriteSeq};
 use crate::types::{GroupId, Index, Term};
 use crate::wal::{self, Freed, GroupWrite, Wal};
+
+/// How long the log pauses before it looks for room again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(200);
 
 /// Batches of one append, at most so many writes.
 const WRITES_PER_BATCH_MAX: usize = 1_024;
@@ -49,6 +58,7 @@ impl LogWriter {
         lane: Lane,
         removals: Lane,
         tail_bytes: u64,
+        clock: SharedClock,
         fatal: FatalSender,
     ) -> (LogWriter, tokio::task::JoinHandle<()>) {
         let (requests, receiver) = mpsc::unbounded_channel();
@@ -59,6 +69,7 @@ impl LogWriter {
         let service = Service {
             wal: Arc::new(Mutex::new(wal)),
             lane,
+            clock,
             fatal,
             bytes: bytes.clone(),
             tail_bytes,
@@ -99,21 +110,103 @@ impl LogWriter {
     }
 }
 
-/// What is to be recorded of where groups' logs begin, and which state files belong to them.
-struct Points {
-    purges: Vec<(GroupId, (Index, Term), Membership)>,
-    switches: Vec<(GroupId, u64)>,
+/// Work that was gathered for one append, and what of it is not done yet.
+#[derive(Default)]
+struct Work {
+    batch: Vec<GroupWrite>,
+    purges: VecDeque<(GroupId, (Index, Term), Membership)>,
+    switches: VecDeque<(GroupId, u64)>,
+    completions: Vec<(WriteSeq, mpsc::UnboundedSender<WriteSeq>)>,
+    switched: Vec<oneshot::Sender<()>>,
 }
 
-impl Points {
-    fn is_empty(&self) -> bool {
-        self.purges.is_empty() && self.switches.is_empty()
+impl Work {
+    fn gather(&mut self, requests: impl Iterator<Item = Request>) {
+        for request in requests {
+            match request {
+                Request::Write { seq, write, done } => {
+                    self.completions.push((seq, done));
+                    if !write.is_empty() {
+                        self.batch.push(write);
+                    }
+                }
+                Request::Purge { group, to, base } => self.purges.push_back((group, to, base)),
+                Request::Switch { group, state, done } => {
+                    self.switches.push_back((group, state));
+                    self.switched.push(done);
+                }
+            }
+        }
     }
+
+    fn is_done(&self) -> bool {
+        self.batch.is_empty() && self.purges.is_empty() && self.switches.is_empty()
+    }
+
+    /// Does it, on the lane. Where there is no room, what could not be done is still there.
+    fn store(&mut self, wal: &mut Wal, tails: &Tails, tail_bytes: u64) -> Result<(), wal::Error> {
+        let groups: BTreeSet<GroupId> = self.batch.iter().map(|write| write.group).collect();
+        match self.append(wal) {
+            // What is purged is on disk for long: it waits for no append, and may make room for this one.
+            Err(wal::Error::NoRoom { .. }) => {
+                self.purge(wal)?;
+                self.append(wal)?;
+            }
+            appended => appended?,
+        }
+        self.purge(wal)?;
+        while let Some((group, state)) = self.switches.front() {
+            wal.switch(*group, *state)?;
+            self.switches.pop_front();
+        }
+        for group in groups {
+            let first = wal.first_within(group, tail_bytes);
+            tails.lock().unwrap_or_else(PoisonError::into_inner).insert(group, first);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, wal: &mut Wal) -> Result<(), wal::Error> {
+        if !self.batch.is_empty() {
+            wal.append(&self.batch)?;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, wal: &mut Wal) -> Result<(), wal::Error> {
+        while let Some((group, to, base)) = self.purges.front() {
+            wal.purge(*group, *to, base)?;
+            self.purges.pop_front();
+        }
+        Ok(())
+    }
+
+    fn complete(self) {
+        for done in self.switched {
+            let _ = done.send(());
+        }
+        for (seq, done) in self.completions {
+            // The driver is gone only when the node is stopping.
+            let _ = done.send(seq);
+        }
+    }
+}
+
+/// What became of work.
+enum Stored {
+    /// It is done.
+    All(Work),
+    /// There was no room for all of it: the rest is to be tried again.
+    Part(Work, wal::Error),
+    /// The node must stop.
+    Failed,
 }
 
 struct Service {
     wal: Arc<Mutex<Wal>>,
     lane: Lane,
+    clock: SharedClock,
     fatal: FatalSender,
     bytes: Arc<AtomicU64>,
     tail_bytes: u64,
@@ -136,78 +229,80 @@ impl Service {
     async fn run(self, mut receiver: mpsc::UnboundedReceiver<Request>) {
         let mut requests = Vec::new();
         while receiver.recv_many(&mut requests, WRITES_PER_BATCH_MAX).await > 0 {
-            let mut batch = Vec::new();
-            let mut completions = Vec::new();
-            let (mut purges, mut switches) = (Vec::new(), Vec::new());
-            for request in requests.drain(..) {
-                match request {
-                    Request::Write { seq, write, done } => {
-                        completions.push((seq, done));
-                        if !write.is_empty() {
-                            batch.push(write);
-                        }
+            let mut work = Work::default();
+            work.gather(requests.drain(..));
+            if !work.is_done() {
+                match self.store(work).await {
+                    Stored::All(done) => work = done,
+                    Stored::Part(rest, error) => {
+                        warn!(%error, "the log waits for room: nothing is acknowledged meanwhile");
+                        let Some(done) = self.wait_for_room(rest, &mut receiver).await else { return };
+                        info!("the log has room again");
+                        work = done;
                     }
-                    Request::Purge { group, to, base } => purges.push((group, to, base)),
-                    Request::Switch { group, state, done } => switches.push((group, state, done)),
+                    Stored::Failed => return,
                 }
             }
-            let points = Points {
-                purges,
-                switches: switches.iter().map(|(group, state, _)| (*group, *state)).collect(),
-            };
-            let is_empty = batch.is_empty() && points.is_empty();
-            if !is_empty && !self.store(batch, points).await {
-                return;
+            work.complete();
+        }
+    }
+
+    /// Tries again until there is room; `None` once the node stops. To its core this node is one whose disk hangs.
+    async fn wait_for_room(
+        &self,
+        mut work: Work,
+        receiver: &mut mpsc::UnboundedReceiver<Request>,
+    ) -> Option<Work> {
+        let mut requests = Vec::new();
+        loop {
+            let next = self.clock.now().plus(NO_ROOM_PAUSE);
+            let more = receiver.recv_many(&mut requests, WRITES_PER_BATCH_MAX);
+            if timeout_at(&*self.clock, next, more).await == Some(0) {
+                return None;
             }
-            for (_, _, done) in switches {
-                let _ = done.send(());
+            let is_waiting_only = work.purges.is_empty();
+            work.gather(requests.drain(..));
+            // Writes alone make no room: they wait with the others.
+            if is_waiting_only && work.purges.is_empty() && self.clock.now() < next {
+                self.clock.sleep_until(next).await;
             }
-            for (seq, done) in completions {
-                // The driver is gone only when the node is stopping.
-                let _ = done.send(seq);
+            match self.store(work).await {
+                Stored::All(done) => return Some(done),
+                Stored::Part(rest, _) => work = rest,
+                Stored::Failed => return None,
             }
         }
     }
 
-    /// Appends, purges and switches on the lane; false once the node must stop.
-    async fn store(&self, batch: Vec<GroupWrite>, points: Points) -> bool {
+    /// Appends, purges and switches on the lane.
+    async fn store(&self, mut work: Work) -> Stored {
         let (wal, tails, tail_bytes) = (self.wal.clone(), self.tails.clone(), self.tail_bytes);
         let freed = self.freed.clone();
-        let job = move || -> Result<u64, wal::Error> {
+        let job = move || {
             let mut wal = wal.lock().unwrap_or_else(PoisonError::into_inner);
-            if !batch.is_empty() {
-                wal.append(&batch)?;
-            }
-            for (group, to, base) in &points.purges {
-                wal.purge(*group, *to, base)?;
-            }
-            for (group, state) in &points.switches {
-                wal.switch(*group, *state)?;
-            }
+            let result = work.store(&mut wal, &tails, tail_bytes);
             // Sent under the log's lock: what is freed first is removed first.
             if let Some(segments) = wal.take_freed() {
                 // The other end is gone only when the node is stopping.
                 let _ = freed.send(segments);
             }
-            let groups: BTreeSet<GroupId> = batch.iter().map(|write| write.group).collect();
-            for group in groups {
-                let first = wal.first_within(group, tail_bytes);
-                tails.lock().unwrap_or_else(PoisonError::into_inner).insert(group, first);
-            }
-            Ok(wal.bytes())
+            (work, result, wal.bytes())
         };
         match self.lane.run(job).await {
-            Some(Ok(bytes)) => {
+            Some((work, result, bytes)) => {
                 self.bytes.store(bytes, Ordering::Relaxed);
-                true
-            }
-            Some(Err(error)) => {
-                self.fatal.report(Fatal::of_log(&error));
-                false
+                match result {
+                    Ok(()) => Stored::All(work),
+                    Err(error @ wal::Error::NoRoom { .. }) => Stored::Part(work, error),
+                    Err(error) => {
+                        self.fatal.report(Fatal::of_log(&error));
+                        Stored::Failed
+                    }
+                }
             }
             None => {
                 self.fatal.report(Fatal::Broken("the log's thread stopped".into()));
-                false
+                Stored::Failed
             }
         }
     }

@@ -23,7 +23,8 @@
 //!   campaigns.
 //! - A write has three outcomes. It is *not done* while its ticket was never started (see `proposals`) or when another
 //!   term's entry was applied at its index; it is *done* when its own entry was applied; all else is *unknown*.
-//! - Any disk error is fatal: the node stops voting and acknowledging by stopping altogether.
+//! - Any disk error is fatal: the node stops voting and acknowledging by stopping altogether. Damage of the state file is
+//!   none: the log is whole, and the node goes on without a state until it has another one.
 //!
 //! It deliberately knows no protocol: bytes of clients are parsed in `api`, bytes of peers in `transport`.
 
@@ -33,6 +34,7 @@ pub mod probe;
 
 mod admin;
 mod applier;
+mod divergence;
 mod driver;
 mod forward;
 #[cfg(any(test, feature = "testing"))]
@@ -42,10 +44,13 @@ mod log_writer;
 mod members;
 mod proposals;
 mod reads;
+mod space;
+mod state_faults;
 pub mod state_files;
 mod status;
 
 pub use admin::{JoinRequest, Joined};
+use driver::can_be_helped;
 pub use driver::{Parts, Running, start};
 pub use handle::Handle;
 pub use log_writer::LogWriter;

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::admin::Roll;
 use super::members::{Member, Members};
-use crate::raft::{Counters, Lease, Membership, Raft, Role};
+use crate::raft::{Counters, Lease, Membership, Raft, Role, Room};
 use crate::types::{ClusterId, GroupId, Incarnation, Index, Monotonic, NodeId, Revision, Term};
 
 /// How fresh a read must be.
@@ -98,6 +98,8 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Counters and gauges by name, see `telemetry`.
     pub counters: BTreeMap<&'static str, u64>,
+    /// What this node's disk has room for: `ample`, `short` (only the reserve is left) or `full` (less than the floor).
+    pub storage: &'static str,
     /// Whether the node has met a disk error and is stopping.
     pub poisoned: bool,
 }
@@ -118,6 +120,16 @@ pub(super) struct Gauges {
     pub reads: u64,
     pub read_rounds: u64,
     pub leader_changes: u64,
+    pub states_lost: u64,
+    pub states_rebuilt: u64,
+    pub divergences: u64,
+    pub strays: u64,
+    /// Proposals refused for want of room.
+    pub refused_for_room: u64,
+    /// What is free for this node.
+    pub free_bytes: u64,
+    pub room: Room,
+    pub in_doubt: bool,
     pub core: Counters,
 }
 
@@ -137,6 +149,14 @@ impl Gauges {
             reads: 0,
             read_rounds: 0,
             leader_changes: 0,
+            states_lost: 0,
+            states_rebuilt: 0,
+            divergences: 0,
+            strays: 0,
+            refused_for_room: 0,
+            free_bytes: 0,
+            room: raft.room(),
+            in_doubt: raft.is_in_doubt(),
             core: raft.counters(),
         }
     }

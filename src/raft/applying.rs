@@ -7,7 +7,8 @@
 //! stores it ([`Install`](super::Install)), behind all that was handed out before; until it is there nothing further is
 //! handed out, so that nobody has to put entries and snapshots in order.
 //!
-//! Nothing is handed out from the next damaged entry on (see `repair`).
+//! Nothing is handed out from the next damaged entry on (see `repair`), and nothing at all while there is no state to
+//! apply it to (see `stateless`).
 
 use std::collections::VecDeque;
 
@@ -31,7 +32,7 @@ pub(super) enum Fetching {
 /// The state machine's place in the log.
 ///
 /// Invariant: `applied <= handed <= min(committed, persisted)`, both monotone; while a snapshot is being installed,
-/// `applied < handed`, and `handed` is the snapshot's index.
+/// `applied < handed`, and `handed` is the snapshot's index. Both fall, to 0, when the state is lost, and only then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Applying {
     applied: Index,
@@ -43,11 +44,16 @@ pub(super) struct Applying {
     /// Entries read back and not yet handed out; they begin right after `handed`.
     fetched: Vec<Entry>,
     fetching: Fetching,
+    /// There is no state (see `stateless`).
+    is_stateless: bool,
 }
 
 impl Applying {
-    pub(super) fn new(applied: Index, inflight_bytes_max: usize) -> Applying {
+    /// `applied`: what the state machine holds, if there is one.
+    pub(super) fn new(applied: Option<Index>, inflight_bytes_max: usize) -> Applying {
+        let (is_stateless, applied) = (applied.is_none(), applied.unwrap_or(Index(0)));
         Applying {
+            is_stateless,
             applied,
             handed: applied,
             inflight: VecDeque::new(),
@@ -60,6 +66,26 @@ impl Applying {
 
     pub(super) fn applied(&self) -> Index {
         self.applied
+    }
+
+    pub(super) fn is_stateless(&self) -> bool {
+        self.is_stateless
+    }
+
+    /// The state is lost, unless a snapshot is about to take its place.
+    pub(super) fn lose_state(&mut self, log: &Log) {
+        let installing = self.installing(log);
+        self.is_stateless = installing.is_none();
+        (self.applied, self.handed) = (Index(0), installing.unwrap_or(Index(0)));
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+        self.fetched.clear();
+        self.fetching = Fetching::Idle;
+    }
+
+    /// There is a state again, and nothing in it.
+    pub(super) fn begin_state(&mut self) {
+        self.is_stateless = false;
     }
 
     /// The state machine holds everything up to `index`.
@@ -75,6 +101,7 @@ impl Applying {
     /// A snapshot at `index` replaces the log: it is what the state machine takes next, after what it was given.
     pub(super) fn install(&mut self, index: Index) {
         assert!(index > self.handed, "a snapshot at {index}, and {} was handed out", self.handed);
+        self.is_stateless = false;
         self.handed = index;
         self.fetched.clear();
         self.fetching = Fetching::Idle;
@@ -83,7 +110,7 @@ impl Applying {
     /// The snapshot that the state machine does not hold yet.
     pub(super) fn installing(&self, log: &Log) -> Option<Index> {
         let purged = log.purged().0;
-        (self.applied < purged).then_some(purged)
+        (self.applied < purged && !self.is_stateless).then_some(purged)
     }
 
     fn is_full(&self) -> bool {
@@ -92,7 +119,7 @@ impl Applying {
 
     /// Whether nothing may be handed out for now.
     fn is_held(&self, log: &Log) -> bool {
-        self.is_full() || self.installing(log).is_some()
+        self.is_stateless || self.is_full() || self.installing(log).is_some()
     }
 
     fn limit(log: &Log) -> Index {
@@ -110,9 +137,11 @@ impl Applying {
         index > self.handed
     }
 
-    /// Whether what it takes next, up to a snapshot at `index`, is damaged.
+    /// Whether it can come to a snapshot's `index` by that snapshot alone: what it takes next is damaged, or there is no state
+    /// to take it.
     pub(super) fn is_stuck_before(&self, index: Index, log: &Log) -> bool {
-        log.wounds().first_from(self.handed.next()).is_some_and(|damaged| damaged <= index)
+        let damaged = log.wounds().first_from(self.handed.next());
+        self.is_stateless || damaged.is_some_and(|damaged| damaged <= index)
     }
 
     /// Whether [`Applying::next`] or [`Applying::next_fetch`] has something.

@@ -97,8 +97,8 @@ pub struct Restored {
     pub tail: Vec<Entry>,
     /// The entries after `purged` that are there and cannot be read back (see `repair`).
     pub damaged: Vec<Damaged>,
-    /// What the state machine holds.
-    pub applied: Index,
+    /// What the state machine holds; `None` if it is lost (see `stateless`).
+    pub applied: Option<Index>,
 }
 
 impl Restored {
@@ -113,7 +113,7 @@ impl Restored {
             last: Index(0),
             tail: Vec::new(),
             damaged: Vec::new(),
-            applied: Index(0),
+            applied: Some(Index(0)),
         }
     }
 }

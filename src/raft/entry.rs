@@ -80,4 +80,6 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// A lower bound of the commit index. Needs no fsync of its own; may lag after a restart, never lead.
     pub commit: Index,
+    /// The log may have held more than can be read of it: no vote until that is known (see `doubt`).
+    pub in_doubt: bool,
 }

@@ -42,7 +42,8 @@ impl Raft {
             return;
         }
         let Append { session, inflight, prev_index, prev_term, entries, commit, round } = append;
-        let reply = |result| Message::AppendReply(AppendReply { session, inflight, round, result });
+        let room = self.room;
+        let reply = |result| Message::AppendReply(AppendReply { session, inflight, round, result, room });
         // What is committed is in every later leader's log (Leader Completeness, section 5.4.3): so a position at or
         // below the commit index matches, and must do so also where its term was purged.
         let known = self.log.term_at(prev_index);
@@ -59,6 +60,7 @@ impl Raft {
             self.outbox.after(self.config.id, from, self.term, reply(result));
             return;
         }
+        let (entries, memberships) = self.taken(entries, memberships);
         let index = Index(prev_index.0 + entries.len() as u64);
         let has_memberships = !memberships.is_empty();
         let truncated = self.log.store(entries, memberships);
@@ -69,6 +71,7 @@ impl Raft {
         if has_memberships || truncated.is_some() {
             self.refresh_quorum();
         }
+        self.verified_to(index);
         self.commit_to(commit.min(index));
         self.outbox.after(self.config.id, from, self.term, reply(AppendResult::Matched { index }));
     }
@@ -95,6 +98,8 @@ impl Raft {
         if !self.follow(now, from) {
             return false;
         }
+        self.ask_end(from);
+        let commit = self.doubt.map_or(commit, |doubt| doubt.believed(commit));
         if commit > self.log.last() {
             // The leader sends what it knows this node to have on disk.
             self.counters.invalid += 1;
@@ -103,14 +108,16 @@ impl Raft {
         self.applying.retry();
         self.commit_to(commit);
         // This says only that the sender leads now, which is true whatever is on disk: no need to wait for it.
-        self.outbox.now(self.config.id, from, self.term, Message::HeartbeatReply { session, round });
+        let needs_snapshot = self.needs_snapshot();
+        let reply = Message::HeartbeatReply { session, round, needs_snapshot, room: self.room };
+        self.outbox.now(self.config.id, from, self.term, reply);
         true
     }
 
     /// A message of an earlier term. Its sender must learn that the term is over: a candidate gives up, and a leader
     /// that this node cannot follow any more, since it is ahead in term, makes way for an election that frees it.
     pub(super) fn on_past(&mut self, from: NodeId, message: Message) {
-        let id = self.config.id;
+        let (id, room) = (self.config.id, self.room);
         self.counters.stale += 1;
         match message {
             Message::PreVote { next_term, .. } => {
@@ -121,13 +128,14 @@ impl Raft {
                 self.outbox.after(id, from, self.term, Message::VoteReply { granted: false });
             }
             Message::Heartbeat { session, round, .. } => {
-                self.outbox.after(id, from, self.term, Message::HeartbeatReply { session, round });
+                let reply = Message::HeartbeatReply { session, round, needs_snapshot: None, room };
+                self.outbox.after(id, from, self.term, reply);
             }
             Message::Append(Append { session, inflight, prev_index, round, .. })
             | Message::Snapshot(Snapshot { session, inflight, index: prev_index, round, .. }) => {
                 let (hint_index, hint_term) = (Index(0), Term(0));
                 let result = AppendResult::Rejected { prev_index, hint_index, hint_term };
-                let reply = Message::AppendReply(AppendReply { session, inflight, round, result });
+                let reply = Message::AppendReply(AppendReply { session, inflight, round, result, room });
                 self.outbox.after(id, from, self.term, reply);
             }
             Message::PreVoteReply { .. }
@@ -138,13 +146,15 @@ impl Raft {
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Repair { .. }
-            | Message::RepairReply { .. } => {}
+            | Message::RepairReply { .. }
+            | Message::EndQuery { .. }
+            | Message::EndReply { .. } => {}
         }
     }
 
     /// Would this node vote for the sender? It promises nothing by the answer (thesis, section 9.6).
     pub(super) fn on_pre_vote(&mut self, from: NodeId, next_term: Term, last: (Term, Index)) {
-        let granted = next_term > self.term && self.log.is_up_to_date(last.0, last.1);
+        let granted = next_term > self.term && self.is_up_to_date(last);
         let reply = Message::PreVoteReply { next_term, granted };
         self.outbox.after(self.config.id, from, self.term, reply);
     }
@@ -157,13 +167,19 @@ impl Raft {
             Some(candidate) => candidate == from,
             None => self.leader.is_none(),
         };
-        let granted = is_free && self.log.is_up_to_date(last.0, last.1);
+        let granted = is_free && self.is_up_to_date(last);
         if granted {
             self.vote = Some(from);
             self.timers.arm_election(self.config.election_timeout);
             self.timers.evidence = NEVER; // what becomes of this vote is seen by then
         }
         self.outbox.after(self.config.id, from, self.term, Message::VoteReply { granted });
+    }
+
+    /// Whether a log that ends in (term, index) is at least as up-to-date as this one (section 5.4.1). None is, as long as
+    /// this node does not know how far its own went.
+    fn is_up_to_date(&self, (last_term, last_index): (Term, Index)) -> bool {
+        self.doubt.is_none() && self.log.is_up_to_date(last_term, last_index)
     }
 
     pub(super) fn on_read_index_reply(&mut self, from: NodeId, request: ReadRequest, index: Option<Index>) {

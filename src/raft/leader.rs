@@ -15,8 +15,8 @@ use super::read_index::{Reader, Rounds};
 use super::timers::NEVER;
 use super::transfer::Transfer;
 use super::{
-    Append, AppendReply, Config, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Round,
-    SessionId, SnapshotFor,
+    Append, AppendReply, Config, Entry, Fetch, FetchFor, Message, Raft, ReadOutcome, ReadRequest, Room,
+    Round, SessionId, SnapshotFor,
 };
 
 /// What only a leader keeps: volatile, made anew in each election (Figure 2).
@@ -35,6 +35,8 @@ pub(super) struct Leader {
     pub(super) transfer: Option<Transfer>,
     /// What a joining member must have to be promoted: what was committed at the last check-quorum deadline.
     pub(super) goal: Index,
+    /// So many check-quorum deadlines pass before it tries again to make way for want of room.
+    pub(super) deadlines_to_stay: u32,
 }
 
 impl Leader {
@@ -47,6 +49,7 @@ impl Leader {
             has_handed_over: false,
             transfer: None,
             goal: first,
+            deadlines_to_stay: 0,
         }
     }
 
@@ -104,6 +107,7 @@ impl Raft {
             return;
         }
         progress.on_answer();
+        progress.hear_room(reply.room, reply.round);
         progress.acked = progress.acked.max(reply.round);
         match progress.on_reply(&reply, &self.log) {
             Digest::Advanced => self.maybe_commit(),
@@ -116,7 +120,14 @@ impl Raft {
         self.hand_over();
     }
 
-    pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, session: SessionId, round: Round) {
+    pub(super) fn on_heartbeat_reply(
+        &mut self,
+        from: NodeId,
+        session: SessionId,
+        round: Round,
+        needs_snapshot: Option<Index>,
+        room: Room,
+    ) {
         let RoleState::Leader(leader) = &mut self.role else {
             self.counters.stale += 1;
             return;
@@ -127,12 +138,17 @@ impl Raft {
             self.counters.stale += 1;
             return;
         };
-        if round > current {
+        // What it purged is committed, and so it is in this log.
+        if round > current || needs_snapshot.is_some_and(|index| index > self.log.committed()) {
             self.counters.invalid += 1;
             return;
         }
+        progress.hear_room(room, round);
         progress.acked = progress.acked.max(round);
         progress.on_alive();
+        if let Some(index) = needs_snapshot {
+            progress.on_state_wanted(index);
+        }
         self.release_reads();
     }
 
@@ -221,6 +237,7 @@ impl Raft {
     pub(super) fn tick_leader(&mut self, now: Monotonic) {
         if now >= self.timers.quorum {
             self.check_quorum();
+            self.make_way_again();
             self.promote_caught_up();
         }
         if now >= self.timers.transfer {
@@ -359,7 +376,8 @@ impl Sender<'_> {
             }
             Plan::Snapshot => {
                 peer.on_snapshot_asked(self.log);
-                self.outbox.snapshots.push(SnapshotFor { to, session: peer.session });
+                let (session, at_least) = (peer.session, peer.needs_state_at());
+                self.outbox.snapshots.push(SnapshotFor { to, session, at_least });
                 return false;
             }
         };

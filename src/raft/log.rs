@@ -13,7 +13,8 @@
 //! Watermarks, each with its range:
 //!
 //! - `purged`: forgotten up to here. Monotone, at most `applied` (which [`Applying`](super::applying) keeps), but for
-//!   the time between a snapshot's acceptance and the state machine's having it: then `applied < purged`.
+//!   the time between a snapshot's acceptance and the state machine's having it, and while there is no state: then
+//!   `applied < purged`.
 //! - `committed`: stored by a quorum and never to change. Monotone, at most `last`; `persisted` may be below it, since
 //!   a quorum can do without this node.
 //! - `handed`: given to the driver to be written. At most `last`.
@@ -62,6 +63,8 @@ impl Log {
     pub(super) fn new(restored: Restored, cache_bytes_max: usize) -> Log {
         let Restored { hard_state, purged, base, memberships, terms, last, tail, applied, damaged } =
             restored;
+        // Without a state, all that is known to be committed is what was purged.
+        let applied = applied.unwrap_or(purged.0);
         assert!(applied <= last, "the state machine holds entry {applied}, the log ends at {last}");
         assert!(purged.0 <= applied, "purged {} beyond applied {applied}", purged.0);
         let committed = hard_state.commit.max(applied).min(last);
@@ -276,11 +279,11 @@ impl Log {
         void
     }
 
-    /// Lets a snapshot take the place of the log up to its end, an entry that the log has and that is committed: what
-    /// lies behind it stays. For a log that is damaged before that.
+    /// Lets a snapshot take the place of the log up to its end, an entry that the log has (or the last that it forgot) and
+    /// that is committed: what lies behind it stays. For a log that is damaged before that, or a state that is lost.
     pub(super) fn rebase(&mut self, index: Index, term: Term, membership: Membership) {
         assert!(
-            index <= self.committed && index > self.purged().0 && self.term_at(index) == Some(term),
+            index <= self.committed && index >= self.purged().0 && self.term_at(index) == Some(term),
             "a snapshot at {index} of term {term} that the log does not go on from"
         );
         self.handed = self.handed.max(index);
@@ -340,6 +343,11 @@ impl Log {
     fn cached(&self, index: Index) -> Option<&Entry> {
         let offset = index.0.checked_sub(self.first_cached().0)?;
         self.cache.get(usize::try_from(offset).ok()?)
+    }
+
+    /// Whether the entry at this position is in memory, and no command.
+    pub(super) fn begins_small(&self, index: Index) -> bool {
+        self.cached(index).is_some_and(|entry| entry.kind != EntryKind::Command)
     }
 
     /// The entries from `first` to `last`, cut after the one with which `bytes_max` is reached. Only what is in memory:

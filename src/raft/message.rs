@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::types::{Incarnation, Index, NodeId, Term};
 
-use super::Entry;
+use super::{Entry, Room};
 
 /// A message with its addresses. Delivery may lose, repeat, delay and reorder it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +99,10 @@ pub enum Message {
         session: SessionId,
         /// The heartbeat's round.
         round: Round,
+        /// The sender has no state, and needs a snapshot at this index or beyond (see `stateless`).
+        needs_snapshot: Option<Index>,
+        /// What the sender's disk has room for.
+        room: Room,
     },
     /// The sender's copy of an entry is damaged: it asks for another (see `repair`). Of no term.
     Repair {
@@ -119,6 +123,22 @@ pub enum Message {
         term: Term,
         /// The entry; none if the sender does not have it, or not whole.
         entry: Option<Entry>,
+    },
+    /// The sender does not know how far its log went: it asks its leader (see `doubt`).
+    EndQuery {
+        /// The asking process: a leader begins a new conversation with each, once.
+        boot: u64,
+        /// The last entry that it sees.
+        last_index: Index,
+        /// And its term.
+        last_term: Term,
+    },
+    /// The answer to a [`Message::EndQuery`].
+    EndReply {
+        /// The process that asked.
+        boot: u64,
+        /// Where the leader's log ended when it was asked.
+        index: Index,
     },
     /// Campaign now: the leader hands over (thesis, section 3.10).
     TimeoutNow,
@@ -183,6 +203,8 @@ pub struct AppendReply {
     pub round: Round,
     /// What became of it.
     pub result: AppendResult,
+    /// What the sender's disk had room for when it took it in.
+    pub room: Room,
 }
 
 /// What became of an append.

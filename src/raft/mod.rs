@@ -26,7 +26,8 @@
 //! 7. [`change`](Change), `reconfigure`: how the group changes. `transfer`: handing over.
 //! 8. `read_index`: linearizable reads without writing.
 //! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
-//! 10. `disk`, `repair`, `evidence`: a disk that hangs, entries that are damaged, a leader whose process has ended.
+//! 10. `disk`, `room`, `repair`, `doubt`, `stateless`, `evidence`: a disk that hangs or is full, entries that are damaged, a
+//!     log whose end is lost, a state machine that is lost, a leader whose process has ended.
 //! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
 //! # A write, step by step
@@ -77,7 +78,9 @@
 //! - The leader's process has ended and a voter has *evidence* of that, by [`Raft::died`]: it listens to candidates, and
 //!   asks for pre-votes within moments (see `evidence`, also on why this is safe). Who has none keeps its calm.
 //!
-//! A node whose log has a damaged entry does not campaign until that is repaired (see `repair`).
+//! A node whose log has a damaged entry does not campaign until that is repaired (see `repair`), nor does one that has no
+//! state (see `stateless`). One that cannot tell how far its log went neither campaigns nor votes until it has all of it again
+//! (see `doubt`). A leader whose disk is nearly full hands over, if others have more room (see `room`).
 //!
 //! And one may not end as soon as it could: with [leases](Lease) on, a voter keeps silent for a lease after it has heard a
 //! leader or has started, whatever else it knows.
@@ -189,7 +192,10 @@ mod read_index;
 mod lease;
 
 mod disk;
+mod room;
 mod repair;
+mod doubt;
+mod stateless;
 mod evidence;
 mod timers;
 mod outbox;
@@ -213,5 +219,6 @@ pub use ready::{
 };
 
 pub use repair::Damaged;
+pub use room::{Growth, Lack, Room};
 pub use timers::Counters;
 pub use transfer::TransferError;

@@ -105,7 +105,7 @@ impl Raft {
     }
 
     pub(super) fn ballot(&self) -> Ballot {
-        Ballot { term: self.term, vote: self.vote }
+        Ballot { term: self.term, vote: self.vote, in_doubt: self.doubt.is_some() }
     }
 
     /// The next write, if there is something to store, or something to say once earlier writes are on disk.
@@ -123,7 +123,8 @@ impl Raft {
         // Of what is committed only as much as is on disk: should the power fail in the middle of this write, the entries
         // that stand at those positions may still be those that it replaces.
         let commit = self.log.committed().min(self.log.persisted());
-        let hard_state = HardState { term: self.term, vote: self.vote, commit };
+        let Ballot { term, vote, in_doubt } = ballot;
+        let hard_state = HardState { term, vote, commit, in_doubt };
         let install = self.log.hand_out_install();
         let repairs = self.log.wounds_mut().hand_out();
         let entries = self.log.hand_out();

@@ -41,7 +41,8 @@ use crate::types::{Index, Term};
 
 use super::applying::Fetching;
 use super::log::Log;
-use super::{AppendReply, AppendResult, Config, Round, SessionId};
+use super::room::Heard;
+use super::{AppendReply, AppendResult, Config, Room, Round, SessionId};
 
 /// See the [module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,9 +144,19 @@ pub(super) struct Progress {
     pub(super) wanted: Index,
     pub(super) fetching: Fetching,
     transfer: Transfer,
-    /// It has a damaged entry that was purged here, and needs a snapshot in its place, whatever its log is.
-    pub(super) lacks_state: bool,
+    /// It needs a snapshot, whatever its log is, and one at this index or beyond: it has no state, or an entry before that is
+    /// damaged there and was purged here.
+    lacks_state: Option<Index>,
+    /// Heartbeats that have yet to fall due until such a question is a new one: one that left before the last snapshot had
+    /// arrived may still be on its way.
+    settling: u8,
+    heard: Heard,
+    /// The process of the follower that did not know how far its log went, for which this conversation was begun.
+    renewed_for: Option<u64>,
 }
+
+/// After a snapshot has arrived, its receiver's questions for another are not heard for so many heartbeats.
+const SETTLING_HEARTBEATS: u8 = 2;
 
 impl Progress {
     /// A follower of whose log nothing is known. `next`: the first guess, one after where the leader's log ended.
@@ -170,8 +181,22 @@ impl Progress {
             wanted: Index(0),
             fetching: Fetching::Idle,
             transfer: Transfer::Idle,
-            lacks_state: false,
+            lacks_state: None,
+            settling: 0,
+            heard: Heard::default(),
+            renewed_for: None,
         }
+    }
+
+    /// The follower's process `boot` does not know how far its log went (see `doubt`): nothing that it ever said counts any
+    /// more, and whatever it said late belongs to another conversation.
+    pub(super) fn renewed(session: SessionId, next: Index, boot: u64) -> Progress {
+        Progress { renewed_for: Some(boot), ..Progress::new(session, next) }
+    }
+
+    /// Whether this conversation was begun for this process.
+    pub(super) fn is_renewed_for(&self, boot: u64) -> bool {
+        self.renewed_for == Some(boot)
     }
 
     pub(super) fn matched(&self) -> Index {
@@ -186,8 +211,31 @@ impl Progress {
         self.window.len() < config.append_inflight_max && self.window_bytes < config.append_inflight_bytes_max
     }
 
+    /// What the follower has said of its room.
+    pub(super) fn room(&self) -> Room {
+        self.heard.room()
+    }
+
+    /// The follower says what its disk has room for, in answer to this round.
+    pub(super) fn hear_room(&mut self, room: Room, round: Round) {
+        self.heard.hear(room, round);
+    }
+
     /// What should be sent to this follower next.
     pub(super) fn plan(&self, config: &Config, log: &Log) -> Plan {
+        match self.plan_with_room(config, log) {
+            Plan::Entries if self.room().is_full() && log.begins_small(self.next) => Plan::Entries,
+            // It would take none of it, nor a snapshot: only where the logs agree can be found out (see `room`).
+            Plan::Entries | Plan::Fetch | Plan::Snapshot if self.room().is_full() => match self.pace {
+                Pace::Probe { waiting: false } if !self.is_cut_off(log) => Plan::Empty,
+                Pace::Replicate if self.nudge && !self.is_cut_off(log) => Plan::Empty,
+                _ => Plan::Nothing,
+            },
+            plan => plan,
+        }
+    }
+
+    fn plan_with_room(&self, config: &Config, log: &Log) -> Plan {
         if self.is_cut_off(log) {
             // An answer that is still due may show that the follower has what was purged.
             let is_answered = match self.pace {
@@ -198,7 +246,7 @@ impl Progress {
             let is_due = is_answered && self.transfer == Transfer::Idle;
             return if is_due { Plan::Snapshot } else { Plan::Nothing };
         }
-        if self.lacks_state && self.transfer == Transfer::Idle && self.pace == Pace::Replicate {
+        if self.lacks_state.is_some() && self.transfer == Transfer::Idle && self.pace == Pace::Replicate {
             return Plan::Snapshot;
         }
         let is_lacking = self.next <= log.last();
@@ -261,17 +309,35 @@ impl Progress {
         self.transfer = Transfer::Asked;
     }
 
+    /// The follower needs a snapshot at `index` or beyond.
+    pub(super) fn on_state_wanted(&mut self, index: Index) {
+        if self.settling == 0 {
+            self.lacks_state = self.lacks_state.max(Some(index));
+        }
+    }
+
+    /// Whether it answered lately, and could lead as far as is known: it has a state to go on with. A group whose voters have
+    /// none elects nobody.
+    pub(super) fn is_able(&self) -> bool {
+        self.is_reachable() && self.lacks_state.is_none()
+    }
+
+    /// A snapshot before this index would be of no use to it.
+    pub(super) fn needs_state_at(&self) -> Index {
+        self.lacks_state.unwrap_or(Index(0))
+    }
+
     /// The driver has a snapshot at `index` to send. Returns the message's number; none if it is not wanted any more.
     pub(super) fn on_snapshot_begun(&mut self, index: Index, log: &Log) -> Option<u64> {
         if self.transfer != Transfer::Asked {
             return None;
         }
-        if self.pace != Pace::Snapshot && !self.lacks_state {
+        if self.pace != Pace::Snapshot && self.lacks_state.is_none() {
             self.transfer = Transfer::Idle;
             return None;
         }
-        if index < log.purged().0 {
-            // Its successor is gone already: it would not help.
+        if index < log.purged().0.max(self.needs_state_at()) {
+            // Its successor is gone already, here or there: it would not help.
             self.on_snapshot_failed();
             return None;
         }
@@ -287,7 +353,7 @@ impl Progress {
         match self.transfer {
             Transfer::Sending(index) if is_received => {
                 self.transfer = Transfer::Idle;
-                self.lacks_state = false;
+                (self.lacks_state, self.settling) = (None, SETTLING_HEARTBEATS);
                 if self.pace == Pace::Snapshot {
                     self.next = index.max(self.matched).next();
                     self.search();
@@ -421,6 +487,7 @@ impl Progress {
     /// A heartbeat fell due and leaves now.
     pub(super) fn on_heartbeat_due(&mut self) {
         self.suspect = Some(self.next_id);
+        self.settling = self.settling.saturating_sub(1);
     }
 
     pub(super) fn check(&self, log: &Log) {

@@ -8,6 +8,7 @@ use crate::types::{Index, Monotonic, NodeId, Term};
 
 use super::applying::Applying;
 use super::candidate::Candidate;
+use super::doubt::Doubt;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::log::Log;
@@ -20,7 +21,7 @@ use super::timers::{Counters, NEVER, Timers};
 use super::writes::{Ballot, Writes};
 use super::{
     Config, Entry, EntryKind, Envelope, Fetch, FetchFor, InvalidMembership, Membership, Message, ReadId,
-    ReadOutcome, Restored, RoleChange, RoleName, SessionId, WriteSeq,
+    ReadOutcome, Restored, RoleChange, RoleName, Room, SessionId, WriteSeq,
 };
 
 /// One member of one group: see the [module](super).
@@ -45,9 +46,13 @@ pub struct Raft {
     pub(super) writes: Writes,
     /// Writes are under way of which none completed for too long (see `disk`).
     pub(super) is_stalled: bool,
+    /// What this node's disk has room for, as the driver last said (see `room`).
+    pub(super) room: Room,
     /// The leader whose process has ended, until another one is heard (see `evidence`).
     pub(super) evidence: Option<NodeId>,
     pub(super) applying: Applying,
+    /// How far the log went is not known (see `doubt`).
+    pub(super) doubt: Option<Doubt>,
     /// The entries that are being read back for others (see `repair`).
     pub(super) serving: Serving,
     /// The number of the last forwarded read. Never falls, so that no number is used twice.
@@ -144,6 +149,7 @@ impl Raft {
         config.check();
         let (hard_state, applied) = (restored.hard_state, restored.applied);
         let damaged = restored.damaged.len() as u64;
+        let states_lost = u64::from(applied.is_none());
         let log = Log::new(restored, config.cache_bytes_max);
         assert!(log.last_term() <= hard_state.term, "log of term {} under {hard_state:?}", log.last_term());
         let mut raft = Raft {
@@ -154,10 +160,12 @@ impl Raft {
             quorum: Quorum::of(log.membership()),
             stored_by_all: Index(0),
             log,
-            writes: Writes::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            writes: Writes::new(Ballot::of(&hard_state)),
             is_stalled: false,
+            room: Room::Ample,
             evidence: None,
             applying: Applying::new(applied, config.apply_inflight_bytes_max),
+            doubt: hard_state.in_doubt.then(Doubt::default),
             serving: Serving::new(),
             read_counter: 0,
             sessions: SessionId(0),
@@ -168,7 +176,7 @@ impl Raft {
         };
         raft.timers.arm_election(raft.config.election_timeout);
         raft.bind_at_start();
-        raft.counters.damaged = damaged;
+        (raft.counters.damaged, raft.counters.states_lost) = (damaged, states_lost);
         raft.watch_wounds();
         raft
     }
@@ -236,7 +244,9 @@ impl Raft {
                     self.stored_by_all = self.stored_by_all.max(stored_by_all.min(self.log.committed()));
                 }
             }
-            Message::HeartbeatReply { session, round } => self.on_heartbeat_reply(from, session, round),
+            Message::HeartbeatReply { session, round, needs_snapshot, room } => {
+                self.on_heartbeat_reply(from, session, round, needs_snapshot, room);
+            }
             Message::TimeoutNow => self.on_timeout_now(now, from),
             Message::ReadIndex { request } => self.on_read_index(from, request),
             Message::ReadIndexReply { request, index } => self.on_read_index_reply(from, request, index),
@@ -244,6 +254,10 @@ impl Raft {
                 self.on_repair(from, (index, term), crc, is_needed);
             }
             Message::RepairReply { index, term, entry } => self.on_repair_reply(from, index, term, entry),
+            Message::EndQuery { boot, last_index, last_term } => {
+                self.on_end_query(from, boot, (last_index, last_term));
+            }
+            Message::EndReply { boot, index } => self.on_end_reply(from, boot, index),
         }
     }
 
@@ -340,7 +354,7 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, with a damaged log, or bound by a lease.
+    /// a vote, with a disk that hangs, with a damaged log or one whose end is not known, without a state, or bound by a lease.
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -350,10 +364,15 @@ impl Raft {
         }
     }
 
-    /// Whether it could win an election, and may: it has a vote, its disk takes that vote, its log is whole, and no leader
-    /// relies on its silence.
+    /// Whether it could win an election, and may: it has a vote, is fit to lead, and no leader relies on its silence.
     pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
-        self.is_needed() && !self.is_stalled && self.log.wounds().is_empty() && !self.is_bound(now)
+        self.is_needed() && self.is_fit() && !self.is_bound(now)
+    }
+
+    /// Whether it could do what a leader has to: its disk takes writes, all of its log is there, as far as it knows, and it has
+    /// a state.
+    pub(super) fn is_fit(&self) -> bool {
+        !self.is_stalled && self.log.wounds().is_empty() && self.doubt.is_none() && self.has_state()
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
@@ -364,10 +383,14 @@ impl Raft {
             self.counters.repaired += self.log.wounds_mut().repaired(&attested.repaired);
             self.count_own_vote();
             self.maybe_commit();
+            self.settle();
         }
     }
 
     /// The state machine holds everything up to `index`.
+    ///
+    /// # Panics
+    /// If that was not handed out, or not since the state was lost.
     pub fn applied(&mut self, index: Index) {
         self.applying.applied_to(index);
     }
@@ -398,6 +421,7 @@ impl Raft {
         {
             self.outlast(lease);
         }
+        self.settle();
     }
 
     /// Follows the configuration in force, which may have changed with the log.
@@ -426,6 +450,7 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
+            self.forget_verified();
         }
         if let RoleState::Leader(_) = self.role {
             self.timers.arm_election(self.config.election_timeout);
@@ -565,7 +590,7 @@ impl Raft {
         self.log.committed()
     }
 
-    /// The last entry that the state machine holds.
+    /// The last entry that the state machine holds; 0 without one.
     pub fn applied_index(&self) -> Index {
         self.applying.applied()
     }
@@ -654,6 +679,7 @@ impl Raft {
         match &self.role {
             RoleState::Leader(leader) => {
                 assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
+                assert_eq!(self.doubt, None, "a leader knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a leader voted for itself");
                 assert!(leader.peers.keys().copied().eq(self.others()), "a progress for each other member");
                 leader.peers.values().for_each(|peer| peer.check(&self.log));
@@ -665,10 +691,15 @@ impl Raft {
             }
             RoleState::Candidate(_) => {
                 assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
+                assert!(self.has_state(), "a candidate has no state");
+                assert_eq!(self.doubt, None, "a candidate knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }
-            RoleState::PreCandidate(_) => assert_eq!(self.leader, None, "a pre-candidate knows no leader"),
+            RoleState::PreCandidate(_) => {
+                assert_eq!(self.leader, None, "a pre-candidate knows no leader");
+                assert!(self.has_state(), "a pre-candidate has no state");
+            }
             RoleState::Follower(_) => {
                 assert_ne!(self.leader, Some(self.config.id), "a follower does not lead")
             }

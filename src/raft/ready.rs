@@ -27,7 +27,7 @@ pub struct Ready {
     pub fetches: Vec<Fetch>,
     /// Entries to apply: committed *and* on this node's disk, contiguous, each exactly once, in order.
     pub apply: Vec<Entry>,
-    /// Members that need a snapshot, since what they lack was purged. Each is asked for once; the driver says what
+    /// Members that need a snapshot, since what they lack was purged, or since they asked. Each is asked for once; the driver says what
     /// becomes of it by [`Raft::snapshot_begun`](super::Raft::snapshot_begun) and
     /// [`Raft::snapshot_sent`](super::Raft::snapshot_sent).
     pub snapshots: Vec<SnapshotFor>,
@@ -44,6 +44,8 @@ pub struct SnapshotFor {
     pub to: NodeId,
     /// The conversation for which it is wanted.
     pub session: SessionId,
+    /// One before this index would be of no use to it.
+    pub at_least: Index,
 }
 
 /// A snapshot that takes the place of the log and of the state machine. Before the core was told of it, the driver made

@@ -83,7 +83,7 @@ impl Raft {
             return Ok(());
         }
         let is_reachable =
-            |id: &NodeId| *id == self.config.id || leader.peers.get(id).is_some_and(Progress::is_reachable);
+            |id: &NodeId| *id == self.config.id || leader.peers.get(id).is_some_and(Progress::is_able);
         let reachable = membership.voters().filter(is_reachable).count();
         let needed = majority(membership.voters().count());
         if reachable < needed {

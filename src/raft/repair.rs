@@ -346,7 +346,7 @@ impl Raft {
         let purged = self.log.purged().0;
         if index <= purged || self.log.term_at(index) != Some(term) || self.log.wounds().contains(index) {
             if index <= purged && is_needed {
-                self.give_state(from);
+                self.give_state(from, index);
             }
             return self.answer_repair(from, index, term, None);
         }
@@ -379,14 +379,5 @@ impl Raft {
     fn answer_repair(&mut self, to: NodeId, index: Index, term: Term, entry: Option<Entry>) {
         let reply = Message::RepairReply { index, term, entry };
         self.outbox.now(self.config.id, to, self.term, reply);
-    }
-
-    /// A member lacks what this node has purged: if this node leads, it sends a snapshot.
-    fn give_state(&mut self, to: NodeId) {
-        if let RoleState::Leader(leader) = &mut self.role
-            && let Some(progress) = leader.peers.get_mut(&to)
-        {
-            progress.lacks_state = true;
-        }
     }
 }

@@ -24,8 +24,8 @@
 //! never committed. A store that kept it had the same snapshot sent for ever (hashicorp/raft#697).
 //!
 //! One case is between the two. Where the state machine cannot go on since an entry before the snapshot's end is damaged
-//! (see `repair`), the snapshot is taken though the log has its last entry. It replaces the log up to there and no further:
-//! what lies behind may have been acknowledged.
+//! (see `repair`), or since there is none (see `stateless`), the snapshot is taken though the log has its last entry. It
+//! replaces the log up to there and no further: what lies behind may have been acknowledged.
 //!
 //! The reply is an append's, and a promise like it: it leaves after the write that installs the snapshot. Late,
 //! repeated, of an earlier leader: a snapshot is a message like any other, and the rules for terms are the same.
@@ -113,7 +113,9 @@ impl Raft {
         } else {
             self.install(index, term, membership);
         }
-        let reply = AppendReply { session, inflight, round, result: AppendResult::Matched { index } };
+        self.verified_to(index);
+        let result = AppendResult::Matched { index };
+        let reply = AppendReply { session, inflight, round, result, room: self.room };
         self.outbox.after(self.config.id, from, self.term, Message::AppendReply(reply));
     }
 

@@ -145,6 +145,10 @@ pub struct Counters {
     pub damaged: u64,
     /// Damaged entries that were stored once more.
     pub repaired: u64,
+    /// Times that there was no state any more; at the start, too.
+    pub states_lost: u64,
+    /// Times that it became known again how far the log went.
+    pub settled: u64,
 }
 
 impl PartialEq for Counters {

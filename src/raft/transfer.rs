@@ -21,8 +21,13 @@
 //! Whoever lets reads rest on a lease must end the lease before `TimeoutNow` leaves: a voter that is asked with
 //! `transfer` keeps no promise to the old leader. See `lease`.
 //!
-//! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote and its log is not damaged. One that comes late, when
-//! the transfer has ended, costs an election and no more.
+//! A target takes `TimeoutNow` from the leader of its own term only, and only if it has a vote and is fit to lead. One that
+//! comes late, when the transfer has ended, costs an election and no more.
+//!
+//! A leader that cannot lead any more, since it is no voter or has no state, steps down with `TimeoutNow`, or when the time
+//! for the transfer is over.
+
+use std::cmp::Reverse;
 
 use crate::types::{Monotonic, NodeId};
 
@@ -37,8 +42,8 @@ pub(super) struct Transfer {
     pub(super) to: NodeId,
     /// It was asked to campaign since the last heartbeat.
     is_told: bool,
-    /// This leader is no member any more, and steps down with it.
-    is_departing: bool,
+    /// Why this leader steps down with it, if it does.
+    departs: Option<&'static str>,
 }
 
 /// Why leadership was not handed over.
@@ -83,8 +88,8 @@ impl Raft {
             },
         };
         if under_way.as_ref().is_none_or(|transfer| transfer.to != to) {
-            let is_departing = under_way.is_some_and(|transfer| transfer.is_departing);
-            self.begin_transfer(to, is_departing);
+            let departs = under_way.and_then(|transfer| transfer.departs);
+            self.begin_transfer(to, departs);
         }
         Ok(to)
     }
@@ -108,26 +113,32 @@ impl Raft {
         }
     }
 
-    /// Of the other voters that answer, the one with the longest log.
-    fn best_voter(&self) -> Option<NodeId> {
+    /// Of the other voters that answer and could lead, and of those the ones with most room, the one with the longest log.
+    pub(super) fn best_voter(&self) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let others = self.log.membership().voters().filter(|&id| id != self.config.id);
-        let answering = others.filter(|id| leader.peers[id].is_reachable());
-        answering.max_by_key(|id| (leader.peers[id].matched(), std::cmp::Reverse(*id)))
+        let answering = others.filter(|id| leader.peers[id].is_able());
+        let rank = |id: &NodeId| (Reverse(leader.peers[id].room()), leader.peers[id].matched(), Reverse(*id));
+        answering.max_by_key(rank)
     }
 
-    fn begin_transfer(&mut self, to: NodeId, is_departing: bool) {
+    pub(super) fn begin_transfer(&mut self, to: NodeId, departs: Option<&'static str>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        leader.transfer = Some(Transfer { to, is_told: false, is_departing });
+        leader.transfer = Some(Transfer { to, is_told: false, departs });
         self.timers.transfer = self.timers.now.plus(self.config.election_timeout);
         self.hand_over();
     }
 
     /// This leader is not in the committed configuration: it hands over and steps down.
     pub(super) fn depart(&mut self) {
+        self.hand_over_for_good("is no voter any more");
+    }
+
+    /// This leader cannot lead any more: it hands over and steps down, at once if there is nobody to hand over to.
+    pub(super) fn hand_over_for_good(&mut self, reason: &'static str) {
         match self.best_voter() {
-            Some(to) => self.begin_transfer(to, true),
-            None => self.step_down_for_good(),
+            Some(to) => self.begin_transfer(to, Some(reason)),
+            None => self.step_down_for_good(reason),
         }
     }
 
@@ -141,13 +152,13 @@ impl Raft {
         }
         transfer.is_told = true;
         leader.has_handed_over = true;
-        let (to, is_departing) = (transfer.to, transfer.is_departing);
-        if is_departing {
+        let (to, departs) = (transfer.to, transfer.departs);
+        if departs.is_some() {
             self.heartbeat_all();
         }
         self.outbox.now(self.config.id, to, self.term, Message::TimeoutNow);
-        if is_departing {
-            self.become_follower(self.term, None, "is no voter any more");
+        if let Some(reason) = departs {
+            self.become_follower(self.term, None, reason);
         }
     }
 
@@ -161,19 +172,19 @@ impl Raft {
         }
     }
 
-    /// The time for the transfer is over: this leader leads on, or steps down if it is no member.
+    /// The time for the transfer is over: this leader leads on, or steps down if it is to.
     pub(super) fn end_transfer(&mut self) {
         self.timers.transfer = NEVER;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.transfer.take().is_some_and(|transfer| transfer.is_departing) {
-            return self.step_down_for_good();
+        if let Some(reason) = leader.transfer.take().and_then(|transfer| transfer.departs) {
+            return self.step_down_for_good(reason);
         }
         self.advance_change();
     }
 
-    fn step_down_for_good(&mut self) {
+    fn step_down_for_good(&mut self, reason: &'static str) {
         self.heartbeat_all();
-        self.become_follower(self.term, None, "is no voter any more");
+        self.become_follower(self.term, None, reason);
     }
 
     /// The leader asks this node to take over.
@@ -181,7 +192,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
-        if !self.quorum.contains(self.config.id) || self.is_stalled || !self.log.wounds().is_empty() {
+        if !self.quorum.contains(self.config.id) || !self.is_fit() {
             self.counters.stale += 1;
             return;
         }

@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::types::{Index, NodeId, Term};
 
-use super::WriteSeq;
+use super::{HardState, WriteSeq};
 
 #[derive(Clone, Debug)]
 struct Outstanding {
@@ -37,11 +37,19 @@ pub(super) struct Attested {
     pub(super) repaired: Vec<Index>,
 }
 
-/// The part of the hard state that binds: whom the node voted for, in which term.
+/// The part of the hard state that binds: whom the node voted for, in which term, and whether it may vote at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ballot {
     pub(super) term: Term,
     pub(super) vote: Option<NodeId>,
+    pub(super) in_doubt: bool,
+}
+
+impl Ballot {
+    pub(super) fn of(hard_state: &HardState) -> Ballot {
+        let &HardState { term, vote, in_doubt, .. } = hard_state;
+        Ballot { term, vote, in_doubt }
+    }
 }
 
 /// The writes under way, oldest first.
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn writes_are_equal_but_for_their_names() {
-        let ballot = |term| Ballot { term: Term(term), vote: None };
+        let ballot = |term| Ballot { term: Term(term), vote: None, in_doubt: false };
         let (mut one, mut other) = (Writes::new(ballot(1)), Writes::new(ballot(1)));
         let first = one.hand_out(Index(1), ballot(1), vec![]);
         assert_ne!(one, other, "a write is under way");
@@ -166,7 +174,7 @@ mod tests {
         truncated.truncate(Index(3));
         assert_ne!(truncated, one, "the second attests less");
         let mut voted = one.clone();
-        voted.hand_out(Index(3), Ballot { term: Term(2), vote: Some(NodeId(1)) }, vec![]);
+        voted.hand_out(Index(3), Ballot { vote: Some(NodeId(1)), ..ballot(2) }, vec![]);
         assert_ne!(voted, one);
     }
 }

@@ -38,14 +38,14 @@ use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
 use crate::node::probe::SharedProbe;
-use crate::node::state_files::{OpenRaw, StateFiles};
+use crate::node::state_files::{self, OpenRaw, StateFiles};
 use crate::node::{self, Fatal, FatalSender, Handle, LogWriter};
 use crate::raft::{MemberRecord, Membership, Raft, Restored, Role};
 use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
-use crate::types::{GroupId, Index, Owner, Term};
-use crate::wal::fs::SharedFs;
+use crate::types::{GroupId, Index, NodeId, Owner, Term};
+use crate::wal::fs::{SharedFs, is_out_of_room};
 use crate::wal::{self, Wal};
 
 /// How long a stopping leader waits for another one, in election timeouts.
@@ -158,6 +158,8 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         }
         fsm::Error::Foreign { .. } => Exit::new(ExitCode::Damaged, format!("{}: {error}", path.display())),
         fsm::Error::Io { .. }
+        | fsm::Error::Lost
+        | fsm::Error::NoRoom { .. }
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
         | fsm::Error::Staged { .. }
@@ -337,6 +339,7 @@ struct Data {
     group: wal::RecoveredGroup,
     store: Store,
     files: StateFiles,
+    lost_state: bool,
 }
 
 impl Data {
@@ -371,7 +374,7 @@ impl Data {
             }
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
-        let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        let (mut wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
         let is_lacking = recovered.groups.values().any(|group| !group.damaged.is_empty());
         for wound in &recovered.wounds {
             match is_lacking {
@@ -386,15 +389,26 @@ impl Data {
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
-        let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
+        let mut group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);
-        let store = open_store(&files, &group)?;
+        let (store, lost_state) = open_store(config.id, &files, &mut wal, &mut group, !identity.is_ready())?;
         if !identity.is_ready() {
-            identity.set_ready()?;
+            set_ready(&identity)?;
         }
-        Ok(Data { identity, wal, reader, group, store, files })
+        Ok(Data { identity, wal, reader, group, store, files, lost_state })
+    }
+}
+
+/// Records that log and state file are there; on a disk without room, at the next start.
+fn set_ready(identity: &Identity) -> Result<(), Exit> {
+    match identity.set_ready() {
+        Err(identity::Error::Io { path, source }) if is_out_of_room(&source) => {
+            warn!(file = %path.display(), "no room to record that the data directory is complete: at the next start");
+            Ok(())
+        }
+        set => Ok(set?),
     }
 }
 
@@ -410,11 +424,25 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
     StateFiles { dir, fs, open, options }
 }
 
-/// Opens the state file that the log points to, and removes what a crash left of others.
-fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, Exit> {
+/// Opens the state file that the log points to, or does without it if it is lost and can be rebuilt; says whether it is.
+fn open_store(
+    node: NodeId,
+    files: &StateFiles,
+    wal: &mut Wal,
+    group: &mut wal::RecoveredGroup,
+    is_new: bool,
+) -> Result<(Store, bool), Exit> {
     let path = files.path(group.state);
-    let store = files.open(group.state).map_err(|error| store_exit(&path, &error))?;
-    files.remove_others(group.state).map_err(|error| store_exit(&path, &error))?;
+    let recovered = files.recover(node, group, is_new).map_err(|error| store_exit(&path, &error))?;
+    let state_files::Recovered { store, lost } = recovered;
+    if let Some(lost) = lost {
+        let from = if store.check().is_ok() { "this node's own log" } else { "another member's snapshot" };
+        tracing::error!(file = %path.display(), error = %lost, from, "the state is lost: it is given up and rebuilt");
+        return Ok((store, true));
+    }
+    if group.hard_state.in_doubt && continues(group, store.folded()).is_err() {
+        begin_behind(wal, group, &store)?;
+    }
     if let Err(what) = continues(group, store.folded()) {
         let text = format!(
             "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
@@ -423,7 +451,31 @@ fn open_store(files: &StateFiles, group: &wal::RecoveredGroup) -> Result<Store, 
         );
         return Err(Exit::new(ExitCode::Damaged, text));
     }
-    Ok(store)
+    Ok((store, false))
+}
+
+/// A log whose end is lost may end before its state file does. Then it begins anew behind that: what is before is there.
+fn begin_behind(wal: &mut Wal, group: &mut wal::RecoveredGroup, store: &Store) -> Result<(), Exit> {
+    let to = store.folded();
+    if to.0 <= group.purged.0 || to.1 > group.hard_state.term {
+        return Ok(()); // it is no state file of this log, which its caller says
+    }
+    let base = match store.membership() {
+        Some(bytes) => Membership::decode(&bytes).map_err(|error| {
+            Exit::new(ExitCode::Damaged, format!("the state file's membership cannot be decoded: {error}"))
+        })?,
+        None => group.base.clone(),
+    };
+    warn!(index = to.0.0, "the log ends before the state file does: it begins anew behind that");
+    let install = Some(wal::Install { to, base: base.clone(), state: group.state });
+    let (hard_state, repairs, entries) = (None, Vec::new(), Vec::new());
+    wal.append(&[wal::GroupWrite { group: GroupId::FIRST, hard_state, install, repairs, entries }])?;
+    (group.purged, group.base, group.last) = (to, base, to.0);
+    group.memberships.clear();
+    group.terms.clear();
+    group.tail.clear();
+    group.damaged.clear();
+    Ok(())
 }
 
 /// Whether the log goes on where a state file ends.
@@ -460,7 +512,7 @@ impl Assembled {
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
     ) -> Assembled {
-        let Data { identity, wal, reader, group, store, files } = data;
+        let Data { identity, wal, reader, group, store, files, lost_state } = data;
         let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
@@ -470,7 +522,8 @@ impl Assembled {
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         let lane = Lane::open(&*seams.executor, "wal");
         let removals = Lane::open(&*seams.executor, "log-removals");
-        let (log, _) = LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, fatal.clone());
+        let (log, _) =
+            LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, clock.clone(), fatal.clone());
         let (transport, inbox) = Transport::start(
             seams.net.clone(),
             clock.clone(),
@@ -491,6 +544,7 @@ impl Assembled {
             store,
             files,
             state,
+            lost_state,
             log,
             reader,
             transport: transport.clone(),
@@ -569,7 +623,7 @@ fn restored(group: wal::RecoveredGroup, store: &Store) -> Restored {
         last: group.last,
         tail: group.tail,
         damaged: group.damaged,
-        applied: store.applied().0,
+        applied: store.check().is_ok().then(|| store.applied().0),
     }
 }
 

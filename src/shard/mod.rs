@@ -119,6 +119,18 @@ impl Router {
         }
     }
 
+    /// Whether this node has a state to read from.
+    ///
+    /// # Errors
+    /// See [`Handle::check_state`](crate::node::Handle::check_state).
+    pub fn check_state(&self) -> Result<(), Error> {
+        match &self.0 {
+            Target::Node(group) => group.check_state(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(_) => Ok(()),
+        }
+    }
+
     /// Waits until a quorum has confirmed a read.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
-    Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Room, Round,
+    SessionId, Snapshot,
 };
 use crate::types::{Incarnation, Index, NodeId, Term};
 
@@ -91,8 +91,13 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             round: round.0,
             stored_by_all: stored_by_all.0,
         }),
-        Message::HeartbeatReply { session, round } => {
-            Proto::HeartbeatReply(proto::HeartbeatReply { session: session.0, round: round.0 })
+        Message::HeartbeatReply { session, round, needs_snapshot, room } => {
+            Proto::HeartbeatReply(proto::HeartbeatReply {
+                session: session.0,
+                round: round.0,
+                needs_snapshot: needs_snapshot.map(|index| index.0),
+                room: room.code(),
+            })
         }
         Message::Repair { index, term, crc, is_needed } => {
             Proto::Repair(proto::Repair { index: index.0, term: term.0, crc, is_needed })
@@ -102,6 +107,10 @@ pub(super) fn encode(envelope: Envelope) -> proto::Envelope {
             term: term.0,
             entry: entry.map(encode_entry),
         }),
+        Message::EndQuery { boot, last_index, last_term } => {
+            Proto::EndQuery(proto::EndQuery { boot, last_index: last_index.0, last_term: last_term.0 })
+        }
+        Message::EndReply { boot, index } => Proto::EndReply(proto::EndReply { boot, index: index.0 }),
         Message::TimeoutNow => Proto::TimeoutNow(proto::TimeoutNow {}),
         Message::ReadIndex { request } => {
             Proto::ReadIndex(proto::ReadIndex { request: Some(encode_request(request)) })
@@ -157,6 +166,7 @@ fn encode_append_reply(reply: &AppendReply) -> proto::AppendReply {
         inflight: reply.inflight,
         round: reply.round.0,
         result: Some(result),
+        room: reply.room.code(),
     }
 }
 
@@ -209,14 +219,21 @@ pub(super) fn decode(
             round: Round(m.round),
             stored_by_all: Index(m.stored_by_all),
         },
-        Proto::HeartbeatReply(m) => {
-            Message::HeartbeatReply { session: SessionId(m.session), round: Round(m.round) }
-        }
+        Proto::HeartbeatReply(m) => Message::HeartbeatReply {
+            session: SessionId(m.session),
+            round: Round(m.round),
+            needs_snapshot: m.needs_snapshot.map(Index),
+            room: decode_room(m.room)?,
+        },
         Proto::Repair(m) => {
             let (index, term) = decode_place(m.index, m.term)?;
             Message::Repair { index, term, crc: m.crc, is_needed: m.is_needed }
         }
         Proto::RepairReply(m) => decode_repair_reply(m, received_bytes)?,
+        Proto::EndQuery(m) => {
+            Message::EndQuery { boot: m.boot, last_index: Index(m.last_index), last_term: Term(m.last_term) }
+        }
+        Proto::EndReply(m) => Message::EndReply { boot: m.boot, index: Index(m.index) },
         Proto::TimeoutNow(_) => Message::TimeoutNow,
         Proto::ReadIndex(m) => Message::ReadIndex { request: decode_request(m.request)? },
         Proto::ReadIndexReply(m) => {
@@ -282,7 +299,12 @@ fn decode_append_reply(reply: proto::AppendReply) -> Result<AppendReply, Reject>
         inflight: reply.inflight,
         round: Round(reply.round),
         result,
+        room: decode_room(reply.room)?,
     })
+}
+
+fn decode_room(code: u32) -> Result<Room, Reject> {
+    Room::from_code(code).ok_or(Reject::Field("room"))
 }
 
 /// The place of an entry that is damaged.

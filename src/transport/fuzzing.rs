@@ -5,7 +5,8 @@ use prost::Message as _;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Lack, Message, ReadRequest, Room, Round,
+    SessionId,
 };
 use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Term};
 
@@ -151,7 +152,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let envelope = |message| Envelope { from: FROM, to: TO, term: Term(7), message };
     let request = ReadRequest { incarnation: Incarnation(u64::MAX - 1), boot: 5, counter: 300 };
     let (session, round) = (SessionId(9), Round(400));
-    let reply = |result| Message::AppendReply(AppendReply { session, inflight: 2, round, result });
+    let room = Room::Short(Lack::Quota);
+    let reply = |result| Message::AppendReply(AppendReply { session, inflight: 2, round, result, room });
     let entries = vec![
         Entry::new(Index(11), Term(6), EntryKind::Command, Bytes::from(vec![5; 200])),
         Entry::new(Index(12), Term(7), EntryKind::Noop, Bytes::new()),
@@ -175,7 +177,7 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     ];
     let beats = vec![
         envelope(Message::Heartbeat { session, commit: Index(9), round, stored_by_all: Index(8) }),
-        envelope(Message::HeartbeatReply { session, round }),
+        envelope(Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(8)), room }),
         envelope(reply(AppendResult::Matched { index: Index(13) })),
         envelope(reply(AppendResult::Rejected {
             prev_index: last_index,
@@ -186,6 +188,8 @@ pub(crate) fn frames() -> Vec<(&'static str, Vec<u8>)> {
         envelope(Message::ReadIndexReply { request, index: Some(Index(9)) }),
         envelope(Message::TimeoutNow),
         envelope(Message::Repair { index: Index(7), term: Term(3), crc: Some(9), is_needed: true }),
+        envelope(Message::EndQuery { boot: 5, last_index: Index(7), last_term: Term(3) }),
+        envelope(Message::EndReply { boot: 5, index: Index(9) }),
     ];
     let forward = proto::Forward { id: 300, request: Bytes::from_static(b"a request") };
     let outcome = proto::forward_reply::Outcome::Reply(Bytes::from_static(b"a reply"));

@@ -82,6 +82,15 @@ pub enum Error {
     /// The log has reached its size limit. Nothing was written, and the log is as good as before.
     #[error("the log has reached its size limit; entries are taken again once older ones have been purged")]
     Full,
+    /// There is no room on the disk for the next segment. Nothing was written, and the log is as good as before: to be tried
+    /// again when there is room.
+    #[error("{}: no room for a log segment of {needed} bytes on its volume: make room there", dir.display())]
+    NoRoom {
+        /// The log's directory.
+        dir: PathBuf,
+        /// What the segment takes.
+        needed: u64,
+    },
     /// Another process has this log open (exit code 2).
     #[error(
         "another process has the log in {} open: is this node running already? stop it, or use another --data-dir",

@@ -6,7 +6,7 @@
 
 use std::fs::{self as disk, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +35,12 @@ pub trait Fs: Send + Sync + 'static {
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// How many bytes are free for this program in the file system that a directory is in.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// How many bytes a file takes up on the disk: fewer than its length where it has holes.
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// Takes the exclusive lock file at `path`, creating it if need be; held until the guard is dropped.
     /// Fails with [`io::ErrorKind::WouldBlock`] if another process holds it.
@@ -66,6 +72,11 @@ pub trait File: Send + Sync {
 
 /// A file system, shared by all parts of a node.
 pub type SharedFs = Arc<dyn Fs>;
+
+/// Whether a call failed because the disk is full, or what of it this program may use.
+pub fn is_out_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// Reads a whole small file.
 pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
@@ -164,6 +175,16 @@ impl Fs for StdFs {
         disk::File::open(dir)?.sync_all()
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stats = nix::sys::statvfs::statvfs(dir)?;
+        Ok(u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())))
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        // In units of 512 bytes, whatever the file system's are.
+        Ok(disk::metadata(path)?.blocks() * 512)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         lock(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?)
     }
@@ -200,6 +221,14 @@ impl Fs for ReadFs {
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         refused()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        StdFs.free_bytes(dir)
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        StdFs.allocated_bytes(path)
     }
 
     /// Takes the lock of a file that is there. Where there is none nobody holds it, and none is made.

@@ -15,10 +15,11 @@ use super::fs::testing::{Fault, MemFs, Unsynced};
 use super::inspect::inspect;
 use super::record::HEADER_BYTES;
 use super::sector::{DATA_BYTES, FRAME_BYTES, NUMBER_MAX, SECTOR_BYTES, u32_at, u64_at};
+use super::segment::PREAMBLE_SECTOR;
 use super::{Error, GroupWrite, Install, Options, Reader, Recovered, RecoveredGroup, Wal, segment};
 
 /// The length of each file in an input.
-pub(crate) const SEGMENT_BYTES: usize = 4096;
+pub(crate) const SEGMENT_BYTES: usize = 6144;
 
 const DIR: &str = "/wal";
 const GROUP: GroupId = GroupId::FIRST;
@@ -163,7 +164,7 @@ fn write_on(fs: &MemFs, opened: Opened, mut expected: BTreeMap<GroupId, Vec<Entr
         });
         let entry = Entry::new(last.next(), term, EntryKind::Command, payload);
         expected.entry(*id).or_default().push(entry.clone());
-        let hard_state = Some(HardState { term, vote: Some(NodeId(3)), commit: last });
+        let hard_state = Some(HardState { term, vote: Some(NodeId(3)), commit: last, in_doubt: false });
         batch.push(GroupWrite { group: *id, hard_state, install, repairs: Vec::new(), entries: vec![entry] });
     }
     wal.append(&batch).unwrap_or_else(|error| panic!("recovered, and cannot be written on: {error}"));
@@ -187,17 +188,19 @@ pub(crate) fn mend(input: &mut [u8]) {
     let mut chain = None;
     let first = input.get(16..24).map_or(1, |bytes| u64_at(bytes, 0)).clamp(1, 1 << 40);
     for (number, file) in (first..).zip(input.chunks_mut(SEGMENT_BYTES)) {
-        let Some((head, body)) = file.split_at_mut_checked(SECTOR_BYTES) else { return };
+        let Some((head, rest)) = file.split_at_mut_checked(SECTOR_BYTES) else { return };
+        let Some((copy, body)) = rest.split_at_mut_checked(SECTOR_BYTES) else { return };
         let chain = chain.get_or_insert(u32_at(head, 48));
         head[48..52].copy_from_slice(&chain.to_le_bytes());
         let crc = crc32fast::hash(&head[..SECTOR_BYTES - 4]);
         head[SECTOR_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        copy.copy_from_slice(head);
         mend_records(body, chain, keeps_chain);
         for (at, sector) in body.chunks_exact_mut(SECTOR_BYTES).enumerate() {
             if sector.iter().any(|byte| *byte != 0) {
                 let mut hasher = crc32fast::Hasher::new();
                 hasher.update(&number.to_le_bytes());
-                hasher.update(&(at as u64 + 1).to_le_bytes());
+                hasher.update(&(at as u64 + PREAMBLE_SECTOR).to_le_bytes());
                 hasher.update(&sector[4..]);
                 let crc = hasher.finalize();
                 sector[..4].copy_from_slice(&crc.to_le_bytes());
@@ -253,6 +256,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
             term: Term(term),
             vote: (vote > 0).then_some(NodeId(vote)),
             commit: Index(1),
+            in_doubt: false,
         });
         GroupWrite { group: GROUP, hard_state, install: None, repairs: Vec::new(), entries }
     };
@@ -307,7 +311,8 @@ fn installed(fs: &MemFs) -> Vec<u8> {
         let payload = Bytes::from(vec![0xa5; len]);
         let after = if to.0 == 4 { 6 } else { to.0 + 1 };
         let entries = vec![Entry::new(Index(after), Term(term), EntryKind::Command, payload)];
-        let hard_state = Some(HardState { term: Term(term), vote: None, commit: Index(to.0) });
+        let hard_state =
+            Some(HardState { term: Term(term), vote: None, commit: Index(to.0), in_doubt: false });
         wal.append(&[GroupWrite {
             group: GROUP,
             hard_state,

@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! payload of a group record; the purge point stands in the record's header as index and term
-//!                      0  24  hard state
-//!                     24   8  number of the state file
-//!                     32   8  index of the last entry, the purge point's if there is none
-//!                     40   8  its term
-//!                     48   4  number of configuration entries after the purge point
-//!                     52   4  n, then n bytes: the membership in force at the purge point
+//!                      0  25  hard state
+//!                     25   8  number of the state file
+//!                     33   8  index of the last entry, the purge point's if there is none
+//!                     41   8  its term
+//!                     49   4  number of configuration entries after the purge point
+//!                     53   4  n, then n bytes: the membership in force at the purge point
 //!                             for each configuration entry, ascending: index (8), n (4), n bytes
 //! payload of a base record; the purge point likewise
 //!                      0   8  number of the state file
@@ -33,10 +33,10 @@
 use bytes::Bytes;
 
 use crate::raft::{Entry, EntryKind, HardState};
-use crate::types::{Index, Term};
+use crate::types::{GroupId, Index, Term};
 
 use super::hard_state::{self, HARD_STATE_BYTES};
-use super::record::Kind;
+use super::record::{Counts, Header, Kind};
 use super::sector::{NUMBER_MAX, u32_at, u64_at};
 
 /// What a base record says: where the log begins, and the state file that holds what is before.
@@ -77,6 +77,10 @@ impl Base {
 /// reset, never below `purged`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
+    /// Which one.
+    pub id: GroupId,
+    /// What stands before its next record.
+    pub counts: Counts,
     /// The newest hard state.
     pub hard_state: HardState,
     /// The purge point: the log begins after it.
@@ -98,8 +102,10 @@ pub struct Group {
 
 impl Group {
     /// A group without a log.
-    pub fn new(base: Bytes) -> Group {
+    pub fn new(id: GroupId, base: Bytes) -> Group {
         Group {
+            id,
+            counts: Counts::default(),
             hard_state: HardState::default(),
             purged: (Index(0), Term(0)),
             base,
@@ -211,10 +217,7 @@ impl Group {
         self.base = base.membership.clone();
         self.state = base.state;
         if base.resets {
-            self.last = to;
-            self.configs.clear();
-            self.terms.clear();
-            self.held = first;
+            self.begin_at(base);
             return Ok(());
         }
         self.configs.retain(|(index, _)| *index > to.0);
@@ -229,6 +232,17 @@ impl Group {
         }
         self.held = self.held.max(first);
         Ok(())
+    }
+
+    /// Its log begins here, empty, whatever of it was seen before.
+    pub fn begin_at(&mut self, base: &Base) {
+        self.purged = base.to;
+        self.base = base.membership.clone();
+        self.state = base.state;
+        self.last = base.to;
+        self.configs.clear();
+        self.terms.clear();
+        self.held = base.to.0.next();
     }
 
     /// Whether these entries can follow, without adding them.
@@ -276,8 +290,9 @@ impl Group {
         bytes
     }
 
-    /// Decodes the payload of a group record with this purge point; `None` if it is not one.
-    pub fn decode(purged: (Index, Term), payload: &[u8]) -> Option<Group> {
+    /// Decodes the payload of a group record with this header; `None` if it is not one.
+    pub fn decode(header: &Header, payload: &[u8]) -> Option<Group> {
+        let (id, counts, purged) = (header.group, header.counts, (header.index, header.term));
         let mut rest = Bytes::copy_from_slice(payload);
         let mut take = |n: usize| (n <= rest.len()).then(|| rest.split_to(n));
         let hard_state = hard_state::decode(&take(HARD_STATE_BYTES)?)?;
@@ -302,7 +317,18 @@ impl Group {
         }
         let held = last.0.next();
         let ends_here = rest.is_empty() && purged.0 <= last.0;
-        ends_here.then_some(Group { hard_state, purged, base, state, configs, last, terms: Vec::new(), held })
+        ends_here.then_some(Group {
+            id,
+            counts,
+            hard_state,
+            purged,
+            base,
+            state,
+            configs,
+            last,
+            terms: Vec::new(),
+            held,
+        })
     }
 }
 
@@ -313,7 +339,7 @@ fn len(len: usize) -> [u8; 4] {
 /// The number of the state file that a record names, if it names one.
 pub fn state_of(kind: Kind, payload: &[u8]) -> Option<u64> {
     let at = match kind {
-        Kind::Group => HARD_STATE_BYTES,
+        Kind::Group { .. } => HARD_STATE_BYTES,
         Kind::Base { .. } => 0,
         Kind::HardState { .. } | Kind::Entry(_) | Kind::Repair(_) => return None,
     };

@@ -1,9 +1,10 @@
-//! The hard state on disk: term, vote and commit, 24 bytes, in a record of its own.
+//! The hard state on disk: term, vote, commit and doubt, 25 bytes, in a record of its own.
 //!
 //! ```text
 //! payload   0  8  term
 //!           8  8  vote, 0 for none
 //!          16  8  commit
+//!          24  1  1: the log before it may have held more than can be read of it (see `raft::doubt`); otherwise 0
 //! ```
 //!
 //! Each batch that carries hard states carries each of them twice, and the two copies never share a sector: first
@@ -21,7 +22,7 @@ use crate::types::{Index, NodeId, Term};
 use super::sector::{NUMBER_MAX, u64_at};
 
 /// The length of an encoded hard state.
-pub const HARD_STATE_BYTES: usize = 24;
+pub const HARD_STATE_BYTES: usize = 25;
 
 /// Encodes a hard state.
 pub fn encode(hard_state: &HardState) -> [u8; HARD_STATE_BYTES] {
@@ -29,7 +30,8 @@ pub fn encode(hard_state: &HardState) -> [u8; HARD_STATE_BYTES] {
     let mut bytes = [0; HARD_STATE_BYTES];
     bytes[..8].copy_from_slice(&hard_state.term.0.to_le_bytes());
     bytes[8..16].copy_from_slice(&hard_state.vote.map_or(0, |vote| vote.0).to_le_bytes());
-    bytes[16..].copy_from_slice(&hard_state.commit.0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&hard_state.commit.0.to_le_bytes());
+    bytes[24] = u8::from(hard_state.in_doubt);
     bytes
 }
 
@@ -39,10 +41,11 @@ pub fn decode(bytes: &[u8]) -> Option<HardState> {
         return None;
     }
     let (term, vote, commit) = (u64_at(bytes, 0), u64_at(bytes, 8), u64_at(bytes, 16));
-    (term.max(commit) < NUMBER_MAX).then_some(HardState {
+    (term.max(commit) < NUMBER_MAX && bytes[24] <= 1).then_some(HardState {
         term: Term(term),
         vote: (vote != 0).then_some(NodeId(vote)),
         commit: Index(commit),
+        in_doubt: bytes[24] == 1,
     })
 }
 

@@ -115,6 +115,12 @@ impl Points {
         found.last = point.index;
     }
 
+    /// The entries up to `last` are held, and nobody knows where they stand: the next one has a point of its own.
+    pub fn skip_to(&mut self, group: GroupId, last: Index) {
+        let found = self.groups.entry(group).or_default();
+        (found.last, found.since) = (last, POINT_BYTES);
+    }
+
     /// An entry that is held stands here once more, durable and undamaged.
     pub fn note_repair(&mut self, group: GroupId, point: Point) {
         self.groups.entry(group).or_default().repaired.insert(point.index, point);

@@ -10,7 +10,7 @@ use super::group;
 use super::record::{Fault, Kind, Record, Records};
 use super::scan::{Batch, Sectors, Span};
 use super::sector::{SECTOR_BYTES, Sector, offset_of};
-use super::segment::{self, SegmentHeader};
+use super::segment::{self, PREAMBLE_SECTOR, SegmentHeader};
 
 /// One record, or one place where there should be one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -64,19 +64,23 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: Visit<'_>) -> Result<(), Error> {
     let mut ends = Vec::new();
     for number in &numbers {
         ends.push(match segment::open(fs, dir, *number) {
-            Ok((_, header)) => header.previous_end,
+            Ok(opened) => opened.header.previous_end,
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(_) => 0,
         });
     }
     for (at, number) in numbers.iter().enumerate() {
         match segment::open(fs, dir, *number) {
-            Ok((file, header)) => {
+            Ok(segment::Opened { file, header, damaged }) => {
                 let end = ends.get(at + 1).copied().filter(|end| *end > 0).unwrap_or(header.bytes);
                 let path = segment::path(dir, *number);
-                let sectors = (1, header.bytes / SECTOR_BYTES as u64);
+                let sectors = (PREAMBLE_SECTOR, header.bytes / SECTOR_BYTES as u64);
                 let span = Span { path: &path, file: &*file, segment: *number, sectors };
                 visit(first_sector(&header));
+                if let Some(at) = damaged.map(offset_of) {
+                    let what = "one of the first two sectors is not what was written";
+                    visit(not_a_record(*number, at..at + SECTOR_BYTES as u64, 0, "damaged", what));
+                }
                 inspect_segment(&span, end.min(header.bytes), visit)?;
             }
             Err(error @ Error::Io { .. }) => return Err(error),

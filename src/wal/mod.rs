@@ -21,7 +21,7 @@
 //!   on a fresh sector, is padded to one and never leaves its segment: synced bytes are not rewritten. (Recovery
 //!   writes the last batch again with the same bytes, see `recover`.)
 //! * A segment is zero-filled and synced before it is used, and complete up to the end of its preamble before it has
-//!   its name. The preamble repeats the state of every group, hard state first of all: freeing older segments can
+//!   its name. The preamble repeats the state of every group twice, hard state first of all: freeing older segments can
 //!   never lose a vote.
 //! * A segment is freed when every entry in it is void or at or below its group's purge point, oldest first, one
 //!   durable removal after the other (see `held`), beside the writer and never in its way. A purge point moves only after its record is durable.
@@ -34,7 +34,8 @@
 //! * A damaged entry counts as present and is never returned. What takes its place is appended as a repair record; the
 //!   damaged one stays as it is (see below).
 //! * A full log ([`Error::Full`]) refuses entries before anything is written and is otherwise as good as before.
-//!   Any disk error, and damage of anything but an entry, poisons the log: nothing is tried again (H15).
+//!   So does a disk that has no room for the next segment ([`Error::NoRoom`], see `room`). Any other disk error, and damage
+//!   of anything but an entry, poisons the log: nothing is tried again (H15).
 //!
 //! # Torn or damaged
 //!
@@ -56,15 +57,15 @@
 //! | what is damaged | outcome |
 //! |---|---|
 //! | an entry's payload, one sector or all of them; its frames; padding | The log opens. The entry is in [`RecoveredGroup::damaged`]: present, and not readable. |
-//! | one copy of a hard state, its header readable | The log opens, with the other copy. |
-//! | both copies of a hard state | Refused: the vote in it is lost. |
-//! | the header of any record | Refused: nobody knows what stood there. |
-//! | a configuration entry | Refused, where its payload is lost: nobody can tell who must agree. |
-//! | a base record; a group's record in a preamble | Refused. |
-//! | a segment's first sector; a segment that is missing or cut short | Refused. |
-//! | sectors of more than two batches in a row | Refused: their borders are not known. |
+//! | headers of entries, more readable behind them, nothing but entries of one term that continue the log | Likewise: which ones they were is known, all but their checksums (see `gaps`). |
+//! | headers of entries behind which the term, or who was replaced, cannot be told; a configuration entry | The log opens with what it had before, *in doubt*: [`HardState::in_doubt`](crate::raft::HardState::in_doubt). The node grants no vote until it has all again (`raft::doubt`). |
 //! | the end of the last batch, all headers readable | Like the first row; the log goes on in a new segment. |
-//! | the end of the last batch, else | Refused: nothing behind it proves that nothing is missing. |
+//! | the end of the last batch, one sector, else | In doubt likewise: nobody knows what stood there. |
+//! | the end of the last batch, several sectors, else | Refused: both copies of a vote may have stood there. |
+//! | one copy of a hard state, of a base record, of a group's record in a preamble, of a segment's first sector | The log opens, with the other copy. |
+//! | both copies of a hard state or a base | Refused, unless a later preamble repeats what was in them. |
+//! | both copies of a preamble | As if its records were missing: what the segment before it says counts, if there is one. |
+//! | both copies of a segment's first sector; a segment that is missing or cut short | Refused. |
 //! | a damaged repair record | It repairs nothing: the entry is damaged as before. |
 //! | found by a reader, or a scrub: an entry that cannot be read | [`Error::Entry`]; the log is not poisoned. |
 //!
@@ -111,6 +112,7 @@ pub mod inspect;
 pub mod offline;
 
 mod error;
+mod gaps;
 mod group;
 mod hard_state;
 mod held;
@@ -118,6 +120,7 @@ mod index;
 mod reader;
 mod record;
 mod recover;
+mod room;
 mod scan;
 mod sector;
 mod segment;

@@ -34,7 +34,7 @@ pub fn files(fs: &dyn Fs, dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 /// As of [`read`].
 pub fn owner(fs: &dyn Fs, dir: &Path) -> Result<Option<Owner>, Error> {
     let first = segment::list(fs, dir)?.first().copied();
-    first.map(|number| Ok(segment::open(fs, dir, number)?.1.owner)).transpose()
+    first.map(|number| Ok(segment::open(fs, dir, number)?.header.owner)).transpose()
 }
 
 /// Reads the log in `dir`, which must be `owner`'s, up to the first damage; `None` if there is none. Tells of each segment

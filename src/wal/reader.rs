@@ -52,7 +52,9 @@ impl Shared {
 
     /// Passes a result on; poisons the log if it is a disk error, or damage of more than an entry.
     pub fn poison_on_error<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if result.as_ref().is_err_and(|error| !matches!(error, Error::Full | Error::Entry { .. })) {
+        let is_harmless =
+            |error: &Error| matches!(error, Error::Full | Error::NoRoom { .. } | Error::Entry { .. });
+        if result.as_ref().is_err_and(|error| !is_harmless(error)) {
             self.poisoned.store(true, Ordering::Release);
         }
         result
@@ -237,8 +239,8 @@ struct Cursor {
     /// Whether the current sector is not what was written, and whether one has been met since this was last cleared.
     is_bad: bool,
     met_bad: Option<u64>,
-    /// Whether the current sector is whole and begins with a record.
-    begins: bool,
+    /// Where in the current sector's data the first record begins that begins in it, if that is whole.
+    begins: Option<usize>,
     /// The header CRC of the record before, where known.
     chain: Option<u32>,
     /// How much to read at a time: grows, since a short read is common and a long one worth it.
@@ -265,7 +267,7 @@ impl Cursor {
             data_at: DATA_BYTES + (within - FRAME_BYTES),
             is_bad: false,
             met_bad: None,
-            begins: false,
+            begins: None,
             chain: None,
             chunk: Cursor::CHUNK_BYTES_MIN,
         }
@@ -323,10 +325,10 @@ impl Cursor {
         }
     }
 
-    /// Goes to the next sector that begins with a record, after the one with this offset. False if there is none.
+    /// Goes to the first record that begins in a sector after the one with this offset. False if there is none.
     fn resume(&mut self, offset: u64) -> Result<bool, Trouble> {
         let mut is_new = self.sector > offset / SECTOR_BYTES as u64 + 1;
-        while !(is_new && self.begins) {
+        while !is_new || self.begins.is_none() {
             if offset_of(self.sector + 1)
                 > self.file.len().map_err(Error::io(&self.path, "reading the length"))?
             {
@@ -336,7 +338,7 @@ impl Cursor {
             self.load()?;
             is_new = true;
         }
-        self.data_at = 0;
+        self.data_at = self.begins.unwrap_or_default();
         Ok(true)
     }
 
@@ -399,7 +401,10 @@ impl Cursor {
         let bytes = &self.raw[self.used..self.used + SECTOR_BYTES];
         let judged = judge(bytes, self.segment, self.sector);
         self.is_bad = !matches!(judged, Sector::Whole(_));
-        self.begins = matches!(judged, Sector::Whole(frame) if frame.record_begins);
+        self.begins = match judged {
+            Sector::Whole(frame) => frame.record_begins,
+            Sector::Bad | Sector::Unwritten => None,
+        };
         if self.is_bad {
             self.met_bad = self.met_bad.or(Some(offset_of(self.sector)));
         }

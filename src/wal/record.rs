@@ -3,9 +3,10 @@
 //! ```text
 //! a record             0   1  kind: 1 group, 2 hard state, 3 entry, 4 base, 5 repair; 0 is padding up to the next sector
 //!                      1   1  entry, repair: the entry's kind (1 no-op, 2 command, 3 membership)
-//!                             hard state: which copy (1, 2)
-//!                             base: 1 keeps what follows its point, 2 resets the log; otherwise 0
-//!                      2   2  0
+//!                             group, hard state: which copy (1, 2)
+//!                             base: which copy (1, 2); 2 more if it resets the log
+//!                      2   1  settings: how many hard states and bases of the group stand before it, by 256
+//!                      3   1  turns: how many of the group's entries before it replaced others, or are configurations, by 256
 //!                      4   4  group
 //!                      8   4  payload length
 //!                     12   4  payload CRC-32; of an entry: the one its leader made
@@ -25,12 +26,15 @@
 //! entry's payload as its leader made it, and so does a *repair* record: it takes the place of the entry of its index and
 //! term, whose own record cannot be read back, and makes nothing void.
 //!
+//! Of a group, a hard state and a base there are two copies, and no sector has a part of both.
+//!
 //! # Records in damaged sectors
 //!
 //! A header that passes its checksum and continues the chain is what was written, also where its sector fails its own:
 //! those are 64 bits that agree. So [`Records`] reads on through sectors that are not whole, says of each record whether
-//! it lies in one ([`Record::is_worn`]) and whether its payload is intact, and where no header can be read it looks for the
-//! next sector with which a record is known to begin. What it passed over in this way shows in the chain.
+//! it lies in one ([`Record::is_worn`]) and whether its payload is intact, and where no header can be read it goes on with the
+//! first record that begins in the next whole sector. What it passed over in this way shows in the chain; and what it was,
+//! as far as that matters, in the counts of the next header (see [`super::gaps`]).
 
 use crate::raft::EntryKind;
 use crate::types::{GroupId, Index, Term};
@@ -43,8 +47,11 @@ pub const HEADER_BYTES: usize = 48;
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A group's whole state; in every preamble, and where a group is added.
-    Group,
+    /// A group's whole state; in every preamble, and where a group is added. Copy 1 or 2.
+    Group {
+        /// Which of the two.
+        copy: u8,
+    },
     /// A hard state; copy 1 or 2.
     HardState {
         /// Which of the two.
@@ -56,6 +63,8 @@ pub enum Kind {
     Base {
         /// Whether all that the log held before is void, see [`super::group`].
         resets: bool,
+        /// Which of the two copies it is.
+        copy: u8,
     },
     /// An entry once more, whose first record was damaged.
     Repair(EntryKind),
@@ -65,35 +74,70 @@ impl Kind {
     /// The kind's name, as `wal inspect` shows it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Group => "group",
+            Kind::Group { .. } => "group",
             Kind::HardState { .. } => "hard-state",
             Kind::Entry(EntryKind::Noop) => "noop",
             Kind::Entry(EntryKind::Command) => "command",
             Kind::Entry(EntryKind::Membership) => "membership",
-            Kind::Base { resets: false } => "base",
-            Kind::Base { resets: true } => "reset",
+            Kind::Base { resets: false, .. } => "base",
+            Kind::Base { resets: true, .. } => "reset",
             Kind::Repair(_) => "repair",
         }
     }
 
     fn codes(self) -> (u8, u8) {
         match self {
-            Kind::Group => (1, 0),
+            Kind::Group { copy } => (1, copy),
             Kind::HardState { copy } => (2, copy),
             Kind::Entry(kind) => (3, kind.code()),
-            Kind::Base { resets } => (4, 1 + u8::from(resets)),
+            Kind::Base { resets, copy } => (4, copy + 2 * u8::from(resets)),
             Kind::Repair(kind) => (5, kind.code()),
+        }
+    }
+
+    /// Which of two copies it is, if there are two.
+    pub fn copy(self) -> Option<u8> {
+        match self {
+            Kind::Group { copy } | Kind::HardState { copy } | Kind::Base { copy, .. } => Some(copy),
+            Kind::Entry(_) | Kind::Repair(_) => None,
         }
     }
 
     fn from_codes(kind: u8, sub: u8) -> Option<Kind> {
         match (kind, sub) {
-            (1, 0) => Some(Kind::Group),
+            (1, 1 | 2) => Some(Kind::Group { copy: sub }),
             (2, 1 | 2) => Some(Kind::HardState { copy: sub }),
             (3, _) => EntryKind::from_code(sub).map(Kind::Entry),
-            (4, 1 | 2) => Some(Kind::Base { resets: sub == 2 }),
+            (4, 1..=4) => Some(Kind::Base { resets: sub > 2, copy: (sub - 1) % 2 + 1 }),
             (5, _) => EntryKind::from_code(sub).map(Kind::Repair),
             _ => None,
+        }
+    }
+}
+
+/// What stands before a record of a group, but for entries that continue its log: so that a reader who missed records knows
+/// whether that is all that they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hard states and bases; the two copies are one.
+    pub settings: u8,
+    /// Entries that replaced others, and configurations.
+    pub turns: u8,
+}
+
+impl Counts {
+    /// What stands before the next record, if this is what a record says that `replaces` entries.
+    pub fn after(self, kind: Kind, replaces: bool) -> Counts {
+        let Counts { settings, turns } = self;
+        match kind {
+            Kind::HardState { copy: 2 } | Kind::Base { copy: 2, .. } => {
+                Counts { settings: settings.wrapping_add(1), turns }
+            }
+            Kind::Entry(of) => {
+                let more = u8::from(replaces) + u8::from(of == EntryKind::Membership);
+                Counts { settings, turns: turns.wrapping_add(more) }
+            }
+            _ => self,
         }
     }
 }
@@ -105,6 +149,8 @@ pub struct Header {
     pub kind: Kind,
     /// Whose it is.
     pub group: GroupId,
+    /// What stands before it.
+    pub counts: Counts,
     /// The payload's length.
     pub len: u32,
     /// The payload's checksum.
@@ -124,6 +170,7 @@ impl Header {
     pub fn encode(&self) -> ([u8; HEADER_BYTES], u32) {
         let mut bytes = [0; HEADER_BYTES];
         (bytes[0], bytes[1]) = self.kind.codes();
+        (bytes[2], bytes[3]) = (self.counts.settings, self.counts.turns);
         bytes[4..8].copy_from_slice(&self.group.0.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.len.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
@@ -147,6 +194,7 @@ impl Header {
         let header = Header {
             kind,
             group: GroupId(u32_at(bytes, 4)),
+            counts: Counts { settings: bytes[2], turns: bytes[3] },
             len: u32_at(bytes, 8),
             payload_crc: u32_at(bytes, 12),
             batch: u64_at(bytes, 16),
@@ -207,10 +255,8 @@ pub enum Fault {
 /// What is known of a sector whose data is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// It is whole, and begins inside a record.
-    Whole,
-    /// It is whole, and a record begins with its first data byte.
-    Begins,
+    /// It is whole, and this is where the first record begins that begins in it.
+    Whole(Option<usize>),
     /// It is not what was written.
     Bad,
 }
@@ -222,8 +268,18 @@ pub struct Records<'a> {
     marks: &'a [Mark],
     batch: u64,
     at: usize,
-    /// Where the first header was that could not be read, if that happened.
-    skipped: Option<u64>,
+    /// A header was passed over that could not be read, or zeroes in a bad sector that may have been one, since this was
+    /// last asked.
+    missed: Missed,
+}
+
+/// What [`Records`] passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// So many bad sectors.
+    pub sectors: u64,
+    /// Whether there was something that is no header, where one may have been; else it was zeroes, most likely padding.
+    pub is_header: bool,
 }
 
 impl<'a> Records<'a> {
@@ -236,12 +292,17 @@ impl<'a> Records<'a> {
     pub fn through(data: &'a [u8], marks: &'a [Mark], batch: u64) -> Records<'a> {
         assert_eq!(data.len() % DATA_BYTES, 0, "data comes in whole sectors");
         assert!(marks.is_empty() || marks.len() == data.len() / DATA_BYTES, "a mark for each sector");
-        Records { data, marks, batch, at: 0, skipped: None }
+        Records { data, marks, batch, at: 0, missed: Missed::default() }
     }
 
-    /// Where the first place is at which a header may have been that could not be read.
-    pub fn skipped(&self) -> Option<u64> {
-        self.skipped
+    /// Reads whole sectors, from a place in their data on at which a record begins.
+    pub fn starting(data: &'a [u8], batch: u64, at: usize) -> Records<'a> {
+        Records { at, ..Records::new(data, batch) }
+    }
+
+    /// What was passed over since this was last asked.
+    pub fn missed(&mut self) -> Missed {
+        std::mem::take(&mut self.missed)
     }
 
     /// The next record; `None` at the end. After a fault the place is that of the record that has it.
@@ -272,9 +333,13 @@ impl<'a> Records<'a> {
         let padding = self.at..self.at.next_multiple_of(DATA_BYTES);
         let begins = padding.start == padding.end;
         if self.is_bad(self.at, 1) {
-            if begins || self.data[padding.clone()].iter().any(|byte| *byte != 0) {
+            // What follows padding begins with a record; what follows a lost record may go on with it.
+            let next = self.marks.get(padding.end / DATA_BYTES);
+            let is_inside = matches!(next, Some(Mark::Whole(at)) if *at != Some(0));
+            if begins || is_inside || self.data[padding.clone()].iter().any(|byte| *byte != 0) {
                 self.resume();
             } else {
+                self.missed.sectors += 1;
                 self.at = padding.end;
             }
             return Ok(());
@@ -291,12 +356,19 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
-    /// No header can be read here: goes on with the next sector that is known to begin with one.
+    /// No header can be read here: goes on with the next one whose place is known.
     fn resume(&mut self) {
-        self.skipped = self.skipped.or(Some(self.offset()));
-        let sector = self.at / DATA_BYTES + 1;
-        let begins = self.marks[sector.min(self.marks.len())..].iter().position(|mark| *mark == Mark::Begins);
-        self.at = begins.map_or(self.data.len(), |more| (sector + more) * DATA_BYTES);
+        self.missed.is_header = true;
+        let next = self.at / DATA_BYTES + 1;
+        let mut later = self.marks.iter().enumerate().skip(next);
+        let begins = later.find_map(|(sector, mark)| match mark {
+            Mark::Whole(Some(begins)) => Some(sector * DATA_BYTES + begins),
+            _ => None,
+        });
+        let from = self.at / DATA_BYTES;
+        self.at = begins.unwrap_or(self.data.len());
+        let passed = self.marks.iter().take(self.at / DATA_BYTES).skip(from);
+        self.missed.sectors += passed.filter(|mark| **mark == Mark::Bad).count() as u64;
     }
 
     /// Whether one of these bytes lies in a bad sector.

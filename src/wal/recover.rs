@@ -15,7 +15,7 @@
 //! recovery finds the same torn tail and cuts it at the same place. So nothing behind the cut needs to be zeroed
 //! where it stands, nothing synced is ever rewritten with other bytes, and two crashes in a row converge.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -25,14 +25,15 @@ use crate::types::{GroupId, Index, Owner, Term};
 
 use super::error::Error;
 use super::fs::Fs;
+use super::gaps::Gaps;
 use super::group::{Base, Group, config_of};
 use super::hard_state;
 use super::held::Segments;
 use super::index::{Point, Points};
-use super::record::{Fault, Header, Kind, Mark, Record, Records};
+use super::record::{Fault, Header, Kind, Mark, Missed, Record, Records};
 use super::scan::{Batch, Span, Stop, Straggler, stragglers, walk};
 use super::sector::{DATA_BYTES, SECTOR_BYTES, offset_of};
-use super::segment::{self, SegmentHeader, SharedFile};
+use super::segment::{self, Opened, PREAMBLE_SECTOR, SegmentHeader, SharedFile};
 
 /// What recovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,12 +124,15 @@ pub struct Replay {
     pub end: u64,
     /// What was cut, if its end is torn.
     pub torn: Option<String>,
-    /// Whether the last batch is damaged: the log goes on in another segment, which says where this one ends.
+    /// Whether the last batch is damaged, or the log is in doubt: it goes on in another segment, which says where this one
+    /// ends, and what counts.
     pub is_worn_out: bool,
     /// See [`Recovered::wounds`].
     wounds: Vec<Wound>,
-    damaged: BTreeMap<GroupId, BTreeMap<Index, Damaged>>,
-    copies: Copies,
+    pub(super) damaged: BTreeMap<GroupId, BTreeMap<Index, Damaged>>,
+    pub(super) gaps: Gaps,
+    /// The commit indexes as they were before the batch with the last damage.
+    commits_before: BTreeMap<GroupId, Index>,
     /// Whether the segment that is being read begins after a cut.
     after_cut: bool,
     /// What was read of it so far.
@@ -159,13 +163,6 @@ impl Tail {
     }
 }
 
-/// The hard states of a batch under way, each of which stands in it twice.
-#[derive(Default)]
-struct Copies {
-    read: BTreeSet<GroupId>,
-    lost: BTreeMap<GroupId, u64>,
-}
-
 /// Reads all segments of a directory, which must be `owner`'s; `None` if there are none. Changes nothing.
 pub fn replay(fs: &dyn Fs, dir: &Path, owner: Owner, tail_bytes_max: usize) -> Result<Option<Replay>, Error> {
     replay_watched(fs, dir, owner, tail_bytes_max, &mut |_| {})
@@ -188,21 +185,20 @@ pub fn replay_watched(
     }
     let mut opened = Vec::new();
     for number in numbers {
-        let (file, header) = segment::open(fs, dir, number)?;
-        if header.owner != owner {
+        let segment = segment::open(fs, dir, number)?;
+        if segment.header.owner != owner {
             let file = segment::path(dir, number);
-            return Err(Error::Foreign { file, found: header.owner, expected: owner });
+            return Err(Error::Foreign { file, found: segment.header.owner, expected: owner });
         }
-        opened.push((file, header));
+        opened.push(segment);
     }
-    let mut replay = Replay::new(dir, tail_bytes_max, &opened[0].1, newest);
+    let mut replay = Replay::new(dir, tail_bytes_max, &opened[0].header, newest);
     for at in 0..opened.len() {
-        let (file, header) = &opened[at];
-        let end = opened.get(at + 1).map(|(_, next)| next.previous_end);
-        replay.segment(file, header, end)?;
+        let end = opened.get(at + 1).map(|next| next.header.previous_end);
+        replay.segment(&opened[at], end)?;
         on_segment(replay.read);
     }
-    replay.finish(&segment::path(dir, opened[0].1.number))?;
+    replay.finish(&segment::path(dir, opened[0].header.number))?;
     Ok(Some(replay))
 }
 
@@ -222,7 +218,8 @@ impl Replay {
             is_worn_out: false,
             wounds: Vec::new(),
             damaged: BTreeMap::new(),
-            copies: Copies::default(),
+            gaps: Gaps::default(),
+            commits_before: BTreeMap::new(),
             after_cut: false,
             read: SegmentRead::default(),
             tails: BTreeMap::new(),
@@ -232,30 +229,41 @@ impl Replay {
     }
 
     /// Reads a segment: up to `end` if it has a successor, else up to where the log ends.
-    fn segment(&mut self, file: &SharedFile, header: &SegmentHeader, end: Option<u64>) -> Result<(), Error> {
+    fn segment(&mut self, opened: &Opened, end: Option<u64>) -> Result<(), Error> {
+        let Opened { file, header, damaged } = opened;
         let path = segment::path(&self.dir, header.number);
-        if header.chain != self.chain {
+        self.note_header(&path, *damaged);
+        // What ends a segment and cannot be read may have been more than one batch.
+        let is_gap = self.gaps.has_missed();
+        if header.chain != self.chain && !is_gap {
             return Err(Error::damaged(&path, 0, "the segment does not continue the one before it"));
         }
         // A batch that was cut leaves its number used up.
         self.after_cut = header.batch == self.batch + 1;
-        if header.batch != self.batch && !self.after_cut {
+        if header.batch != self.batch && !self.after_cut && !(is_gap && header.batch > self.batch) {
             return Err(Error::damaged(&path, 0, "the segment's batch does not follow the one before it"));
         }
-        self.batch = header.batch;
+        if self.gaps.at_end(&self.groups) {
+            self.restore_commits();
+        }
+        (self.batch, self.chain) = (header.batch, header.chain);
         self.read = SegmentRead { number: header.number, bytes: header.bytes, ..SegmentRead::default() };
         self.segments.add(header.number, header.bytes);
         self.points.add_file(header.number, file.clone());
         let end_sector = end.map_or(header.bytes, |end| end.min(header.bytes)).div_ceil(SECTOR_BYTES as u64);
-        let span =
-            Span { path: &path, file: &**file, segment: header.number, sectors: (1, end_sector.max(1)) };
+        let span = Span {
+            path: &path,
+            file: &**file,
+            segment: header.number,
+            sectors: (PREAMBLE_SECTOR, end_sector.max(PREAMBLE_SECTOR)),
+        };
         let stop = walk(&span, header.batch, end.is_some(), &mut |batch| {
             self.whole_batch(&path, header, batch)?;
             self.batch = batch.number + 1;
             self.last_batch = (batch.first_sector, batch.end_sector());
             Ok(())
         })?;
-        if stop.partial.number == header.batch {
+        if stop.partial.number == header.batch && stop.rest.is_empty() && !stop.partial.is_damaged() {
             return Err(Error::damaged(&path, offset_of(stop.sector), "the preamble is not whole"));
         }
         match end {
@@ -275,6 +283,9 @@ impl Replay {
         let at = stop.sector;
         // The bad sectors at the end are the last batch's: its successor says that this one ends with them.
         stop.partial.push_bad(&stop.rest);
+        if at != span.sectors.1 && !stop.is_too_long {
+            stop.partial.fill_bad(span.sectors.1);
+        }
         if stop.sector != span.sectors.1 && stop.partial.end_sector() != span.sectors.1 {
             return Err(Error::damaged(
                 span.path,
@@ -285,7 +296,9 @@ impl Replay {
         let kept = self.partial_batch(span.path, header, &stop.partial, Some(end))?;
         // Of the padding nothing is known where its sector is bad; a lost record would show in the chain.
         let is_padding = stop.partial.is_damaged() && kept.next_multiple_of(SECTOR_BYTES as u64) == end;
-        if kept != end && !is_padding {
+        if kept != end && !is_padding && stop.partial.is_damaged() {
+            self.gaps.miss(Missed { sectors: 0, is_header: true });
+        } else if kept != end && !is_padding {
             return Err(Error::damaged(span.path, kept, format!("the records end here, not at {end}")));
         }
         Ok(())
@@ -314,10 +327,10 @@ impl Replay {
                 "sectors of the last batch are missing, and others of it are neither whole nor unwritten";
             return Err(Error::damaged(span.path, offset_of(stop.sector), what));
         }
-        let commits = self.commits();
+        self.commits_before = self.commits();
         self.end = self.partial_batch(span.path, header, &stop.partial, None)?;
         self.stranded_copies(span.path, &stop.partial, &beyond)?;
-        self.restore_commits(&commits);
+        self.restore_commits();
         self.last_batch = (stop.partial.first_sector, self.end.div_ceil(SECTOR_BYTES as u64));
         self.batch = stop.partial.number + 1;
         self.torn = Some(format!(
@@ -337,33 +350,31 @@ impl Replay {
     }
 
     /// See hard_state: a hard state that outlives its batch does not vouch for entries of that batch.
-    fn restore_commits(&mut self, before: &BTreeMap<GroupId, Index>) {
+    fn restore_commits(&mut self) {
         for (id, group) in &mut self.groups {
-            group.hard_state.commit = before.get(id).copied().unwrap_or_default();
+            group.hard_state.commit = self.commits_before.get(id).copied().unwrap_or_default();
+        }
+    }
+
+    /// A batch begins of which some may be missing.
+    fn note_commits(&mut self, batch: &Batch) {
+        if batch.is_damaged() && !self.gaps.has_missed() {
+            self.commits_before = self.commits();
         }
     }
 
     /// The last batch ends with sectors that are neither whole nor unwritten, and nothing stands behind them. A crash
-    /// does not do that, so what is there counts as written; that nothing is missing must be seen without a successor:
-    /// each header can be read, and nothing but zeroes follows the last record.
+    /// does not do that, so what is there counts as written. If each header can be read, and nothing but zeroes follows the
+    /// last record, nothing is missing. Else nobody knows how far the log went, which leaves it in doubt; and two sectors may
+    /// have held both copies of a hard state.
     fn damaged_end(&mut self, path: &Path, header: &SegmentHeader, stop: &Stop) -> Result<(), Error> {
         let batch = &stop.partial;
-        let mut records = Records::through(&batch.data, &batch.marks, batch.number);
-        let mut end = 0;
-        let is_readable = loop {
-            match records.next() {
-                None => break records.skipped().is_none(),
-                Some(Err(_)) => break false,
-                Some(Ok(record)) => end = record.end,
-            }
-        };
-        if !is_readable || end == 0 {
-            let what = "a sector is neither whole nor unwritten, and a record in it cannot be made out";
-            return Err(Error::damaged(path, offset_of(stop.sector), what));
-        }
-        let commits = self.commits();
         self.whole_batch(path, header, batch)?;
-        self.restore_commits(&commits);
+        self.restore_commits();
+        // Sectors that are wholly zero were never written, or one more would be damaged.
+        if self.gaps.has_missed() && stop.bad == 1 {
+            self.gaps.at_end(&self.groups);
+        }
         self.batch = batch.number + 1;
         self.last_batch = (batch.first_sector, batch.end_sector());
         self.end = offset_of(batch.end_sector());
@@ -375,32 +386,44 @@ impl Replay {
         let base = offset_of(batch.first_sector);
         let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut count = 0;
+        self.note_commits(batch);
         while let Some(record) = records.next() {
             let record = record.map_err(|fault| fault_error(path, base + records.offset(), fault))?;
+            self.gaps.miss(records.missed());
             self.record(path, header, base, &record)?;
             count += 1;
         }
-        if count == 0 {
+        self.gaps.miss(records.missed());
+        if count == 0 && !batch.is_damaged() {
             return Err(Error::damaged(path, base, "a batch without a record"));
         }
         self.end_batch(path, batch)
     }
 
-    /// Each hard state of the batch was read, from one copy at least; says what is damaged in it.
+    /// What stands in the batch twice was read once at the least; says what is damaged in it.
     fn end_batch(&mut self, path: &Path, batch: &Batch) -> Result<(), Error> {
-        let Copies { read, lost } = std::mem::take(&mut self.copies);
-        if let Some((group, offset)) = lost.into_iter().find(|(group, _)| !read.contains(group)) {
-            let what = format!("both copies of a hard state of group {group} fail their checksums");
-            return Err(Error::damaged(path, offset, what));
+        if let Some(group) = self.gaps.end_batch(&self.groups) {
+            let what = format!("both copies of the state of group {group} fail their checksums");
+            return Err(Error::damaged(path, offset_of(batch.first_sector), what));
         }
-        let bad = batch.marks.iter().filter(|mark| **mark == Mark::Bad).count();
-        if let Some(first) = batch.marks.iter().position(|mark| *mark == Mark::Bad) {
+        // Of sectors behind one another the zero ones may never have been written.
+        let sectors = batch.data.chunks(DATA_BYTES).zip(&batch.marks);
+        let is_written =
+            |(data, mark): (&[u8], &Mark)| *mark == Mark::Bad && data.iter().any(|byte| *byte != 0);
+        let written = sectors.map(is_written).position(|it| it);
+        if let Some(first) = written.or(batch.marks.iter().position(|mark| *mark == Mark::Bad)) {
             let offset = offset_of(batch.first_sector + first as u64);
-            let number = batch.number;
-            let what = format!("{bad} sectors of batch {number}");
+            let what = format!("{} sectors of batch {}", batch.bad_sectors(), batch.number);
             self.wounds.push(Wound { file: path.to_path_buf(), offset, what });
         }
         Ok(())
+    }
+
+    fn note_header(&mut self, path: &Path, damaged: Option<u64>) {
+        if let Some(sector) = damaged {
+            let what = "one of the segment's two first sectors".to_owned();
+            self.wounds.push(Wound { file: path.to_path_buf(), offset: offset_of(sector), what });
+        }
     }
 
     /// Reads the records of the beginning of a batch, up to the cut: `end` where that is known, otherwise the first
@@ -415,16 +438,19 @@ impl Replay {
         let base = offset_of(batch.first_sector);
         let mut records = Records::through(&batch.data, &batch.marks, batch.number);
         let mut kept = base;
+        self.note_commits(batch);
         while end != Some(kept) {
             match records.next() {
                 None | Some(Err(Fault::Short)) => break,
                 Some(Err(fault)) => return Err(fault_error(path, base + records.offset(), fault)),
                 Some(Ok(record)) => {
+                    self.gaps.miss(records.missed());
                     self.record(path, header, base, &record)?;
                     kept = base + record.end;
                 }
             }
         }
+        self.gaps.miss(records.missed());
         self.end_batch(path, batch)?;
         Ok(kept)
     }
@@ -443,10 +469,12 @@ impl Replay {
                 at += 1;
             }
             // Only where a record is known to begin; client bytes that look like a record are never taken for one.
-            let begins = (0..data.len() / DATA_BYTES)
-                .find(|sector| beyond[at - data.len() / DATA_BYTES + sector].frame.record_begins);
+            let run = &beyond[at - data.len() / DATA_BYTES..at];
+            let begins = run.iter().zip(0..).find_map(|(one, sector): (&Straggler, usize)| {
+                one.frame.record_begins.map(|begins| sector * DATA_BYTES + begins)
+            });
             let Some(begins) = begins else { continue };
-            let mut records = Records::new(&data[begins * DATA_BYTES..], partial.number);
+            let mut records = Records::starting(&data, partial.number, begins);
             while let Some(Ok(record)) = records.next() {
                 if matches!(record.header.kind, Kind::HardState { .. }) && record.is_intact {
                     let offset = offset_of(partial.first_sector);
@@ -466,35 +494,31 @@ impl Replay {
     ) -> Result<(), Error> {
         let offset = base + record.offset;
         let damaged = |what: String| Error::damaged(path, offset, what);
-        if record.header.chain != self.chain {
-            return Err(damaged("the record does not follow the one before it".to_owned()));
+        match self.gaps.meet(&record.header, self.chain, &self.groups) {
+            None => return Err(damaged("the record does not follow the one before it".to_owned())),
+            Some(true) => self.restore_commits(),
+            Some(false) => {}
         }
         self.chain = record.crc;
         self.read.records += 1;
-        let Header { group: id, index, term, batch, .. } = record.header;
-        if let Kind::Entry(kind) | Kind::Repair(kind) = record.header.kind {
+        let Header { group: id, index, term, batch, kind, .. } = record.header;
+        if let Kind::Entry(kind) | Kind::Repair(kind) = kind {
             let at = Point { index, segment: header.number, offset };
             return self.entry(id, kind, record, at).map_err(damaged);
         }
-        if let Kind::HardState { .. } = record.header.kind {
-            if !record.is_intact {
-                self.copies.lost.insert(id, offset);
-                return Ok(());
-            }
-            self.copies.read.insert(id);
-            return self.hard_state(record).map_err(damaged);
-        }
+        self.gaps.note_copy(id, kind, record.is_intact);
         if !record.is_intact {
-            return Err(damaged("the payload fails its checksum".to_owned()));
+            return Ok(());
         }
-        match record.header.kind {
+        match kind {
+            Kind::HardState { .. } => self.hard_state(record).map_err(damaged),
             Kind::Base { .. } if batch == header.batch => {
                 Err(damaged("a base record inside a preamble".to_owned()))
             }
-            Kind::Base { resets } => {
+            Kind::Base { resets, .. } => {
                 let base = Base::decode((index, term), resets, record.payload);
                 let base = base.ok_or_else(|| damaged("the base record cannot be decoded".to_owned()))?;
-                self.base(id, &base).map_err(damaged)
+                self.take_base(&record.header, &base).map_err(damaged)
             }
             _ => self.group(record).map_err(damaged),
         }
@@ -506,9 +530,12 @@ impl Replay {
         let Header { index, term, payload_crc: crc, kind: of, .. } = record.header;
         let payload = Bytes::copy_from_slice(record.payload);
         let is_damaged = record.is_worn || !record.is_intact;
-        let group = self.known(id)?;
+        self.known(id)?;
+        if !self.takes_entry(id, &record.header) {
+            return Ok(());
+        }
         if let Kind::Repair(_) = of {
-            group.check_repair(index, term)?;
+            self.known(id)?.check_repair(index, term)?;
             if !is_damaged {
                 self.damaged.entry(id).or_default().remove(&index);
                 self.points.note_repair(id, at);
@@ -517,9 +544,16 @@ impl Replay {
             return Ok(());
         }
         if kind == EntryKind::Membership && !record.is_intact {
-            return Err(format!("the configuration at entry {index} of group {id} fails its checksum"));
+            // Nobody can tell who is in the group from here on.
+            self.gaps.freeze(id);
+            let known = self.known(id)?;
+            known.hard_state.commit = known.hard_state.commit.min(index.prev());
+            return Ok(());
         }
+        let group = self.known(id)?;
+        let replaces = index <= group.last.0;
         group.on_entry(index, term, config_of(kind, &payload))?;
+        group.counts = record.header.counts.after(of, replaces);
         self.points.note(id, at, record.end - record.offset);
         self.segments.note(id, index);
         let (first, last) = self.read.entries.unwrap_or((index, index));
@@ -535,29 +569,25 @@ impl Replay {
         Ok(())
     }
 
-    fn base(&mut self, id: GroupId, base: &Base) -> Result<(), String> {
-        self.known(id)?.on_base(base)?;
-        if base.resets {
-            self.points.reset(id, base.to.0);
-            self.segments.reset(id);
-            self.tails.remove(&id);
-            self.damaged.remove(&id);
-        } else {
-            self.points.purge(id, base.to.0);
-        }
-        Ok(())
+    pub(super) fn forget_tail(&mut self, id: GroupId) {
+        self.tails.remove(&id);
     }
 
     /// A group record: in the first segment, or for a new group, it is the state; later it must repeat it. After a
     /// cut its hard state is the one that recovery chose then.
     fn group(&mut self, record: &Record<'_>) -> Result<(), String> {
-        let (id, purged) = (record.header.group, (record.header.index, record.header.term));
-        let group = Group::decode(purged, record.payload).ok_or("the group record cannot be decoded")?;
+        let (id, counts) = (record.header.group, record.header.counts);
+        let group =
+            Group::decode(&record.header, record.payload).ok_or("the group record cannot be decoded")?;
+        if self.has_gap(id) {
+            return self.restate(&group, counts);
+        }
         if let Some(known) = self.groups.get_mut(&id) {
             if self.after_cut {
                 known.on_hard_state(group.hard_state)?;
+                known.counts = counts;
             }
-            if known.purged != purged || known.encode() != record.payload {
+            if known.purged != group.purged || known.counts != counts || known.encode() != record.payload {
                 return Err(format!("the preamble's state of group {id} is not what the log before it says"));
             }
             return Ok(());
@@ -569,17 +599,37 @@ impl Replay {
 
     fn hard_state(&mut self, record: &Record<'_>) -> Result<(), String> {
         let next = hard_state::decode(record.payload).ok_or("the hard state cannot be decoded")?;
-        self.known(record.header.group)?.on_hard_state(next)
+        self.take_hard_state(&record.header, next)
     }
 
-    fn known(&mut self, id: GroupId) -> Result<&mut Group, String> {
+    pub(super) fn known(&mut self, id: GroupId) -> Result<&mut Group, String> {
         self.groups
             .get_mut(&id)
             .ok_or_else(|| format!("a record of group {id}, which the preamble does not name"))
     }
 
-    /// Checks that no entry is missing, and makes the index say what can be read.
+    /// Checks that nothing is missing but what leaves doubt, and makes the index say what can be read.
     fn finish(&mut self, first: &Path) -> Result<(), Error> {
+        let missed = self.gaps.missed_sectors();
+        if self.gaps.at_end(&self.groups) {
+            self.restore_commits();
+            if missed > 1 {
+                let what = "the log's end cannot be made out, and a hard state may have stood there";
+                let (file, offset) = self.last_wound(first);
+                return Err(Error::damaged(&file, offset, what));
+            }
+        }
+        if let Some(id) = self.gaps.unsettled() {
+            let what = format!("a hard state of group {id}, or where its log begins, may be lost");
+            let (file, offset) = self.last_wound(first);
+            return Err(Error::damaged(&file, offset, what));
+        }
+        for id in self.gaps.in_doubt() {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.hard_state.in_doubt = true;
+                self.is_worn_out = true;
+            }
+        }
         for (id, group) in &self.groups {
             if group.held > group.purged.0.next() {
                 let what = format!(
@@ -592,6 +642,11 @@ impl Replay {
             self.points.purge(*id, group.purged.0);
         }
         Ok(())
+    }
+
+    fn last_wound(&self, first: &Path) -> (PathBuf, u64) {
+        let wound = self.wounds.last().map(|wound| (wound.file.clone(), wound.offset));
+        wound.unwrap_or_else(|| (first.to_path_buf(), 0))
     }
 
     /// Makes durable what recovery has read and goes on to build upon: writes the last batch, or what is kept of

@@ -54,7 +54,19 @@ impl Batch {
 
     fn push(&mut self, frame: Frame, data: &[u8]) {
         self.data.extend_from_slice(data);
-        self.marks.push(if frame.record_begins { Mark::Begins } else { Mark::Whole });
+        self.marks.push(Mark::Whole(frame.record_begins));
+    }
+
+    /// How many of its sectors are not what was written.
+    pub fn bad_sectors(&self) -> u64 {
+        self.marks.iter().filter(|mark| **mark == Mark::Bad).count() as u64
+    }
+
+    /// Takes the sectors up to `end`, not included, as such that are not whole.
+    pub fn fill_bad(&mut self, end: u64) {
+        let sectors = usize_of(end.saturating_sub(self.first_sector)).max(self.marks.len());
+        self.data.resize(sectors * DATA_BYTES, 0);
+        self.marks.resize(sectors, Mark::Bad);
     }
 
     /// Takes sectors that are not whole, as they are.
@@ -73,6 +85,10 @@ pub struct Stop {
     pub sector: u64,
     /// If no whole sector follows: the data of the sectors from there to the last one that is not unwritten.
     pub rest: Vec<u8>,
+    /// How many of these are neither whole nor unwritten.
+    pub bad: u64,
+    /// There are more of them than anybody could mend.
+    pub is_too_long: bool,
 }
 
 /// A sector: its number, what it is, and its data.
@@ -121,8 +137,8 @@ impl<'a> Sectors<'a> {
 /// should follow; hands over each batch that is whole.
 ///
 /// Sectors that are not whole are damage, not the end, if what follows shows where they belong: a later sector of the
-/// same batch or of the next one. They are handed over as they are, with a mark; what can be read of them is for the
-/// records to say. In the last batch of the newest segment, which is not `sealed`, sectors that are wholly zero end the
+/// same batch or of a later one. They are handed over as they are, with a mark; what can be read of them is for the
+/// records to say. Batches of which nothing is left are part of the one before them. In the last batch of the newest segment, which is not `sealed`, sectors that are wholly zero end the
 /// walk: that may be a crash.
 pub fn walk(
     span: &Span<'_>,
@@ -139,7 +155,7 @@ pub fn walk(
             continue;
         };
         let at = gap.first.unwrap_or(sector);
-        let stop = |partial| Ok(Stop { partial, sector: at, rest: Vec::new() });
+        let stop = |partial| Ok(Stop { partial, sector: at, rest: Vec::new(), bad: 0, is_too_long: false });
         let Some(begins) = gap.belongs(&batch, &frame, sector) else { return stop(batch) };
         let may_be_torn = gap.first.is_some() && !gap.is_bad && frame.batch == batch.number && !sealed;
         if may_be_torn && !is_followed(span, sector, frame.batch)? {
@@ -150,7 +166,7 @@ pub fn walk(
         if begins > at {
             batch.push_bad(mine);
             on_batch(&batch)?;
-            batch = Batch::at(batch.number + 1, begins);
+            batch = Batch::at(frame.batch, begins);
         }
         batch.push_bad(next);
         gap = Gap::default();
@@ -162,8 +178,9 @@ pub fn walk(
             batch.marks.clear();
         }
     }
-    let rest = if gap.is_too_long { Vec::new() } else { gap.data };
-    Ok(Stop { partial: batch, sector: gap.first.unwrap_or(span.sectors.1), rest })
+    let (bad, is_too_long) = (gap.bad, gap.is_too_long);
+    let rest = if is_too_long { Vec::new() } else { gap.data };
+    Ok(Stop { partial: batch, sector: gap.first.unwrap_or(span.sectors.1), rest, bad, is_too_long })
 }
 
 fn usize_of(number: u64) -> usize {
@@ -176,8 +193,9 @@ struct Gap {
     first: Option<u64>,
     /// Their data, up to the last one that is not wholly zero.
     data: Vec<u8>,
-    /// Whether one of them is not wholly zero.
+    /// Whether one of them is not wholly zero, and how many are.
     is_bad: bool,
+    bad: u64,
     /// Whether there are more than anybody could mend.
     is_too_long: bool,
 }
@@ -189,6 +207,7 @@ impl Gap {
         let first = *self.first.get_or_insert(sector);
         if found == Sector::Bad {
             self.is_bad = true;
+            self.bad += 1;
             let before = usize_of(sector - first) * DATA_BYTES;
             self.is_too_long |= before + DATA_BYTES > Gap::DATA_BYTES_MAX;
             if !self.is_too_long {
@@ -199,14 +218,15 @@ impl Gap {
     }
 
     /// Where the batch begins to which the whole `sector` behind it belongs, if that is the one under way or, beginning
-    /// within the gap, the next one: so it is known of each sector of the gap where it belongs.
+    /// within the gap, a later one: each batch before that has a sector in the gap at the least.
     fn belongs(&self, batch: &Batch, frame: &Frame, sector: u64) -> Option<u64> {
         let begins = sector.checked_sub(u64::from(frame.place))?;
         let first = self.first.unwrap_or(sector);
         let is_small = (sector - first) <= (Gap::DATA_BYTES_MAX / DATA_BYTES) as u64;
         let is_this = frame.batch == batch.number && begins == batch.first_sector;
-        let is_next = frame.batch == batch.number + 1 && (first + 1..=sector).contains(&begins);
-        (is_small && !self.is_too_long && (is_this || is_next)).then_some(begins)
+        let later = frame.batch.saturating_sub(batch.number);
+        let is_later = later > 0 && later <= sector - first && (first + later..=sector).contains(&begins);
+        (is_small && !self.is_too_long && (is_this || is_later)).then_some(begins)
     }
 
     /// The data of all its sectors, up to the whole `sector` behind it.

@@ -6,16 +6,18 @@
 //!
 //! ```text
 //! a sector             0   4  CRC-32 of: segment number (8), sector number (8), bytes 4..512
-//!                      4   4  place: bits 0..29  the sector's position in its batch, from 0
-//!                                    bit  30     a record begins with the first data byte
-//!                                    bit  31     the batch ends with this sector
+//!                      4   4  place: bits 0..21   the sector's position in its batch, from 0
+//!                                    bits 21..30  where in the data the first record begins that begins in this sector,
+//!                                                 and 1 more; 0: none does
+//!                                    bit  31      the batch ends with this sector
 //!                      8   8  batch number, from 1
 //!                     16 496  data: records, back to back, across sectors; zeroes after the last one
 //! ```
 //!
 //! All numbers are little-endian. A written sector is never wholly zero, whatever its data, because its batch
 //! number is not: a wholly zero sector is one that was never written. The CRC covers the sector's address, so a
-//! sector that the disk put in the wrong place is not taken for the one that belongs there.
+//! sector that the disk put in the wrong place is not taken for the one that belongs there. Since each sector says where a
+//! record begins, a lost one takes only those records with it that lie in it.
 
 /// The unit that a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -28,10 +30,11 @@ pub const DATA_BYTES: usize = SECTOR_BYTES - FRAME_BYTES;
 /// the one after a number that was read can always be reckoned.
 pub const NUMBER_MAX: u64 = u64::MAX / 2;
 
-const RECORD_BEGINS: u32 = 1 << 30;
+const BEGINS_SHIFT: u32 = 21;
+const BEGINS_MASK: u32 = 0x1ff << BEGINS_SHIFT;
 const BATCH_ENDS: u32 = 1 << 31;
 const UNWRITTEN: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
-const PLACE_MASK: u32 = RECORD_BEGINS - 1;
+const PLACE_MASK: u32 = (1 << BEGINS_SHIFT) - 1;
 
 /// The file offset of a sector.
 pub const fn offset_of(sector: u64) -> u64 {
@@ -45,8 +48,8 @@ pub struct Frame {
     pub batch: u64,
     /// Its position in the batch.
     pub place: u32,
-    /// Whether a record begins with the first data byte.
-    pub record_begins: bool,
+    /// Where in its data the first record begins that begins in it.
+    pub record_begins: Option<usize>,
     /// Whether it is the batch's last sector.
     pub batch_ends: bool,
 }
@@ -72,12 +75,13 @@ pub fn judge(bytes: &[u8], segment: u64, sector: u64) -> Sector {
     let frame = Frame {
         batch: u64_at(bytes, 8),
         place: place & PLACE_MASK,
-        record_begins: place & RECORD_BEGINS != 0,
+        record_begins: ((place & BEGINS_MASK) >> BEGINS_SHIFT).checked_sub(1).map(|at| at as usize),
         batch_ends: place & BATCH_ENDS != 0,
     };
     if u32_at(bytes, 0) != checksum(&bytes[4..], segment, sector)
         || frame.batch == 0
         || frame.batch >= NUMBER_MAX
+        || frame.record_begins.is_some_and(|at| at >= DATA_BYTES)
     {
         return Sector::Bad;
     }
@@ -130,8 +134,12 @@ impl Layout {
     pub fn begin_record(&mut self) -> u64 {
         if self.bytes.len().is_multiple_of(SECTOR_BYTES) {
             self.begin_sector();
-            let place = self.bytes.len() - FRAME_BYTES + 4;
-            self.bytes[place..place + 4].copy_from_slice(&RECORD_BEGINS.to_le_bytes());
+        }
+        let within = self.bytes.len() % SECTOR_BYTES;
+        let place = self.bytes.len() - within + 4;
+        if u32_at(&self.bytes, place) == 0 {
+            let begins = u32::try_from(within - FRAME_BYTES + 1).expect("within a sector") << BEGINS_SHIFT;
+            self.bytes[place..place + 4].copy_from_slice(&begins.to_le_bytes());
         }
         self.bytes.len() as u64
     }

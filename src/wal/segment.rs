@@ -17,7 +17,8 @@
 //!                     72   8  owner: the incarnation of the node's data directory
 //!                     80 428  0
 //!                    508   4  CRC-32 of bytes 0..508
-//! sectors 1..                 the preamble: one batch with a group record for every group
+//! sector 1                    the same once more
+//! sectors 2..                 the preamble: one batch with two copies of a group record for every group
 //! after it                    batches
 //! after the last one          zeroes
 //! ```
@@ -49,6 +50,9 @@ const MAGIC: [u8; 8] = *b"QRTWAL\r\n";
 const CRC_AT: usize = SECTOR_BYTES - 4;
 const SPARE: &str = "spare";
 const SUFFIX: &str = ".wal";
+
+/// Where the preamble begins.
+pub const PREAMBLE_SECTOR: u64 = 2;
 
 /// An open segment file, shared with readers.
 pub type SharedFile = Arc<dyn File>;
@@ -146,18 +150,35 @@ impl SegmentHeader {
     }
 }
 
-/// Opens a segment and reads its first sector.
-pub fn open(fs: &dyn Fs, dir: &Path, number: u64) -> Result<(SharedFile, SegmentHeader), Error> {
+/// An open segment.
+pub struct Opened {
+    /// Its file.
+    pub file: SharedFile,
+    /// What its first sectors say.
+    pub header: SegmentHeader,
+    /// Which of the two is not what was written, if one is not.
+    pub damaged: Option<u64>,
+}
+
+/// Opens a segment and reads its first sectors. Either of the two is enough.
+pub fn open(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Opened, Error> {
     let path = path(dir, number);
     let file: SharedFile = Arc::from(fs.open(&path).map_err(Error::io(&path, "opening"))?);
     let bytes = file.len().map_err(Error::io(&path, "reading the length"))?;
-    let mut sector = [0; SECTOR_BYTES];
-    if bytes < offset_of(2) {
+    let mut sectors = [0; 2 * SECTOR_BYTES];
+    if bytes < offset_of(PREAMBLE_SECTOR + 1) {
         return Err(Error::damaged(&path, bytes, "the file ends before its preamble"));
     }
-    file.read_at(0, &mut sector).map_err(Error::io(&path, "reading"))?;
-    let header = SegmentHeader::decode(&sector, &path, number, bytes)?;
-    Ok((file, header))
+    file.read_at(0, &mut sectors).map_err(Error::io(&path, "reading"))?;
+    let (first, second) = sectors.split_at(SECTOR_BYTES);
+    let (header, damaged) = match SegmentHeader::decode(first, &path, number, bytes) {
+        Ok(header) => (header, (first != second).then_some(1)),
+        Err(error) => match SegmentHeader::decode(second, &path, number, bytes) {
+            Ok(header) if matches!(error, Error::Damaged { .. }) => (header, Some(0)),
+            _ => return Err(error),
+        },
+    };
+    Ok(Opened { file, header, damaged })
 }
 
 /// The next segment, under way.
@@ -185,7 +206,7 @@ impl Spare {
     pub fn create(fs: &dyn Fs, dir: &Path, bytes: u64) -> Result<Spare, Error> {
         assert_eq!(bytes % SECTOR_BYTES as u64, 0, "a segment of {bytes} bytes is not made of whole sectors");
         let path = dir.join(SPARE);
-        let file = fs.create(&path).map_err(Error::io(&path, "creating"))?;
+        let file = fs.create(&path).map_err(Error::making(&path, bytes, "creating"))?;
         Ok(Spare { path, file, bytes, zeroed: 0 })
     }
 
@@ -206,12 +227,17 @@ impl Spare {
         let mut at = self.zeroed;
         while at < end {
             let len = usize::try_from(end - at).map_or(ZEROES.len(), |rest| rest.min(ZEROES.len()));
-            self.file.write_at(at, &ZEROES[..len]).map_err(Error::io(&self.path, "writing zeroes"))?;
+            let written = self.file.write_at(at, &ZEROES[..len]);
+            written.map_err(self.making("writing zeroes"))?;
             at += len as u64;
         }
-        self.file.sync().map_err(Error::io(&self.path, "syncing"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         self.zeroed = end;
         Ok(())
+    }
+
+    fn making(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        Error::making(&self.path, self.bytes, doing)
     }
 
     /// Makes it the segment `header.number`: finishes the zeroes, writes the first sector and the preamble, syncs,
@@ -227,13 +253,13 @@ impl Spare {
         while self.zeroed < self.bytes {
             self.step()?;
         }
-        let mut head = header.encode().to_vec();
+        let mut head = header.encode().repeat(2);
         head.extend_from_slice(preamble);
         assert!(head.len() as u64 <= self.bytes, "a preamble of {} bytes does not fit", preamble.len());
-        self.file.write_at(0, &head).map_err(Error::io(&self.path, "writing the preamble"))?;
-        self.file.sync().map_err(Error::io(&self.path, "syncing"))?;
+        self.file.write_at(0, &head).map_err(self.making("writing the preamble"))?;
+        self.file.sync().map_err(self.making("syncing"))?;
         let path = path(dir, header.number);
-        fs.rename(&self.path, &path).map_err(Error::io(&path, "renaming"))?;
+        fs.rename(&self.path, &path).map_err(Error::making(&path, self.bytes, "renaming"))?;
         fs.sync_dir(dir).map_err(Error::io(dir, "syncing the directory"))?;
         Ok(Arc::from(self.file))
     }

@@ -19,7 +19,7 @@ use super::reader::{Reader, Shared};
 use super::record::{HEADER_BYTES, Header, Kind, payload_len};
 use super::recover::{Recovered, Replay, replay};
 use super::sector::{DATA_BYTES, Layout, SECTOR_BYTES, offset_of};
-use super::segment::{self, SegmentHeader, SharedFile, Spare};
+use super::segment::{self, PREAMBLE_SECTOR, SegmentHeader, SharedFile, Spare};
 
 /// What the log is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,8 @@ pub struct Install {
 
 /// The log of a node. There is one writer; [`Reader`]s read beside it.
 pub struct Wal {
-    fs: SharedFs,
-    dir: PathBuf,
+    pub(super) fs: SharedFs,
+    pub(super) dir: PathBuf,
     options: Options,
     shared: Arc<Shared>,
     groups: BTreeMap<GroupId, Group>,
@@ -86,13 +86,17 @@ pub struct Wal {
     /// The newest segment: its number, its file, and the sector at which the next batch begins.
     number: u64,
     file: SharedFile,
-    next_sector: u64,
+    pub(super) next_sector: u64,
     /// The number of the next batch, and the header CRC of the last record.
     batch: u64,
     chain: u32,
-    spare: Option<Spare>,
+    pub(super) spare: Option<Spare>,
     /// Segments that nothing needs any more, oldest first, whose files are not given to be removed yet.
     freed: Vec<u64>,
+    /// There was no room for the next segment (see `room`).
+    pub(super) is_cramped: bool,
+    /// The place where the present segment ends, if nothing may follow in it: the next write begins another one.
+    pub(super) cut: Option<u64>,
     layout: Layout,
     /// What the batch being written changes in the index, in order.
     noted: Vec<Noted>,
@@ -137,8 +141,13 @@ impl Wal {
         // Behind a damaged last batch nothing is written: the next segment says where this one ends.
         let cut = (found.torn.is_some() || found.is_worn_out).then_some(found.end);
         let mut wal = Wal::new(fs, dir, options, found, lock);
-        if let Some(end) = cut {
-            wal.begin_segment(end, 0)?;
+        if cut.is_some() {
+            wal.cut = cut;
+            match wal.roll(0) {
+                // Nothing needs to be written yet.
+                Err(Error::NoRoom { .. }) => {}
+                rolled => rolled?,
+            }
         }
         // A crash may have come between a purge or an install and what it frees.
         wal.free();
@@ -171,6 +180,8 @@ impl Wal {
             segments: found.segments,
             spare: None,
             freed: Vec::new(),
+            is_cramped: false,
+            cut: None,
             layout: Layout::default(),
             noted: Vec::new(),
             _lock: lock,
@@ -181,7 +192,7 @@ impl Wal {
     /// appear more than once, in order. When this returns, all of it is on disk. The segments that an install made useless
     /// are [`Wal::take_freed`]'s.
     ///
-    /// [`Error::Full`] leaves the log as it was. Any other error poisons it: what was written may or may not be on
+    /// [`Error::Full`] and [`Error::NoRoom`] leave the log as it was. Any other error poisons it: what was written may or may not be on
     /// disk, and every later call fails.
     pub fn append(&mut self, batch: &[GroupWrite]) -> Result<(), Error> {
         self.shared.check()?;
@@ -268,11 +279,11 @@ fn create(
     options: Options,
     bootstrap: &BTreeMap<GroupId, Membership>,
 ) -> Result<(), Error> {
-    let groups = bootstrap.iter().map(|(id, base)| (*id, Group::new(base.encode()))).collect();
+    let groups = bootstrap.iter().map(|(id, base)| (*id, Group::new(*id, base.encode()))).collect();
     let before = Before { number: 0, end: 0, chain: 0, batch: 1 };
     let (header, mut layout, _) = preamble(&groups, before, &options, 0);
     let spare = Spare::create(&**fs, dir, header.bytes)?;
-    spare.publish(&**fs, dir, &header, layout.seal(1, 1, 1))?;
+    spare.publish(&**fs, dir, &header, layout.seal(1, PREAMBLE_SECTOR, 1))?;
     Ok(())
 }
 
@@ -295,11 +306,17 @@ fn preamble(
     assert!(!groups.is_empty(), "a log without a group has no preamble");
     let mut layout = Layout::default();
     let mut chain = before.chain;
-    for (id, group) in groups {
+    let copies = [1, 2].into_iter().flat_map(|copy| groups.values().map(move |group| (copy, group)));
+    let mut copy_before = 1;
+    for (copy, group) in copies {
+        if copy > std::mem::replace(&mut copy_before, copy) {
+            layout.fresh_sector();
+        }
         let payload = group.encode();
         let header = Header {
-            kind: Kind::Group,
-            group: *id,
+            kind: Kind::Group { copy },
+            group: group.id,
+            counts: group.counts,
             len: payload_len(&payload),
             payload_crc: crc32fast::hash(&payload),
             batch: before.batch,
@@ -309,7 +326,7 @@ fn preamble(
         };
         chain = header.put(&payload, &mut layout).1;
     }
-    let bytes = options.segment_bytes.max(offset_of(1 + layout.sectors() + sectors));
+    let bytes = options.segment_bytes.max(offset_of(PREAMBLE_SECTOR + layout.sectors() + sectors));
     let number = before.number + 1;
     let header = SegmentHeader {
         number,
@@ -322,11 +339,28 @@ fn preamble(
     (header, layout, chain)
 }
 
+/// Payloads of these lengths.
+enum Part {
+    /// Records that stand in two copies, each apart from all others.
+    Apart(usize),
+    /// A record that stands behind the one before it.
+    Packed(usize),
+}
+
 /// How many sectors a batch takes.
-fn measure(hard_states: usize, entries: &mut dyn Iterator<Item = usize>) -> u64 {
+fn measure(hard_states: usize, parts: impl Iterator<Item = Part>) -> u64 {
     let copies = (hard_states * (HEADER_BYTES + HARD_STATE_BYTES)).div_ceil(DATA_BYTES);
-    let records: usize = entries.map(|payload| HEADER_BYTES + payload).sum();
-    (2 * copies + records.div_ceil(DATA_BYTES)) as u64
+    let (mut sectors, mut packed) = (2 * copies, 0_usize);
+    for part in parts {
+        match part {
+            Part::Packed(payload) => packed += HEADER_BYTES + payload,
+            Part::Apart(records) => {
+                sectors +=
+                    std::mem::take(&mut packed).div_ceil(DATA_BYTES) + 2 * records.div_ceil(DATA_BYTES);
+            }
+        }
+    }
+    (sectors + packed.div_ceil(DATA_BYTES)) as u64
 }
 
 impl Wal {
@@ -339,13 +373,15 @@ impl Wal {
         }
         let mut bases: Vec<Option<Base>> =
             batch.iter().map(|write| write.install.as_ref().map(base_of)).collect();
-        let entries = batch.iter().flat_map(|write| write.repairs.iter().chain(&write.entries));
-        let entries = entries.map(|entry| entry.payload.len());
-        let mut payloads = bases.iter().flatten().map(Base::encoded_len).chain(entries);
-        let sectors = measure(hard_states.len(), &mut payloads);
+        let parts = batch.iter().zip(&bases).flat_map(|(write, base)| {
+            let base = base.iter().map(|base| Part::Apart(HEADER_BYTES + base.encoded_len()));
+            let entries = write.repairs.iter().chain(&write.entries);
+            base.chain(entries.map(|entry| Part::Packed(entry.payload.len())))
+        });
+        let sectors = measure(hard_states.len(), parts);
         let has_entries = batch.iter().any(|write| !write.entries.is_empty());
         let installs = bases.iter().any(Option::is_some);
-        if self.next_sector + sectors > self.sectors() {
+        if !self.fits(sectors, has_entries) {
             // An install is what makes room in a full log: it is not refused for what comes with it.
             if has_entries && !installs && !self.may_grow(sectors) {
                 return Err(Error::Full);
@@ -353,13 +389,15 @@ impl Wal {
             self.roll(sectors)?;
         }
         // Ahead of the disk: if the write fails, the log is poisoned and nobody asks any more.
+        let mut replacing = Vec::new();
         for (write, base) in batch.iter().zip(&mut bases) {
             let group = self.groups.get_mut(&write.group);
             let group = group.unwrap_or_else(|| panic!("append to unknown group {}", write.group));
-            advance(group, write, base.as_mut())
+            let replaces = advance(group, write, base.as_mut())
                 .unwrap_or_else(|what| panic!("append to group {}: {what}", write.group));
+            replacing.push(replaces);
         }
-        self.lay_out(&hard_states, batch, &bases);
+        self.lay_out(&hard_states, batch, &bases, &replacing);
         assert_eq!(self.layout.sectors(), sectors, "a batch was measured wrongly");
         self.write_batch()?;
         self.publish();
@@ -376,6 +414,7 @@ impl Wal {
         hard_states: &BTreeMap<GroupId, HardState>,
         batch: &[GroupWrite],
         bases: &[Option<Base>],
+        replacing: &[bool],
     ) {
         self.layout.clear();
         self.noted.clear();
@@ -384,36 +423,42 @@ impl Wal {
                 let payload = hard_state::encode(hard_state);
                 let place = (hard_state.commit, hard_state.term);
                 let crc = crc32fast::hash(&payload);
-                self.put_record(Kind::HardState { copy }, *group, place, &payload, crc);
+                self.put_record(Kind::HardState { copy }, *group, place, &payload, crc, false);
             }
             self.layout.fresh_sector();
         }
-        for (write, base) in batch.iter().zip(bases) {
+        for ((write, base), replaces) in batch.iter().zip(bases).zip(replacing) {
             if let Some(base) = base {
                 self.put_base_record(write.group, base);
             }
             let group = write.group;
             for entry in &write.repairs {
-                let offset = self.put_entry(Kind::Repair(entry.kind), group, entry);
+                let offset = self.put_entry(Kind::Repair(entry.kind), group, entry, false);
                 self.noted.push(Noted::Repair { group, index: entry.index, offset });
             }
-            for entry in &write.entries {
-                let offset = self.put_entry(Kind::Entry(entry.kind), group, entry);
+            for (at, entry) in write.entries.iter().enumerate() {
+                let replaces = *replaces && at == 0;
+                let offset = self.put_entry(Kind::Entry(entry.kind), group, entry, replaces);
                 let bytes = (HEADER_BYTES + entry.payload.len()) as u64;
                 self.noted.push(Noted::Entry { group, index: entry.index, offset, bytes });
             }
         }
     }
 
-    fn put_entry(&mut self, kind: Kind, group: GroupId, entry: &Entry) -> u64 {
+    fn put_entry(&mut self, kind: Kind, group: GroupId, entry: &Entry, replaces: bool) -> u64 {
         assert!(entry.is_intact(), "entry {} was damaged in memory before it was written", entry.index);
-        self.put_record(kind, group, (entry.index, entry.term), &entry.payload, entry.crc)
+        self.put_record(kind, group, (entry.index, entry.term), &entry.payload, entry.crc, replaces)
     }
 
     fn put_base_record(&mut self, group: GroupId, base: &Base) {
         let payload = base.encode();
-        let kind = Kind::Base { resets: base.resets };
-        self.put_record(kind, group, base.to, &payload, crc32fast::hash(&payload));
+        let crc = crc32fast::hash(&payload);
+        self.layout.fresh_sector();
+        for copy in [1, 2] {
+            let kind = Kind::Base { resets: base.resets, copy };
+            self.put_record(kind, group, base.to, &payload, crc, false);
+            self.layout.fresh_sector();
+        }
         self.noted.push(Noted::Base { group, to: base.to.0, resets: base.resets });
     }
 
@@ -424,10 +469,14 @@ impl Wal {
         place: (Index, Term),
         payload: &[u8],
         crc: u32,
+        replaces: bool,
     ) -> u64 {
+        let counts = &mut self.groups.get_mut(&group).expect("the group is known").counts;
+        let after = counts.after(kind, replaces);
         let header = Header {
             kind,
             group,
+            counts: std::mem::replace(counts, after),
             len: payload_len(payload),
             payload_crc: crc,
             batch: self.batch,
@@ -486,7 +535,7 @@ impl Wal {
     }
 
     fn write_base(&mut self, id: GroupId, base: &Base) -> Result<(), Error> {
-        self.begin_small(&mut [base.encoded_len()].into_iter())?;
+        self.begin_small(HEADER_BYTES + base.encoded_len())?;
         self.put_base_record(id, base);
         self.write_batch()?;
         let group = self.groups.get_mut(&id).expect("looked up before");
@@ -506,24 +555,29 @@ impl Wal {
 
     fn add_groups(&mut self, new: &BTreeMap<&GroupId, &Membership>) -> Result<(), Error> {
         let groups: BTreeMap<GroupId, Group> =
-            new.iter().map(|(id, base)| (**id, Group::new(base.encode()))).collect();
+            new.iter().map(|(id, base)| (**id, Group::new(**id, base.encode()))).collect();
         let start = (Index(0), Term(0));
-        self.begin_small(&mut groups.values().map(Group::encoded_len))?;
-        for (id, group) in &groups {
-            let payload = group.encode();
-            self.put_record(Kind::Group, *id, start, &payload, crc32fast::hash(&payload));
+        let added: Vec<GroupId> = groups.keys().copied().collect();
+        self.begin_small(groups.values().map(|group| HEADER_BYTES + group.encoded_len()).sum())?;
+        self.groups.extend(groups);
+        for copy in [1, 2] {
+            for id in &added {
+                let payload = self.groups[id].encode();
+                let crc = crc32fast::hash(&payload);
+                self.put_record(Kind::Group { copy }, *id, start, &payload, crc, false);
+            }
+            self.layout.fresh_sector();
         }
         self.write_batch()?;
-        self.shared.with_points(|points| groups.keys().for_each(|id| points.purge(*id, Index(0))));
-        self.groups.extend(groups);
+        self.shared.with_points(|points| added.iter().for_each(|id| points.purge(*id, Index(0))));
         Ok(())
     }
 
-    /// Begins a batch of records with payloads of these lengths. It is never refused for want of room: it is small,
-    /// and a full log needs it.
-    fn begin_small(&mut self, payloads: &mut dyn Iterator<Item = usize>) -> Result<(), Error> {
-        let sectors = measure(0, payloads);
-        if self.next_sector + sectors > self.sectors() {
+    /// Begins a batch of records that take so many bytes and stand in it twice. It is never refused for want of room: it is
+    /// small, and a full log needs it.
+    fn begin_small(&mut self, bytes: usize) -> Result<(), Error> {
+        let sectors = measure(0, [Part::Apart(bytes)].into_iter());
+        if !self.fits(sectors, false) {
             self.roll(sectors)?;
         }
         self.layout.clear();
@@ -532,7 +586,7 @@ impl Wal {
     }
 
     /// The newest segment's length in sectors.
-    fn sectors(&self) -> u64 {
+    pub(super) fn sectors(&self) -> u64 {
         self.segments.length(self.number) / SECTOR_BYTES as u64
     }
 
@@ -540,13 +594,15 @@ impl Wal {
     fn may_grow(&self, sectors: u64) -> bool {
         let preamble: u64 =
             self.groups.values().map(|group| group.encoded_len() as u64 + HEADER_BYTES as u64).sum();
-        let next = self.options.segment_bytes.max(offset_of(sectors + 2) + preamble + preamble / 16);
+        let preamble = 2 * (preamble + preamble / 16 + SECTOR_BYTES as u64);
+        let next = self.options.segment_bytes.max(offset_of(sectors + PREAMBLE_SECTOR) + preamble);
         self.segments.bytes() + next + self.options.segment_bytes <= self.options.bytes_max
     }
 
     /// Goes on in a new segment with room for `sectors`.
     fn roll(&mut self, sectors: u64) -> Result<(), Error> {
-        self.begin_segment(offset_of(self.next_sector), sectors)
+        let begun = self.begin_segment(self.end(), sectors);
+        self.judge_next(begun)
     }
 
     fn begin_segment(&mut self, end: u64, sectors: u64) -> Result<(), Error> {
@@ -556,17 +612,18 @@ impl Wal {
             Some(spare) if spare.bytes() >= header.bytes => spare,
             _ => {
                 Spare::remove(&*self.fs, &self.dir)?;
-                Spare::create(&*self.fs, &self.dir, header.bytes)?
+                self.begin_spare(header.bytes)?
             }
         };
         header.bytes = spare.bytes();
-        let preamble = layout.seal(header.number, 1, header.batch);
+        let preamble = layout.seal(header.number, PREAMBLE_SECTOR, header.batch);
         let file = spare.publish(&*self.fs, &self.dir, &header, preamble)?;
         self.shared.with_points(|points| points.add_file(header.number, file.clone()));
         self.segments.add(header.number, header.bytes);
         self.number = header.number;
         self.file = file;
-        self.next_sector = 1 + layout.sectors();
+        self.next_sector = PREAMBLE_SECTOR + layout.sectors();
+        self.cut = None;
         self.batch += 1;
         self.chain = chain;
         Ok(())
@@ -579,11 +636,20 @@ impl Wal {
         if used < all / 2 || !self.may_grow(0) {
             return Ok(());
         }
+        let made = self.prepare_to(offset_of((used - all / 2) * 2 + 1));
+        match self.judge_next(made) {
+            // What is left of this one is enough for now.
+            Err(Error::NoRoom { .. }) => Ok(()),
+            made => made,
+        }
+    }
+
+    fn prepare_to(&mut self, target: u64) -> Result<(), Error> {
         let mut spare = match self.spare.take() {
             Some(spare) => spare,
-            None => Spare::create(&*self.fs, &self.dir, self.options.segment_bytes)?,
+            None => self.begin_spare(self.options.segment_bytes)?,
         };
-        let target = offset_of((used - all / 2) * 2 + 1).min(spare.bytes());
+        let target = target.min(spare.bytes());
         while spare.zeroed() < target {
             spare.step()?;
         }
@@ -638,8 +704,8 @@ fn base_of(install: &Install) -> Base {
     Base { to: install.to, membership: install.base.encode(), state: install.state, resets: false }
 }
 
-/// Moves a group by a write.
-fn advance(group: &mut Group, write: &GroupWrite, base: Option<&mut Base>) -> Result<(), String> {
+/// Moves a group by a write. Returns whether its entries replace others.
+fn advance(group: &mut Group, write: &GroupWrite, base: Option<&mut Base>) -> Result<bool, String> {
     if let Some(hard_state) = write.hard_state {
         group.on_hard_state(hard_state)?;
     }
@@ -651,10 +717,11 @@ fn advance(group: &mut Group, write: &GroupWrite, base: Option<&mut Base>) -> Re
         group.check_repair(entry.index, entry.term)?;
     }
     group.check_entries(&write.entries)?;
+    let replaces = write.entries.first().is_some_and(|first| first.index <= group.last.0);
     for entry in &write.entries {
         group.on_entry(entry.index, entry.term, config_of(entry.kind, &entry.payload))?;
     }
-    Ok(())
+    Ok(replaces)
 }
 
 #[cfg(test)]
@@ -674,7 +741,7 @@ impl Wal {
         resets: bool,
     ) {
         let base = Base { to, membership: base.encode(), state, resets };
-        self.begin_small(&mut [base.encoded_len()].into_iter()).expect("the disk is well");
+        self.begin_small(HEADER_BYTES + base.encoded_len()).expect("the disk is well");
         self.put_base_record(group, &base);
         self.write_batch().expect("the disk is well");
     }
@@ -685,6 +752,7 @@ impl Wal {
         let header = Header {
             kind: Kind::HardState { copy: 2 },
             group,
+            counts: self.groups[&group].counts,
             len: payload_len(&payload),
             payload_crc: crc32fast::hash(&payload),
             batch: self.batch,

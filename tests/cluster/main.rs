@@ -36,3 +36,4 @@ mod rare;
 mod recover;
 mod rest;
 mod snapshot;
+mod state;

@@ -34,7 +34,7 @@ async fn serve(boot: Boot) -> Result<(), String> {
         clock: boot.clock,
         state_file: Arc::new(move |path| match StateFile::open(&fs, path) {
             Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(fsm::Error::Io { what: format!("open {}: {error}", path.display()) }),
+            Err(error) => Err(fsm::Error::io(format!("open {}: {error}", path.display()), &error)),
         }),
         http_date: false,
         probe: Some(boot.probe),
@@ -88,10 +88,15 @@ pub fn election_timeout_ms(seed: u64) -> u64 {
 /// Limits so small that a run rolls segments, folds, reads its log back from the disk and purges it, more than once.
 fn limits(rng: &mut fastrand::Rng) -> Limits {
     let wal_bytes_max = [1 << 20, 4 << 20, 8 << 20][rng.usize(..3)];
+    let wal_segment_bytes = [32 << 10, 64 << 10, 128 << 10][rng.usize(..3)];
     Limits {
-        wal_segment_bytes: [32 << 10, 64 << 10, 128 << 10][rng.usize(..3)],
+        wal_segment_bytes,
+        storage_reserve_bytes: 6 * wal_segment_bytes,
+        storage_floor_bytes: 2 * wal_segment_bytes,
         wal_bytes_max,
         log_tail_bytes_max: [0, 64 << 10, wal_bytes_max / 2][rng.usize(..3)],
+        scrub_pause: Duration::from_millis([500, 3_000, 20_000][rng.usize(..3)]),
+        hash_mark_interval: Duration::from_millis([300, 1_000, 5_000][rng.usize(..3)]),
         snapshot_pin: Duration::from_millis([300, 3_000, 20_000][rng.usize(..3)]),
         write_set_bytes_max: [16 << 10, 64 << 10, 256 << 10][rng.usize(..3)],
         store_cache_bytes: 256 << 10,

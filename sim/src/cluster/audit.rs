@@ -14,6 +14,7 @@ use quorate::types::{Index, NodeId, Term};
 
 use crate::Violation;
 use crate::cluster::disk::SharedDisk;
+use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::power::SharedPower;
@@ -52,7 +53,7 @@ impl Held {
     pub fn of<'a>(disks: impl Iterator<Item = Known<'a>>) -> Held {
         let read = disks.map(|Known { node, disk, damage, before }| {
             let held = match damage {
-                Some(Damage::Changed) => Disk::Believed,
+                Some(Damage::Changed(Part::Log | Part::Identity)) => Disk::Believed,
                 _ => {
                     let now = disk.map(|disk| Image::read(&Platter::of(disk), LOG_DIR.as_ref()));
                     Disk::Images(now.into_iter().chain(before.cloned()).collect())

@@ -53,6 +53,8 @@ struct State {
     hosts: BTreeMap<NodeId, u64>,
     /// The committed configurations, up to the highest commit index of any node.
     group: Option<(Configurations, Index)>,
+    /// The hosts whose nodes have had to give up a state.
+    stateless: BTreeSet<u64>,
     /// Who is removed by a configuration that some core holds, committed or not.
     retiring: BTreeSet<NodeId>,
 }
@@ -77,6 +79,7 @@ impl Judge {
             told: BTreeMap::new(),
             hosts: BTreeMap::new(),
             group: None,
+            stateless: BTreeSet::new(),
             retiring: BTreeSet::new(),
         };
         Arc::new(Judge { trace, state: Mutex::new(state) })
@@ -120,6 +123,11 @@ impl Judge {
     /// committed before it hands anything out again: whether it was, [`Judge::is_retired`] tells later.
     pub fn may_be_retired(&self, node: NodeId) -> bool {
         self.lock().retiring.contains(&node)
+    }
+
+    /// The hosts whose nodes have had to give up a state.
+    pub fn stateless(&self) -> BTreeSet<u64> {
+        self.lock().stateless.clone()
     }
 
     /// Whether the group has removed a node for good.
@@ -292,6 +300,9 @@ impl Probe for Watch {
             self.judge.tell(&mut state, self.host, raft, ready);
         }
         state.learn_group(raft);
+        if raft.counters().states_lost > 0 && state.stateless.insert(self.host) {
+            self.judge.trace.count("states lost", 1);
+        }
         let result = state.invariants.observe(&Seen { raft, node, ready });
         self.judge.note(&mut state, self.host, result);
     }

@@ -30,6 +30,7 @@ use crate::Violation;
 use crate::cluster::audit::{Held, Known, Recall, SharedFindings};
 use crate::cluster::badge::{Badge, SharedBadge};
 use crate::cluster::clock::{Oscillator, SharedOscillator};
+use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::fs::DiskFs;
 use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::disk::{Disk, SharedDisk};
@@ -464,6 +465,10 @@ impl World {
         }
         let now = self.sim.elapsed();
         self.nodes.iter_mut().try_for_each(|(id, node)| node.stops_in_time(*id, now))?;
+        let is_sound = |id: &u64| !matches!(self.nodes[id].damage, Some(Damage::Changed(Part::State)));
+        if let Some(id) = self.judge.stateless().into_iter().find(is_sound) {
+            return Err(format!("{} gave up its state, and nothing was wrong with it", host(id)));
+        }
         if let Some(violation) = self.findings.violation() {
             return Err(violation);
         }

@@ -27,6 +27,7 @@ const FAULTS: &[&str] = &[
     "torn write",
     "pause",
     "hung disk",
+    "full disk",
     "evidence",
     "false evidence",
     "partition",

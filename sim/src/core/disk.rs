@@ -4,7 +4,8 @@
 //! A write is on disk once its fsync has ended. What was handed out and not synced when the power fails is kept as far as
 //! chance has it: some writes in order, and of the next one its hard state, its snapshot and some of its entries, in order
 //! too. A snapshot takes the place of log and checkpoint in one stroke, and where the log has its last entry, of no more than
-//! the log up to there. An entry that was synced may rot: it cannot be read back until it is stored once more. More is
+//! the log up to there. An entry that was synced may rot: it cannot be read back until it is stored once more. The end of the
+//! log may be lost so that nobody can tell where it was: then the log is what it once was, and in doubt. More is
 //! not modelled here (sectors, files, names are the cluster simulator's matter), and less would hide bugs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,12 +24,18 @@ pub struct Disk {
     base: Membership,
     /// All entries after `purged`.
     entries: VecDeque<Entry>,
-    /// The state machine's checkpoint. Monotone, never below `purged`.
+    /// The state machine's checkpoint. Monotone, never below `purged`, unless it is lost.
     folded: State,
+    /// There is none.
+    is_stateless: bool,
     /// Snapshots that are here in full, and that nothing names; by index.
     staged: BTreeMap<Index, State>,
     /// Entries that cannot be read back. (What they were stays in `entries`, for the judges.)
     damaged: BTreeSet<Index>,
+    /// Entries that are lost with the end of the log, until that is in doubt no more: they count as held, for the judges.
+    lost: Vec<Entry>,
+    /// The entries that were replaced last, as they stood there before.
+    replaced: Vec<Entry>,
 }
 
 impl Disk {
@@ -40,8 +47,11 @@ impl Disk {
             base: membership,
             entries: VecDeque::new(),
             folded: State::default(),
+            is_stateless: false,
             staged: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            lost: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -58,6 +68,22 @@ impl Disk {
     /// The checkpoint.
     pub fn folded(&self) -> State {
         self.folded
+    }
+
+    /// The checkpoint is damaged, or gone.
+    pub fn lose_state(&mut self) {
+        (self.folded, self.is_stateless) = (State::default(), true);
+    }
+
+    /// An empty one takes its place.
+    pub fn begin_state(&mut self) {
+        assert_eq!(self.purged.0, Index(0), "an empty state, and a log that begins later");
+        (self.folded, self.is_stateless) = (State::default(), false);
+    }
+
+    /// Whether there is no checkpoint.
+    pub fn is_stateless(&self) -> bool {
+        self.is_stateless
     }
 
     /// The last purged entry.
@@ -98,6 +124,39 @@ impl Disk {
         self.damaged.contains(&index)
     }
 
+    /// The entries from `from` on are lost, and nobody can tell that they were there. If the log `was_older`, it is what it
+    /// was before entries in it were replaced last. Where the checkpoint is beyond its end, it begins anew behind that.
+    pub fn lose_end(&mut self, from: Index, was_older: bool) {
+        assert!(from > self.purged.0, "entry {from} was purged");
+        let (folded, at) = (self.folded.index, self.at(self.folded.index));
+        let kept = usize::try_from(from.0 - self.purged.0.0 - 1).expect("an offset");
+        self.lost.extend(self.entries.drain(kept.min(self.entries.len())..));
+        self.damaged.split_off(&from);
+        let is_next = self.replaced.first().is_some_and(|entry| entry.index == self.last().0.next());
+        if was_older && is_next {
+            self.entries.extend(self.replaced.drain(..));
+            self.hard_state.commit = self.hard_state.commit.min(from.prev());
+        }
+        let is_other = self.get(folded).is_none_or(|entry| entry.term != at.0);
+        if folded > self.purged.0 && is_other {
+            (self.purged, self.base) = ((folded, at.0), at.1);
+            self.entries.clear();
+            self.damaged.clear();
+        }
+        self.replaced.clear();
+        self.hard_state.in_doubt = true;
+    }
+
+    /// Whether it is not known how far the log went.
+    pub fn is_in_doubt(&self) -> bool {
+        self.hard_state.in_doubt
+    }
+
+    /// The entries that would be lost with the end of the log from here on.
+    pub fn from(&self, from: Index) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.index >= from)
+    }
+
     /// A snapshot has come, and is durable.
     pub fn stage(&mut self, state: State) {
         self.staged.insert(state.index, state);
@@ -110,27 +169,36 @@ impl Disk {
 
     /// Whether it holds this entry, or the state of the machine after it.
     pub fn holds(&self, index: Index, term: Term) -> bool {
-        index <= self.purged.0 || self.get(index).is_some_and(|entry| entry.term == term)
+        let is_lost = self.lost.iter().any(|entry| (entry.index, entry.term) == (index, term));
+        index <= self.purged.0 || is_lost || self.get(index).is_some_and(|entry| entry.term == term)
     }
 
     /// Stores a write, of its snapshot and its entries only the first `kept`. Returns from where on it replaced what was there, if it did.
     pub fn write(&mut self, write: &Write, kept: usize) -> Option<Index> {
+        let mut replaced = None;
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
+            if !hard_state.in_doubt {
+                // From now on it has to hold by itself what it held.
+                replaced = self.lost.iter().map(|entry| entry.index).min();
+                self.lost.clear();
+            }
         }
         let mut kept = kept;
-        let mut replaced = None;
         if let Some(install) = write.install.as_ref().filter(|_| kept > 0) {
             kept -= 1;
             let state =
                 self.staged.remove(&install.index).expect("a snapshot is here before its core is told");
-            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
-            replaced = (!goes_on && self.last().0 > install.index).then_some(install.index.next());
+            let is_there = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let goes_on = is_there || self.purged == (install.index, install.term);
+            let is_cut = !goes_on && self.last().0 > install.index;
+            replaced = replaced.or(is_cut.then_some(install.index.next()));
+            self.replaced.clear();
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
             self.entries.retain(|entry| goes_on && entry.index > install.index);
             self.damaged.retain(|index| goes_on && *index > install.index);
-            self.folded = state;
+            (self.folded, self.is_stateless) = (state, false);
         }
         let repairs = &write.repairs[..kept.min(write.repairs.len())];
         kept -= repairs.len();
@@ -148,9 +216,13 @@ impl Disk {
             "a write from {first} on to a log that ends at {last}"
         );
         self.damaged.split_off(&first);
-        self.entries.truncate(usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset"));
+        let offset = usize::try_from(first.0 - self.purged.0.0 - 1).expect("an offset");
+        if first <= last {
+            self.replaced = self.entries.drain(offset..).collect();
+        }
         self.entries.extend(entries.iter().cloned());
-        replaced.or((first <= last).then_some(first))
+        let truncated = (first <= last).then_some(first);
+        replaced.into_iter().chain(truncated).min()
     }
 
     /// Reads entries back.
@@ -214,7 +286,7 @@ impl Disk {
             last: self.last().0,
             tail: self.entries.iter().skip(skipped).cloned().collect(),
             damaged: damaged.collect(),
-            applied: self.folded.index,
+            applied: (!self.is_stateless).then_some(self.folded.index),
         }
     }
 }

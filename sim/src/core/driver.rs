@@ -6,7 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Raft, Ready, RoleName, Write, WriteSeq};
+use quorate::raft::{Entry, EntryKind, Envelope, Fetch, Message, Raft, Ready, RoleName, Write, WriteSeq};
 use quorate::types::{Index, Monotonic, NodeId};
 
 use super::node::{Shown, Work};
@@ -40,12 +40,17 @@ impl World {
         target.config.boot = boot;
         target.clock = super::clock::Clock::new(now, Monotonic(origin), target.rate);
         target.disk.forget_staged();
+        if target.disk.is_stateless() && target.disk.purged() == Index(0) {
+            target.disk.begin_state();
+        }
         target.state = target.disk.folded();
         target.applied_at = now;
         (target.synced, target.told) = (WriteSeq(0), WriteSeq(0));
         target.shown = None;
         let restored = target.disk.restore(tail);
-        target.raft = Some(Raft::new(target.config.clone(), restored, target.clock.at(now)));
+        let mut raft = Raft::new(target.config.clone(), restored, target.clock.at(now));
+        raft.set_room(target.clock.at(now), target.room);
+        target.raft = Some(raft);
         let id = target.id;
         self.invariants.booted(id);
         self.trace.event(id.0, || What::Booted);
@@ -102,7 +107,16 @@ impl World {
         self.absorb(&envelope);
         let id = envelope.to.0;
         self.trace.event(id, || What::Delivered { message: number });
+        let target = &self.nodes[node];
+        let (room, last) = (target.room, target.raft.as_ref().map(Raft::last_index));
+        let commands = commands_of(&envelope);
         self.input(node, |raft, now| raft.step(now, envelope));
+        let target = &self.nodes[node];
+        let taken = target.raft.as_ref().map(Raft::last_index);
+        let is_taken = |index: &Index| Some(*index) > last && Some(*index) <= taken;
+        if let Some(index) = commands.into_iter().find(is_taken).filter(|_| room.is_full()) {
+            self.judge(Err(format!("room: {} takes command {index}, and its disk is full", target.id)));
+        }
     }
 
     pub(super) fn on_tick(&mut self, node: usize) {
@@ -196,6 +210,15 @@ impl World {
         self.nodes[super::world::position(id)].disk.damage(index);
         self.absorb(&(id, index));
         self.trace.event(id.0, || What::Fault { fault: "rot", text: format!("entry {index}") });
+    }
+
+    /// The end of the log of a node that is down is lost (see [`super::Disk::lose_end`]).
+    pub fn lose_end(&mut self, id: NodeId, from: Index, was_older: bool) {
+        let target = &mut self.nodes[super::world::position(id)];
+        assert!(target.raft.is_none(), "{id} is up");
+        target.disk.lose_end(from, was_older);
+        self.absorb(&(id, from, was_older));
+        self.trace.event(id.0, || What::Fault { fault: "lost tail", text: format!("from entry {from} on") });
     }
 
     /// The judges look at a core and at what it has just made.
@@ -407,10 +430,58 @@ impl World {
         self.steps += 1;
         self.absorb(&Note::Applied(node, last));
         match self.nodes[node].applying.pop_front().expect("something was handed out") {
+            // What it was given before its core heard that there is nobody to take it.
+            Work::Apply(_) if self.nodes[node].takes_nothing => return,
             Work::Apply(batch) => batch.iter().for_each(|entry| self.apply(node, entry)),
             Work::Install(state) => self.on_installed(node, state),
+            Work::GiveUp => return self.on_given_up(node),
+            Work::Begin => return self.on_begun(node),
         }
         self.input(node, |raft, _| raft.applied(last));
+    }
+
+    /// A node's state file is found to be damaged. False if a snapshot is about to take its place.
+    pub fn lose_state(&mut self, id: NodeId) -> bool {
+        let node = super::world::position(id);
+        let target = &mut self.nodes[node];
+        let is_installing = target.raft.as_ref().is_some_and(|raft| raft.installing().is_some());
+        if is_installing || target.disk.is_stateless() {
+            return false;
+        }
+        target.disk.lose_state();
+        let is_up = target.raft.is_some();
+        target.takes_nothing = is_up;
+        self.absorb(&(id, "lost"));
+        self.trace.event(id.0, || What::Fault { fault: "state lost", text: String::new() });
+        self.count("states lost");
+        if is_up {
+            self.give(node, Index(0), Work::GiveUp);
+        }
+        true
+    }
+
+    /// The state machine lets go of its state, behind all that it was given before; then its core hears of it.
+    fn on_given_up(&mut self, node: usize) {
+        // A snapshot may have come meanwhile, or be coming.
+        let is_installing = self.nodes[node].raft.as_ref().is_some_and(|raft| raft.installing().is_some());
+        if is_installing || !self.nodes[node].takes_nothing {
+            return;
+        }
+        self.nodes[node].state = super::transfer::State::default();
+        self.input(node, |raft, _| raft.lose_state());
+        if self.nodes[node].disk.purged() == Index(0) {
+            self.give(node, Index(0), Work::Begin);
+        }
+    }
+
+    fn on_begun(&mut self, node: usize) {
+        let target = &mut self.nodes[node];
+        let is_needed = target.raft.as_ref().is_some_and(|raft| !raft.has_state());
+        if is_needed {
+            target.disk.begin_state();
+            target.takes_nothing = false;
+            self.input(node, |raft, _| raft.state_begun());
+        }
     }
 
     /// A state machine takes an entry.
@@ -467,6 +538,13 @@ impl World {
         let id = target.id.0;
         self.trace.event(id, || What::State { role, term, leader, last, persisted, commit, applied, why });
     }
+}
+
+/// The commands among a message's entries.
+fn commands_of(envelope: &Envelope) -> Vec<Index> {
+    let Message::Append(append) = &envelope.message else { return Vec::new() };
+    let commands = append.entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+    commands.map(|entry| entry.index).collect()
 }
 
 /// The number of a read among the requests that a trace shows: proposals have theirs below.

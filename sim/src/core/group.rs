@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use quorate::raft::{Membership, Raft};
+use quorate::raft::{Membership, Raft, Role};
 use quorate::types::{Incarnation, Index, NodeId};
 
 use super::disk::Disk;
@@ -73,6 +73,15 @@ impl World {
         appended
             .chain([self.group()])
             .all(|membership| is_quorum(&majorities_of(membership), |id| !lost.contains(&id)))
+    }
+
+    /// Whether no change of the group is under way, nor can one begin by itself.
+    pub(super) fn is_unchanging(&self) -> bool {
+        let group = self.group();
+        let is_steady = |role: Role| matches!(role, Role::Voter | Role::Learner);
+        self.configurations.appended.is_empty()
+            && !group.is_joint()
+            && group.members.values().all(|member| is_steady(member.role))
     }
 
     /// A node starts that was just added to the group by a leader; one that was added before, by a leader that lost the

@@ -107,6 +107,11 @@ impl World {
                     raft.irreparable()
                 ));
             }
+            if raft.is_in_doubt() {
+                return Err(format!(
+                    "{id} does not know how far its log went, leader {leader} ends at {last}"
+                ));
+            }
             if marks != [last; 4] || raft.term_at(last) != end {
                 return Err(format!(
                     "{id} has last, persisted, commit, applied {marks:?}, leader {leader} ends at {last}"
@@ -178,10 +183,16 @@ impl World {
     /// All disks hold the same log, and the whole log that was acknowledged.
     fn compare_disks(&self) -> Result<(), Violation> {
         let mut members = self.group().members.keys().map(|&id| &self.nodes[position(id)]);
+        if let Some(node) = members.clone().find(|node| node.disk.is_in_doubt()) {
+            return Err(format!("liveness: {} is still in doubt on its disk", node.id));
+        }
         if let Some((id, index)) =
             members.clone().find_map(|node| Some((node.id, node.disk.damaged().next()?)))
         {
             return Err(format!("liveness: entry {index} is still damaged on the disk of {id}"));
+        }
+        if let Some(node) = members.clone().find(|node| node.disk.is_stateless()) {
+            return Err(format!("liveness: {} still has no state", node.id));
         }
         let Some(one) = members.next() else { return Err("liveness: nobody is left".to_owned()) };
         let (end, first) = (one.disk.last(), &one.disk);

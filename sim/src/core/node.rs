@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate::raft::{Config, Entry, Envelope, Lease, Membership, Raft, Write, WriteSeq};
+use quorate::raft::{Config, Entry, Envelope, Lease, Membership, Raft, Room, Write, WriteSeq};
 use quorate::types::{Index, NodeId};
 
 use super::clock::{Clock, Instant};
@@ -31,6 +31,8 @@ pub struct Node {
     pub(super) is_hung: bool,
     /// An fsync would have returned.
     pub(super) is_stalled: bool,
+    /// What its disk has room for.
+    pub(super) room: Room,
     /// The last write on disk, and the last of which the core was told or is about to be.
     pub(super) synced: WriteSeq,
     pub(super) told: WriteSeq,
@@ -42,6 +44,8 @@ pub struct Node {
     pub(super) applied_at: Instant,
     /// The state machine.
     pub(super) state: State,
+    /// It takes no entries: its state is lost, and another one has not taken its place.
+    pub(super) takes_nothing: bool,
     /// The log after these positions is kept for snapshots on their way, by their numbers.
     pub(super) pins: BTreeMap<u64, Index>,
     /// The lease that its driver has published.
@@ -65,6 +69,10 @@ pub(super) enum Work {
     Apply(Vec<Entry>),
     /// A snapshot, in place of all that it has.
     Install(State),
+    /// The state is lost.
+    GiveUp,
+    /// An empty one takes its place.
+    Begin,
 }
 
 /// What a trace shows of a node.
@@ -94,12 +102,14 @@ impl Node {
             syncing: None,
             is_hung: false,
             is_stalled: false,
+            room: Room::Ample,
             synced: WriteSeq(0),
             told: WriteSeq(0),
             installs: VecDeque::new(),
             applying: VecDeque::new(),
             applied_at: 0,
             state: State::default(),
+            takes_nothing: false,
             pins: BTreeMap::new(),
             lease: None,
             is_paused: false,
@@ -134,7 +144,7 @@ impl Node {
     /// Its state machine is stored as it is. While a snapshot is on its disk that it did not take yet, there is nothing to
     /// store: it would be older.
     pub(super) fn fold(&mut self) {
-        if self.raft.is_some() && self.state.index >= self.disk.folded().index {
+        if self.raft.is_some() && !self.disk.is_stateless() && self.state.index >= self.disk.folded().index {
             self.disk.fold(self.state);
         }
     }
@@ -154,9 +164,14 @@ impl Node {
         self.is_hung
     }
 
+    /// What its disk has room for.
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
     /// Whether nothing is wrong with it, its links apart.
     pub fn is_healthy(&self) -> bool {
-        self.is_running() && !self.is_hung
+        self.is_running() && !self.is_hung && self.room == Room::Ample
     }
 
     /// Forgets what is not on disk.
@@ -168,6 +183,7 @@ impl Node {
         self.is_stalled = false;
         self.installs.clear();
         self.applying.clear();
+        self.takes_nothing = false;
         self.pins.clear();
         self.lease = None;
         self.is_paused = false;

@@ -16,10 +16,11 @@
 
 use std::time::Duration;
 
-use quorate::raft::{Change, Envelope, ProposeError, Proposed, ReadId, Role, RoleName, TransferError};
+use quorate::raft::{Change, Envelope, ProposeError, Proposed, ReadId, Role, RoleName, Room, TransferError};
 use quorate::types::{Index, NodeId, Term};
 
 use super::clock::{Instant, span};
+use super::disk::Disk;
 use super::net::CutId;
 use super::node::Node;
 use super::operations;
@@ -143,9 +144,11 @@ impl World {
         self.scrub_all();
     }
 
-    /// Whether an entry is damaged on any disk.
+    /// Whether an entry is damaged on any disk, the end of a log is in doubt, or a state is lost.
     pub fn is_damaged(&self) -> bool {
-        self.nodes.iter().any(|node| node.disk.damaged().next().is_some())
+        let is_hurt =
+            |disk: &Disk| disk.damaged().next().is_some() || disk.is_in_doubt() || disk.is_stateless();
+        self.nodes.iter().any(|node| is_hurt(&node.disk))
     }
 
     /// A scrub comes by every disk whose node is up.
@@ -155,6 +158,7 @@ impl World {
 
     /// Ends what is wrong with a node, its links apart.
     pub fn recover(&mut self, id: NodeId) {
+        self.set_room(id, Room::Ample);
         let node = position(id);
         if self.nodes[node].raft.is_none() {
             return self.restart(id);
@@ -197,6 +201,9 @@ impl World {
         }
         let (mail, deferred) = (std::mem::take(&mut node.mail), std::mem::take(&mut node.deferred));
         self.trace.event(id.0, || What::Cured { fault: "pause", text: String::new() });
+        // Its disk may have been filled, or emptied, by somebody else.
+        let room = self.nodes[at].room;
+        self.input(at, |raft, now| raft.set_room(now, room));
         let moment = self.moment();
         for (number, envelope) in mail {
             let at = self.now + up_to(&mut self.rng, moment);
@@ -214,6 +221,26 @@ impl World {
     /// Within this time a node that wakes up has read its mail.
     pub(super) fn moment(&self) -> Instant {
         self.heartbeat / 20
+    }
+
+    /// From now on a node's disk has room for this.
+    pub fn set_room(&mut self, id: NodeId, room: Room) {
+        let node = position(id);
+        if std::mem::replace(&mut self.nodes[node].room, room) == room {
+            return;
+        }
+        self.absorb(&(id, room));
+        match room {
+            Room::Ample => self.trace.event(id.0, || What::Cured { fault: "full disk", text: String::new() }),
+            room => {
+                let text = format!("{room:?}");
+                self.trace.event(id.0, || What::Fault { fault: "full disk", text });
+            }
+        }
+        if self.nodes[node].is_running() {
+            self.steps += 1;
+            self.input(node, |raft, now| raft.set_room(now, room));
+        }
     }
 
     /// From now on a node's fsyncs do not return.

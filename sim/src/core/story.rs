@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! storm   faults strike as the swarm has drawn them; callers propose and read all the while
-//! calm    no new fault. Often a minority stays afflicted: cut off, deaf, mute, half connected, down, frozen, disk hung
+//! calm    no new fault. Often a minority stays afflicted: cut off, deaf, mute, half connected, down, frozen, disk hung or
+//!         full
 //!   rest    no proposals: the others must agree in all
 //!   load    callers again; the afflicted come back; the leader whom a majority hears must stay
 //! ...
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use quorate::raft::RoleName;
+use quorate::raft::{RoleName, Room};
 use quorate::types::NodeId;
 
 use super::clock::Instant;
@@ -54,6 +55,8 @@ pub(super) enum Deed {
     Recover(NodeId),
     /// A node's fsyncs return.
     Unhang(NodeId),
+    /// A node's disk has room for this from now on.
+    Room(NodeId, Room),
     /// The weather changes.
     Turn,
     /// A node asks for votes.
@@ -238,6 +241,7 @@ impl<'a> Story<'a> {
             Deed::Mend(cut) => self.world.mend(cut),
             Deed::Recover(id) => self.recover(id),
             Deed::Unhang(id) => self.world.unhang(id),
+            Deed::Room(id, room) => self.world.set_room(id, room),
             Deed::Turn => {
                 self.world.weather = self.swarm.weather(&mut self.rng);
                 let delay = up_to(&mut self.rng, self.swarm.storm);
@@ -274,7 +278,7 @@ impl<'a> Story<'a> {
         if (fault.strike)(self, victim) {
             self.world.fired(fault.name);
         }
-        let is_hung = self.world.nodes.iter().any(super::node::Node::is_hung);
+        let is_hung = self.world.nodes.iter().any(|node| node.is_hung() || node.room() != Room::Ample);
         let weather = &self.world.weather;
         self.overlapped |=
             (self.world.net.is_cut() || weather.is_network_foul()) && (is_hung || weather.is_disk_foul());
@@ -440,10 +444,13 @@ impl<'a> Story<'a> {
             }
         }
         // Not both: a leader without links to most that hears a quorum only with a node whose disk hangs is not replaced.
-        let are_disks = self.rng.u8(..4) == 0;
+        let kind = self.rng.u8(..6);
         for &id in &ids {
-            if are_disks {
+            if kind == 0 {
                 self.hang_one(id);
+            } else if kind == 1 {
+                let room = faults::draw_room(&mut self.rng);
+                self.world.set_room(id, room);
             } else {
                 self.afflict_one(id);
             }

@@ -70,14 +70,14 @@ impl World {
     /// A driver opens a snapshot at its last checkpoint, which it may make for the purpose.
     pub(super) fn on_open(&mut self, node: usize, wanted: SnapshotFor) {
         self.steps += 1;
-        if self.rng.bool() {
+        if self.rng.bool() || self.nodes[node].disk.folded().index < wanted.at_least {
             self.nodes[node].fold();
         }
         let target = &self.nodes[node];
         let (state, boot) = (target.disk.folded(), target.boot);
         let (term, membership) = target.disk.at(state.index);
         let membership = membership.encode();
-        let SnapshotFor { to, session } = wanted;
+        let SnapshotFor { to, session, .. } = wanted;
         if state.index.0 == 0 || chance(&mut self.rng, self.weather.broken_transfer) {
             self.input(node, |raft, _| raft.snapshot_sent(to, session, false));
             return;
@@ -119,6 +119,7 @@ impl World {
             receiver.raft.is_none() || transfer.receiver.is_some_and(|boot| receiver.boot != boot);
         let is_stalled = receiver.is_paused
             || receiver.is_hung
+            || receiver.room.is_full()
             || !self.net.is_open(from, to)
             || !self.net.is_open(to, from);
         transfer.receiver = Some(receiver.boot);
@@ -160,7 +161,8 @@ impl World {
         let Some(boot) = transfer.sender else { return };
         let (node, to) = (position(transfer.envelope.from), transfer.envelope.to);
         let at = self.now + self.weather.delay_min + up_to(&mut self.rng, self.weather.delay_spread);
-        let (number, wanted) = (transfer.number, SnapshotFor { to, session: transfer.session });
+        let (number, at_least) = (transfer.number, Index(0));
+        let wanted = SnapshotFor { to, session: transfer.session, at_least };
         self.queue.push(at, Event::Reported { node, boot, number, wanted, ok });
     }
 
@@ -191,7 +193,7 @@ impl World {
         self.count("snapshots installed");
         let target = &mut self.nodes[node];
         assert!(state.index > target.state.index, "snapshot {state:?} takes the place of {:?}", target.state);
-        target.state = state;
+        (target.state, target.takes_nothing) = (state, false);
         let id: NodeId = target.id;
         let judged = self.oracle.installed(id, state);
         self.judge(judged);

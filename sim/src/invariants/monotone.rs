@@ -1,5 +1,5 @@
 //! What never falls: the term; within a term, a vote that was given; and while a node runs, its commit, applied and
-//! purged indices.
+//! purged indices, but for the applied one where it has lost its state.
 //!
 //! A restart may forget a term or a vote that nobody was told of. What a message has promised it may not.
 
@@ -28,13 +28,15 @@ struct Marks {
     commit: Index,
     applied: Index,
     purged: Index,
+    /// States lost so far.
+    lost: u64,
 }
 
 impl Monotone {
     fn moved(&mut self, node: NodeId, marks: Marks) -> Result<(), Violation> {
         if let Some(before) = self.running.insert(node, marks) {
             let rose = marks.commit >= before.commit
-                && marks.applied >= before.applied
+                && (marks.applied >= before.applied || marks.lost > before.lost)
                 && marks.purged >= before.purged
                 && follows(before.ballot, marks.ballot);
             return if rose { Ok(()) } else { Err(format!("{node} fell from {before:?} to {marks:?}")) };
@@ -85,6 +87,7 @@ impl Invariant for Monotone {
             commit: raft.commit(),
             applied: raft.applied_index(),
             purged: raft.purged().0,
+            lost: raft.counters().states_lost,
         };
         self.moved(seen.node, marks)
     }
@@ -110,7 +113,7 @@ mod tests {
 
     fn marks(term: u64, vote: Option<u64>, commit: u64, applied: u64) -> Marks {
         let ballot = (Term(term), vote.map(NodeId));
-        Marks { ballot, commit: Index(commit), applied: Index(applied), purged: Index(0) }
+        Marks { ballot, commit: Index(commit), applied: Index(applied), purged: Index(0), lost: 0 }
     }
 
     #[test]
@@ -127,6 +130,7 @@ mod tests {
         assert!(after(marks(3, None, 7, 5)).is_err(), "no vote any more");
         assert!(after(marks(3, Some(2), 6, 5)).is_err(), "the commit index fell");
         assert!(after(marks(3, Some(2), 7, 4)).is_err(), "the applied index fell");
+        after(Marks { lost: 1, ..marks(3, Some(2), 7, 0) }).expect("its state is lost");
     }
 
     #[test]

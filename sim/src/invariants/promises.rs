@@ -46,7 +46,7 @@ impl Invariant for Promises {
 
 #[cfg(test)]
 mod tests {
-    use quorate::raft::{AppendReply, Round, SessionId};
+    use quorate::raft::{AppendReply, Room, Round, SessionId};
     use quorate::types::{Index, NodeId, Term};
 
     use super::*;
@@ -90,7 +90,8 @@ mod tests {
     fn an_acknowledgement_of_what_is_not_on_disk_is_found() {
         let reply = |index| {
             let result = AppendResult::Matched { index: Index(index) };
-            Message::AppendReply(AppendReply { session: SessionId(1), inflight: 1, round: Round(1), result })
+            let (session, round, room) = (SessionId(1), Round(1), Room::Ample);
+            Message::AppendReply(AppendReply { session, inflight: 1, round, result, room })
         };
         sent(2, 3, reply(5)).expect("it is on disk");
         assert!(sent(2, 3, reply(6)).is_err());

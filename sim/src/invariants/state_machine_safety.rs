@@ -1,5 +1,5 @@
 //! State machine safety: all nodes apply the same entries, each once, in order (Raft paper, Figure 3). A snapshot stands
-//! for the entries up to its index.
+//! for the entries up to its index. A state machine that lost its state is given all of them again, or a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct StateMachineSafety {
     applied: Vec<Option<Print>>,
     /// The last entry each node was given since its start.
     handed: BTreeMap<NodeId, Index>,
+    /// How often each had lost its state.
+    lost: BTreeMap<NodeId, u64>,
 }
 
 impl StateMachineSafety {
@@ -47,6 +49,10 @@ impl Invariant for StateMachineSafety {
     }
 
     fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let lost = seen.raft.counters().states_lost;
+        if self.lost.insert(seen.node, lost).is_some_and(|before| before < lost) {
+            self.handed.remove(&seen.node);
+        }
         seen.ready.apply.iter().try_for_each(|entry| self.hand(seen.node, entry))?;
         for install in seen.ready.writes.iter().filter_map(|write| write.install.as_ref()) {
             self.handed.insert(seen.node, install.index);
@@ -56,6 +62,7 @@ impl Invariant for StateMachineSafety {
 
     fn booted(&mut self, node: NodeId) {
         self.handed.remove(&node);
+        self.lost.remove(&node);
     }
 }
 

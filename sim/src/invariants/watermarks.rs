@@ -1,5 +1,5 @@
 //! Watermark order: purged <= applied <= min(committed, persisted), and nothing is beyond the log's end. While a snapshot
-//! is being installed, and only then, applied is below purged, which is the snapshot's index. No entry is of a term that its holder has not come to: a node that forgot the term could vote and accept in it as if it were new.
+//! is being installed, or there is no state, and only then, applied is below purged, which is the snapshot's index. No entry is of a term that its holder has not come to: a node that forgot the term could vote and accept in it as if it were new.
 //!
 //! What a core believes to be on its disk is there, and what a leader believes to be on all voters' disks is there too: where
 //! the disks can be looked at, they are.
@@ -25,6 +25,7 @@ struct Marks {
     last_term: Term,
     term: Term,
     installing: Option<Index>,
+    has_state: bool,
 }
 
 impl Marks {
@@ -38,11 +39,12 @@ impl Marks {
             last_term: raft.term_at(raft.last_index()).unwrap_or_default(),
             term: raft.term(),
             installing: raft.installing(),
+            has_state: raft.has_state(),
         }
     }
 
     fn are_in_order(self) -> bool {
-        let is_installing = self.applied < self.purged;
+        let is_installing = self.applied < self.purged && self.has_state;
         self.installing == is_installing.then_some(self.purged)
             && self.purged <= self.commit
             && self.applied <= self.commit.min(self.persisted)
@@ -82,8 +84,9 @@ mod tests {
             let [purged, applied, commit, persisted, last] =
                 [purged, applied, commit, persisted, last].map(Index);
             let (last_term, term) = (Term(2), Term(2));
-            let installing = None;
-            Marks { purged, applied, commit, persisted, last, last_term, term, installing }.are_in_order()
+            let (installing, has_state) = (None, true);
+            Marks { purged, applied, commit, persisted, last, last_term, term, installing, has_state }
+                .are_in_order()
         };
         assert!(marks(1, 2, 3, 4, 5));
         assert!(marks(1, 2, 4, 3, 5), "a quorum may do without this disk");
@@ -100,7 +103,9 @@ mod tests {
             let [purged, applied, persisted] = [purged, applied, persisted].map(Index);
             let (commit, last, last_term, term) = (Index(5), Index(6), Term(2), Term(2));
             let installing = installing.map(Index);
-            Marks { purged, applied, commit, persisted, last, last_term, term, installing }.are_in_order()
+            let has_state = true;
+            Marks { purged, applied, commit, persisted, last, last_term, term, installing, has_state }
+                .are_in_order()
         };
         assert!(marks(5, 2, 2, Some(5)), "it is not on disk yet");
         assert!(marks(5, 2, 6, Some(5)), "it is, and the state machine has not taken it");
@@ -114,9 +119,18 @@ mod tests {
     #[test]
     fn an_entry_of_a_term_that_is_not_known_is_found() {
         let [purged, applied, commit, persisted, last] = [Index(1); 5];
-        let installing = None;
-        let marks =
-            |last_term, term| Marks { purged, applied, commit, persisted, last, last_term, term, installing };
+        let (installing, has_state) = (None, true);
+        let marks = |last_term, term| Marks {
+            purged,
+            applied,
+            commit,
+            persisted,
+            last,
+            last_term,
+            term,
+            installing,
+            has_state,
+        };
         assert!(marks(Term(2), Term(2)).are_in_order());
         assert!(!marks(Term(3), Term(2)).are_in_order());
     }

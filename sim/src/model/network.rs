@@ -111,7 +111,9 @@ pub fn is_spent(envelope: &Envelope, to: &Node) -> bool {
         | Message::Snapshot(_)
         | Message::ReadIndex { .. }
         | Message::Repair { .. }
-        | Message::RepairReply { .. } => false,
+        | Message::RepairReply { .. }
+        | Message::EndQuery { .. }
+        | Message::EndReply { .. } => false,
     }
 }
 
@@ -170,6 +172,10 @@ pub fn describe(envelope: &Envelope) -> String {
         Message::RepairReply { index, term, entry } => {
             format!("RepairReply {index} of term {term}: {}", if entry.is_some() { "yes" } else { "no" })
         }
+        Message::EndQuery { last_index, last_term, .. } => {
+            format!("EndQuery, its log ends at {last_index} of term {last_term}, if not later")
+        }
+        Message::EndReply { index, .. } => format!("EndReply {index}"),
         Message::ReadIndex { .. } => "ReadIndex".to_owned(),
         Message::ReadIndexReply { index, .. } => format!("ReadIndexReply {index:?}"),
     };

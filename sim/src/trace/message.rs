@@ -4,7 +4,7 @@
 //! in [`What::Sent`] beside them.
 
 use quorate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Room, Snapshot,
 };
 
 use super::event::What;
@@ -37,6 +37,8 @@ pub fn name(message: &Message) -> &'static str {
         Message::TimeoutNow => "TimeoutNow",
         Message::Repair { .. } => "Repair",
         Message::RepairReply { .. } => "RepairReply",
+        Message::EndQuery { .. } => "EndQuery",
+        Message::EndReply { .. } => "EndReply",
     }
 }
 
@@ -66,7 +68,16 @@ pub fn fields(message: &Message) -> String {
             let (session, round) = (session.0, round.0);
             format!("commit {commit}, round {round}, session {session}, stored by all {stored_by_all}")
         }
-        Message::HeartbeatReply { session, round } => format!("round {}, session {}", round.0, session.0),
+        Message::HeartbeatReply { session, round, needs_snapshot, room } => {
+            let asks = needs_snapshot.map(|index| format!(", needs a snapshot at {index} or beyond"));
+            format!(
+                "round {}, session {}{}{}",
+                round.0,
+                session.0,
+                room_text(*room),
+                asks.unwrap_or_default()
+            )
+        }
         Message::ReadIndex { request } => format!("request {}", read_request(request)),
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
@@ -78,6 +89,10 @@ pub fn fields(message: &Message) -> String {
                 entry.as_ref().map_or("not here".to_owned(), |entry| format!("{} B", entry.payload.len()));
             format!("{index}@{term}, {entry}")
         }
+        Message::EndQuery { boot, last_index, last_term } => {
+            format!("last {last_index}@{last_term}, boot {boot:x}")
+        }
+        Message::EndReply { boot, index } => format!("end {index}, boot {boot:x}"),
         Message::ReadIndexReply { request, index } => {
             let index = index.map_or("not the leader".to_owned(), |index| format!("read at {index}"));
             format!("{index}, request {}", read_request(request))
@@ -100,14 +115,20 @@ fn append_fields(append: &Append) -> String {
 }
 
 fn append_reply_fields(reply: &AppendReply) -> String {
-    let AppendReply { session, inflight, round, result } = reply;
+    let AppendReply { session, inflight, round, result, room } = reply;
+    let room = room_text(*room);
     let result = match result {
         AppendResult::Matched { index } => format!("matched {index}"),
         AppendResult::Rejected { prev_index, hint_index, hint_term } => {
             format!("rejected prev {prev_index}, hint {hint_index}@{hint_term}")
         }
     };
-    format!("{result}, round {}, session {}, inflight {inflight}", round.0, session.0)
+    format!("{result}, round {}, session {}, inflight {inflight}{room}", round.0, session.0)
+}
+
+/// Nothing where there is more than the reserve.
+fn room_text(room: Room) -> String {
+    room.lack().map_or_else(String::new, |lack| format!(", room {} ({lack:?})", room.name()))
 }
 
 /// The entries' range with the terms at both ends, and what they hold.
@@ -136,7 +157,7 @@ fn read_request(request: &ReadRequest) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quorate::raft::{Round, SessionId};
+    use quorate::raft::{Lack, Round, SessionId};
     use quorate::types::{Incarnation, Index, NodeId, Term};
 
     use super::*;
@@ -176,7 +197,8 @@ mod tests {
     fn every_message_has_a_name_and_its_fields() {
         let request = ReadRequest { incarnation: Incarnation(0xabc), boot: 0x12, counter: 3 };
         let (session, round) = (SessionId(5), Round(9));
-        let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result });
+        let (short, room) = (Room::Short(Lack::Disk), Room::Ample);
+        let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result, room });
         let rejected =
             AppendResult::Rejected { prev_index: Index(7), hint_index: Index(2), hint_term: Term(1) };
         let cases = [
@@ -213,7 +235,18 @@ mod tests {
                 }),
                 "Snapshot: at 7@2 (3 B of membership), round 9, session 5, inflight 6",
             ),
-            (Message::HeartbeatReply { session, round }, "HeartbeatReply: round 9, session 5"),
+            (
+                Message::HeartbeatReply { session, round, needs_snapshot: None, room },
+                "HeartbeatReply: round 9, session 5",
+            ),
+            (
+                Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(4)), room },
+                "HeartbeatReply: round 9, session 5, needs a snapshot at 4 or beyond",
+            ),
+            (
+                Message::HeartbeatReply { session, round, needs_snapshot: None, room: short },
+                "HeartbeatReply: round 9, session 5, room short (Disk)",
+            ),
             (Message::TimeoutNow, "TimeoutNow: "),
             (
                 Message::Repair { index: Index(8), term: Term(3), crc: Some(0xab), is_needed: true },

@@ -174,6 +174,7 @@ impl Fake for Node {
             members: vec![member],
             cluster_id: ClusterId(1),
             counters: std::collections::BTreeMap::new(),
+            storage: "ample",
             poisoned: false,
         }
     }

@@ -61,10 +61,11 @@ pub(super) async fn ready(State(shared): Door, request: Request) -> Response {
     respond(&shared.front, &parts, Kind::Read, result)
 }
 
-/// What was checked and, if it failed, why.
+/// What was checked and, if it failed, why; or what is worth saying though it did not.
 struct Check {
     name: &'static str,
     failure: Option<String>,
+    note: Option<&'static str>,
 }
 
 fn check_live(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
@@ -79,7 +80,11 @@ async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let mut checks = vec![check_disk(front)];
     let router = front.router_now();
     let failure = router.is_none().then(|| "the node is still opening its data".to_owned());
-    checks.push(Check { name: "open", failure });
+    checks.push(Check { name: "open", failure, note: None });
+    if let Some(router) = &router {
+        let failure = router.check_state().err().map(|error| error.message().to_owned());
+        checks.push(Check { name: "state", failure, note: None });
+    }
     if checks.iter().all(|check| check.failure.is_none())
         && let Some(router) = router
     {
@@ -88,7 +93,10 @@ async fn check_ready(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
             ErrorKind::Unavailable => format!("no quorum confirmed a read within {}", spoken(timeout)),
             _ => error.message().to_owned(),
         });
-        checks.push(Check { name: "quorum", failure });
+        checks.push(Check { name: "quorum", failure, note: None });
+        if verbose {
+            checks.push(check_storage(router.status().storage));
+        }
     }
     Ok(report("readyz", &checks, verbose))
 }
@@ -101,7 +109,17 @@ fn spoken(timeout: Duration) -> String {
 
 fn check_disk(front: &Front) -> Check {
     let failure = (!*front.alive.borrow()).then(|| "the node's disk failed: it stops".to_owned());
-    Check { name: "disk", failure }
+    Check { name: "disk", failure, note: None }
+}
+
+/// A node without room serves on: reads and, where its group has room, writes.
+fn check_storage(storage: &str) -> Check {
+    let note = match storage {
+        "short" => Some("only the reserve is left"),
+        "full" => Some("less than the floor is left"),
+        _ => None,
+    };
+    Check { name: "storage", failure: None, note }
 }
 
 /// 200 if every check held, else 503; as JSON, or line by line as etcd and Kubernetes do.
@@ -109,9 +127,12 @@ fn report(probe: &str, checks: &[Check], verbose: bool) -> Reply {
     let failed = checks.iter().find_map(|check| check.failure.as_deref());
     let mut reply = if verbose {
         let mut lines = String::new();
-        for Check { name, failure } in checks {
+        for Check { name, failure, note } in checks {
             match failure {
-                None => lines.push_str(&format!("[+]{name} ok\n")),
+                None => {
+                    let note = note.map_or_else(String::new, |note| format!(", but {note}"));
+                    lines.push_str(&format!("[+]{name} ok{note}\n"));
+                }
                 Some(failure) => lines.push_str(&format!("[-]{name} failed: {failure}\n")),
             }
         }

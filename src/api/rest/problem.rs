@@ -44,6 +44,8 @@ pub(super) enum Code {
     Unavailable,
     Stopping,
     LogFull,
+    DiskFull,
+    StorageFull,
     NoSuchMember,
     ChangeInProgress,
     MemberExists,
@@ -53,7 +55,7 @@ pub(super) enum Code {
 
 impl Code {
     /// Every code, for the API description.
-    pub(super) const ALL: [Code; 27] = [
+    pub(super) const ALL: [Code; 29] = [
         Code::InvalidJson,
         Code::UnknownParameter,
         Code::RepeatedParameter,
@@ -76,6 +78,8 @@ impl Code {
         Code::Unavailable,
         Code::Stopping,
         Code::LogFull,
+        Code::DiskFull,
+        Code::StorageFull,
         Code::NoSuchMember,
         Code::ChangeInProgress,
         Code::MemberExists,
@@ -108,6 +112,8 @@ impl Code {
             Code::Unavailable => ErrorKind::Unavailable.code(),
             Code::Stopping => ErrorKind::Stopping.code(),
             Code::LogFull => ErrorKind::LogFull.code(),
+            Code::DiskFull => ErrorKind::DiskFull.code(),
+            Code::StorageFull => ErrorKind::StorageFull.code(),
             Code::NoSuchMember => ErrorKind::NoSuchMember.code(),
             Code::ChangeInProgress => ErrorKind::ChangeInProgress.code(),
             Code::MemberExists => ErrorKind::MemberExists.code(),
@@ -142,7 +148,7 @@ impl Code {
             Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::Unavailable | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            Code::LogFull => StatusCode::INSUFFICIENT_STORAGE,
+            Code::LogFull | Code::DiskFull | Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -171,6 +177,8 @@ impl Code {
             Code::Unavailable => "No quorum in time",
             Code::Stopping => "The node is stopping",
             Code::LogFull => "The node's log is full",
+            Code::DiskFull => "The disks have no room",
+            Code::StorageFull => "The store has reached its size",
             Code::NoSuchMember => "No such member",
             Code::ChangeInProgress => "Another change of the members is under way",
             Code::MemberExists => "It is a member already",
@@ -188,6 +196,8 @@ impl Code {
                 | Code::Unavailable
                 | Code::Stopping
                 | Code::LogFull
+                | Code::DiskFull
+                | Code::StorageFull
                 | Code::ChangeInProgress
         )
     }
@@ -196,7 +206,7 @@ impl Code {
     pub(super) fn retry_after(self) -> Option<&'static str> {
         match self {
             Code::Overloaded | Code::Unavailable | Code::Stopping | Code::ChangeInProgress => Some("1"),
-            Code::LogFull => Some("30"),
+            Code::LogFull | Code::DiskFull | Code::StorageFull => Some("30"),
             _ => None,
         }
     }
@@ -213,6 +223,10 @@ impl Code {
             }
             Code::Stopping => "Send the request to another node.",
             Code::LogFull => "Retry after the pause that Retry-After names, or raise wal-bytes-max.",
+            Code::DiskFull => "Make room on the disks of the nodes, or delete keys: reads and deletes go on.",
+            Code::StorageFull => {
+                "Delete keys, or raise storage-bytes-max on all nodes: reads and deletes go on."
+            }
             Code::NoSuchMember => "GET /api/members lists those that there are.",
             Code::ChangeInProgress => "Retry after the pause that Retry-After names.",
             Code::MemberExists => "Look at GET /api/members: there may be nothing left to do.",
@@ -236,6 +250,8 @@ impl From<ErrorKind> for Code {
             ErrorKind::Unavailable => Code::Unavailable,
             ErrorKind::Overloaded => Code::Overloaded,
             ErrorKind::LogFull => Code::LogFull,
+            ErrorKind::DiskFull => Code::DiskFull,
+            ErrorKind::StorageFull => Code::StorageFull,
             ErrorKind::NoSuchMember => Code::NoSuchMember,
             ErrorKind::ChangeInProgress => Code::ChangeInProgress,
             ErrorKind::MemberExists => Code::MemberExists,

@@ -4,7 +4,8 @@
 //! manifest
 //!   0  format version u32    4  schema version u32
 //!   8  applied index u64    16  applied term u64    24  revision u64    32  group time u64    40  keys u64
-//!  48  state hash u128      64  1 if there is a membership u8           65  its bytes, to the end - 4
+//!  48  state hash u128      64  what the rows cost in a state file, in bytes u64
+//!  72  1 if there is a membership u8           73  its bytes, to the end - 4
 //!  end - 4  CRC-32 over all before it
 //!
 //! chunk, at most 1 MiB                                     (the first one has number 0)
@@ -45,7 +46,7 @@ const FLAG_COMPRESSED: u8 = 1;
 const FLAG_TRAILER: u8 = 2;
 
 /// A manifest without a membership.
-const MANIFEST_BYTES_MIN: usize = 69;
+const MANIFEST_BYTES_MIN: usize = 77;
 
 /// A manifest with the greatest membership that is believed.
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
@@ -72,18 +73,20 @@ pub struct Manifest {
     pub keys: u64,
     /// The state hash.
     pub hash: u128,
+    /// What the rows cost in a state file: whoever has no room for it need not begin.
+    pub cost_bytes: u64,
     /// The last applied membership, as its entry carried it.
     pub membership: Option<Bytes>,
 }
 
 impl Manifest {
-    pub(in crate::fsm) fn of(head: &Head) -> Manifest {
+    pub(in crate::fsm) fn of(head: &Head, cost_bytes: u64) -> Manifest {
         let Head { applied, revision, group_time_ms, keys, hash, membership } = head.clone();
-        Manifest { applied, revision, group_time_ms, keys, hash, membership }
+        Manifest { applied, revision, group_time_ms, keys, hash, cost_bytes, membership }
     }
 
     pub(in crate::fsm) fn head(&self) -> Head {
-        let Manifest { applied, revision, group_time_ms, keys, hash, membership } = self.clone();
+        let Manifest { applied, revision, group_time_ms, keys, hash, membership, .. } = self.clone();
         Head { applied, revision, group_time_ms, keys, hash, membership }
     }
 
@@ -96,6 +99,7 @@ impl Manifest {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.hash.to_le_bytes());
+        out.extend_from_slice(&self.cost_bytes.to_le_bytes());
         out.push(u8::from(self.membership.is_some()));
         out.extend_from_slice(self.membership.as_deref().unwrap_or_default());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
@@ -116,14 +120,15 @@ impl Manifest {
         }
         check_version("format", u32_at(body, 0), FORMAT_VERSION.into())?;
         check_version("schema", u32_at(body, 4), SCHEMA_VERSION)?;
-        let membership = bytes.slice(65..body.len());
+        let membership = bytes.slice(73..body.len());
         let manifest = Manifest {
             applied: (Index(u64_at(body, 8)), Term(u64_at(body, 16))),
             revision: Revision(u64_at(body, 24)),
             group_time_ms: u64_at(body, 32),
             keys: u64_at(body, 40),
             hash: u128_at(body, 48),
-            membership: match body[64] {
+            cost_bytes: u64_at(body, 64),
+            membership: match body[72] {
                 0 if membership.is_empty() => None,
                 // A copy: the slice would keep the whole message alive, for as long as the state.
                 1 => Some(Bytes::copy_from_slice(&membership)),

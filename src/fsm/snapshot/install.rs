@@ -1,7 +1,5 @@
 //! Installing: a state that came from another node takes the place of the one that is here.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::fsm::Store;
@@ -24,8 +22,13 @@ impl std::fmt::Debug for Fresh {
 }
 
 impl Fresh {
-    pub(super) fn new(base: Base, Loaded { head, sessions }: Loaded) -> Fresh {
+    pub(in crate::fsm) fn new(base: Base, Loaded { head, sessions }: Loaded) -> Fresh {
         Fresh { base, head, sessions }
+    }
+
+    pub(in crate::fsm) fn into_parts(self) -> (Base, Loaded) {
+        let Fresh { base, head, sessions } = self;
+        (base, Loaded { head, sessions })
     }
 
     /// How far the state is.
@@ -46,26 +49,8 @@ impl Store {
     /// being applied, not for a fold, and for the old file to be closed, unless a fold or a reader still has it.
     ///
     /// # Panics
-    /// If the state is not beyond [`Store::applied`].
+    /// If the state is not beyond [`Store::applied`], unless what the store holds is lost.
     pub fn install(&self, fresh: Fresh) {
-        let shared = &*self.shared;
-        let Fresh { base, head, sessions } = fresh;
-        let replaced = {
-            let mut applier = shared.applier();
-            let mut view = shared.view_mut();
-            let (index, before) = (head.applied.0, view.head.applied.0);
-            assert!(index > before, "a snapshot of index {index} at index {before}");
-            view.folded = head.applied;
-            view.sessions = sessions.len();
-            (
-                std::mem::replace(&mut view.base, Arc::new(base)),
-                std::mem::take(&mut view.active),
-                view.frozen.take(),
-                std::mem::replace(&mut view.head, head),
-                std::mem::replace(&mut applier.sessions, sessions),
-            )
-        };
-        // To free a set and to close a file takes a while: not under the locks.
-        drop(replaced);
+        self.replace(fresh);
     }
 }

@@ -67,7 +67,7 @@ impl Store {
         base.latch.check()?;
         let txn = base.begin_read()?;
         // From the transaction and not from the view: a fold may be durable and not known there yet.
-        let manifest = Manifest::of(&base.head(&txn)?);
+        let manifest = Manifest::of(&base.head(&txn)?, base.footprint_of(&txn)?);
         let encoded = manifest.encode();
         let mut hasher = Xxh3::new();
         hasher.update(&encoded);

@@ -265,6 +265,7 @@ fn a_liars_stream_is_refused() {
         group_time_ms: 0,
         keys: 1,
         hash: crate::fsm::hash::pair(key, row),
+        cost_bytes: 0,
         membership: None,
     };
     let forge = |rows: &[Row<'_>]| {
@@ -418,6 +419,7 @@ fn golden_bytes() {
         group_time_ms: 7,
         keys: 3,
         hash: 0x0102,
+        cost_bytes: 4,
         membership: Some(Bytes::from_static(b"m")),
     };
     assert_eq!(
@@ -431,9 +433,10 @@ fn golden_bytes() {
             "0700000000000000",
             "0300000000000000",
             "02010000000000000000000000000000",
+            "0400000000000000",
             "01",
             "6d",
-            "6a8c0dac"
+            "c603eb03"
         )
     );
     let mut stream = vec![];

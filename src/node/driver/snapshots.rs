@@ -23,9 +23,11 @@ use tracing::{debug, info, warn};
 
 use super::{Driver, Internal};
 use crate::clock::{SharedClock, sleep};
-use crate::fsm::{self, Builder, Fresh, Snapshot, Store};
+use crate::fsm::{self, Builder, Fresh, Manifest, Snapshot, Store};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
+use crate::node::space::Space;
+use crate::node::state_faults::StateFaults;
 use crate::node::state_files::StateFiles;
 use crate::node::{Fatal, FatalSender};
 use crate::raft::{Envelope, Install, RoleName, SessionId, SnapshotFor, WriteSeq};
@@ -34,8 +36,10 @@ use crate::transport::snapshot::{SnapshotReceiver, SnapshotSender};
 use crate::types::{GroupId, Index, Monotonic, NodeId};
 use crate::wal;
 
-/// How long after a transfer broke off the next try begins.
+/// How long after a transfer broke off the next try begins; each time twice as long, while nothing arrives.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// But no longer than this.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// All that a group knows of snapshots.
 pub(super) struct Snapshots {
@@ -53,6 +57,8 @@ pub(super) struct Snapshots {
     removing: Vec<u64>,
     /// A rewrite is under way, or its switch.
     rewriting: Rewriting,
+    /// The file is to be rewritten however full it is.
+    is_suspect: bool,
     /// What a broken transfer left, and the turn to receive.
     desk: Arc<Mutex<Option<Parked>>>,
     lane: Lane,
@@ -118,10 +124,26 @@ impl Snapshots {
             installing: None,
             removing: Vec::new(),
             rewriting: Rewriting::No,
+            is_suspect: false,
             desk: Arc::default(),
             lane,
             rewrite_lane,
         }
+    }
+
+    /// The number of the file in use.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The lane on which files are made and removed, in order.
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// Whether the pointer is moving to a rewritten file.
+    pub fn is_switching(&self) -> bool {
+        self.rewriting == Rewriting::Switching
     }
 
     fn next_number(&mut self) -> u64 {
@@ -132,19 +154,28 @@ impl Snapshots {
 
 /// The sender's side.
 impl Driver {
-    /// A member needs a snapshot.
+    /// A member needs a snapshot. Where the last fold would be of no use to it, there is another one first.
     pub(super) fn open_snapshot(&mut self, wanted: SnapshotFor) {
         let (store, lane, internal) =
             (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
+        let open = move || {
+            // What was set aside before, and then what was applied since.
+            for _ in 0..2 {
+                if store.folded().0 < wanted.at_least {
+                    store.fold()?;
+                }
+            }
+            store.snapshot().map(Box::new)
+        };
         tokio::spawn(async move {
-            if let Some(snapshot) = lane.run(move || store.snapshot().map(Box::new)).await {
+            if let Some(snapshot) = lane.run(open).await {
                 let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
             }
         });
     }
 
     fn on_opened(&mut self, wanted: SnapshotFor, snapshot: Snapshot) {
-        let SnapshotFor { to, session } = wanted;
+        let SnapshotFor { to, session, .. } = wanted;
         let (index, term) = snapshot.applied();
         let raft = &mut self.parts.raft;
         // The log went on meanwhile; or nothing was folded yet.
@@ -172,7 +203,7 @@ impl Driver {
             file_bytes: self.parts.store.sizes().file_bytes,
             pin: self.parts.limits.snapshot_pin,
             growth_bytes_max: self.parts.limits.snapshot_pin_growth_bytes,
-            fatal: self.parts.fatal.clone(),
+            faults: self.rebuild.faults.clone(),
         };
         let internal = self.internal.clone();
         tokio::spawn(async move {
@@ -229,7 +260,7 @@ struct Sending {
     file_bytes: u64,
     pin: Duration,
     growth_bytes_max: u64,
-    fatal: FatalSender,
+    faults: StateFaults,
 }
 
 /// Why a try came to nothing.
@@ -245,7 +276,9 @@ impl Sending {
     async fn run(mut self) -> bool {
         let mut progress_at = self.clock.now();
         let mut acked = 0;
+        let mut pause = RETRY_PAUSE;
         loop {
+            let before = acked;
             let sender = self.transport.snapshot(
                 self.to,
                 self.group,
@@ -272,7 +305,9 @@ impl Sending {
             if is_over {
                 return false;
             }
-            sleep(&*self.clock, RETRY_PAUSE).await;
+            pause = if acked > before { RETRY_PAUSE } else { pause };
+            sleep(&*self.clock, pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 
@@ -325,7 +360,7 @@ impl Sending {
         let (source, chunk) = read.await.ok_or_else(gone)?;
         self.source = Some(source);
         chunk.map_err(|error| {
-            self.fatal.report(Fatal::of_store(&error));
+            self.faults.report(&error);
             Broken::ForGood(error.to_string())
         })
     }
@@ -353,6 +388,7 @@ impl Driver {
             files: self.parts.files.clone(),
             lane: self.snapshots.lane.clone(),
             clock: self.parts.clock.clone(),
+            space: self.room.space.clone(),
             fatal: self.parts.fatal.clone(),
         };
         let (desk, internal) = (self.snapshots.desk.clone(), self.internal.clone());
@@ -415,6 +451,8 @@ impl Driver {
         }
         let Some((_, Staged { fresh, number })) = self.snapshots.installing.take() else { return };
         let before = std::mem::replace(&mut self.snapshots.number, number);
+        self.snapshots.is_suspect = false;
+        self.room.space.set_state(number);
         self.snapshots.removing.push(before);
         let _ = self.work.send(Work::Install(Box::new(fresh)));
     }
@@ -428,6 +466,7 @@ impl Driver {
         for number in std::mem::take(&mut self.snapshots.removing) {
             self.remove_file(number);
         }
+        self.on_rebuilt();
     }
 
     fn discard(&self, staged: Staged) {
@@ -469,6 +508,7 @@ struct Receiving {
     files: StateFiles,
     lane: Lane,
     clock: SharedClock,
+    space: Space,
     fatal: FatalSender,
 }
 
@@ -533,10 +573,15 @@ impl Receiving {
             self.remove(number).await;
         }
         let (files, number, manifest) = (self.files.clone(), self.number, self.manifest.clone());
-        let begun = self.lane.run(move || files.receive(number, &manifest)).await;
+        let space = self.space.clone();
+        let begun = self.lane.run(move || receive(&files, &space, number, &manifest)).await;
         match begun.ok_or("the node stops")? {
             Ok(builder) => Ok((self.number, builder, 0)),
-            Err(error) => Err(self.judge(&error)),
+            Err(error) => {
+                let reason = self.judge(&error);
+                self.remove(self.number).await;
+                Err(reason)
+            }
         }
     }
 
@@ -547,10 +592,14 @@ impl Receiving {
         reason
     }
 
-    /// What is wrong with the snapshot is the sender's concern; a disk that fails ends the node (H15).
+    /// What is wrong with the snapshot is the sender's concern, a full disk is nobody's; one that fails ends the node (H15).
     fn judge(&self, error: &fsm::Error) -> String {
         match error {
             fsm::Error::Snapshot { .. } => warn!(from = self.from.0, %error, "a snapshot is no good"),
+            // It comes again, and then there may be room.
+            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } => {
+                warn!(from = self.from.0, %error, "a snapshot is given up");
+            }
             _ => self.fatal.report(Fatal::of_store(error)),
         }
         error.to_string()
@@ -564,24 +613,53 @@ impl Receiving {
     }
 }
 
+/// Begins the file of a snapshot, if there is room for all of it.
+fn receive(files: &StateFiles, space: &Space, number: u64, manifest: &Bytes) -> Result<Builder, fsm::Error> {
+    let cost_bytes = Manifest::decode(manifest)?.cost_bytes;
+    space.fits_file(fsm::staged_bytes(cost_bytes)).map_err(|(needed, free)| {
+        let what = format!("a snapshot needs {needed} bytes and the floor, and {free} are free");
+        fsm::Error::GivenUp { what }
+    })?;
+    files.receive(number, manifest)
+}
+
 /// Rewriting the own file.
 impl Driver {
-    /// After a fold: a file that is mostly free is copied.
+    /// The file is to be rewritten, now or after a later fold: it is not known to be sound.
+    pub(super) fn rewrite_soon(&mut self) {
+        self.snapshots.is_suspect = true;
+        self.maybe_rewrite();
+    }
+
+    /// After a fold: a file that is mostly free, or may be unsound, is copied.
     pub(super) fn maybe_rewrite(&mut self) {
-        let is_free = self.snapshots.rewriting == Rewriting::No
+        let is_free = self.rebuild.is_whole()
+            && self.snapshots.rewriting == Rewriting::No
             && self.snapshots.staged.is_none()
             && self.snapshots.installing.is_none();
-        if !is_free || !self.parts.store.is_mostly_free() {
+        let is_mostly_free = self.parts.store.is_mostly_free();
+        if !is_free || !(is_mostly_free || self.snapshots.is_suspect) {
             return;
         }
         self.snapshots.rewriting = Rewriting::Copying;
         let number = self.snapshots.next_number();
-        let sizes = self.parts.store.sizes();
-        info!(bytes = sizes.file_bytes, "the state file is mostly free: rewriting it");
+        let bytes = self.parts.store.sizes().file_bytes;
+        info!(bytes, is_mostly_free, "rewriting the state file");
         let (files, store) = (self.parts.files.clone(), self.parts.store.clone());
         let (lane, internal) = (self.snapshots.rewrite_lane.clone(), self.internal.clone());
+        let space = self.room.space.clone();
         tokio::spawn(async move {
-            let rewritten = lane.run(move || store.rewrite(files.create(number)?)).await;
+            let rewritten = lane.run(move || {
+                let needed = fsm::staged_bytes(store.needs().rows_bytes);
+                match space.fits_file(needed) {
+                    Ok(()) => store.rewrite(files.create(number)?),
+                    Err((needed, free)) => {
+                        let what = format!("a copy needs {needed} bytes and the floor, and {free} are free");
+                        Err(fsm::Error::GivenUp { what })
+                    }
+                }
+            });
+            let rewritten = rewritten.await;
             if let Some(result) = rewritten {
                 let _ = internal.send(Internal::Snapshots(News::Rewritten { number, result }));
             }
@@ -593,7 +671,8 @@ impl Driver {
             Ok(rewritten) => rewritten,
             Err(error) => return self.end_rewrite(number, &error),
         };
-        let is_late = number <= self.snapshots.number
+        let is_late = !self.rebuild.is_whole()
+            || number <= self.snapshots.number
             || self.snapshots.staged.is_some()
             || self.snapshots.installing.is_some();
         if is_late {
@@ -619,11 +698,19 @@ impl Driver {
         self.snapshots.rewriting = Rewriting::No;
         match result {
             Ok(()) => {
+                self.snapshots.is_suspect = false;
                 let before = std::mem::replace(&mut self.snapshots.number, number);
+                self.room.space.set_state(number);
                 info!(bytes = self.parts.store.sizes().file_bytes, "the state file was rewritten");
                 self.remove_file(before);
             }
-            // The pointer stands, and the store did not follow it: no snapshot can have come in between.
+            // The pointer stands, and the store did not follow it, since the old file is damaged: no snapshot can have come in
+            // between. The new one may be as good as the old one, or not: it is given up in its place.
+            Err(error @ fsm::Error::Damaged { .. }) => {
+                let before = std::mem::replace(&mut self.snapshots.number, number);
+                self.remove_file(before);
+                self.rebuild.faults.report(&error);
+            }
             Err(error) => self.parts.fatal.report(Fatal::of_store(&error)),
         }
     }
@@ -631,9 +718,13 @@ impl Driver {
     fn end_rewrite(&mut self, number: u64, error: &fsm::Error) {
         self.snapshots.rewriting = Rewriting::No;
         match error {
-            fsm::Error::GivenUp { .. } => {
+            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } => {
                 info!(%error, "the state file is rewritten another time");
                 self.remove_file(number);
+            }
+            fsm::Error::Damaged { .. } | fsm::Error::Lost => {
+                self.remove_file(number);
+                self.rebuild.faults.report(error);
             }
             error => self.parts.fatal.report(Fatal::of_store(error)),
         }
@@ -642,7 +733,10 @@ impl Driver {
     pub(super) fn on_snapshot_news(&mut self, news: News) {
         match news {
             News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, *snapshot),
-            News::Opened { snapshot: Err(error), .. } => self.parts.fatal.report(Fatal::of_store(&error)),
+            News::Opened { wanted, snapshot: Err(error) } => {
+                self.rebuild.faults.report(&error);
+                self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
+            }
             News::Ended { to, session, ok } => self.on_ended(to, session, ok),
             News::Received(received) => self.on_received(*received),
             News::Rewritten { number, result } => self.on_rewritten(number, result),

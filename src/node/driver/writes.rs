@@ -49,6 +49,7 @@ impl Driver {
             }
             _ if !leads => Forwarded::NotLeader,
             Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
+            Ok(forward::Request::Hash(index, hash)) => return self.on_hash(from, (index, hash), reply),
             // The other node has checked by its own limits, which may be others.
             Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
                 Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
@@ -75,6 +76,8 @@ impl Driver {
         match self.parts.raft.leader() {
             // While leadership is handed over they wait: for the next leader, or for this one to lead on.
             Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
+            // So they do where the state is lost, and with it the group's time: it is about to hand over.
+            Some(leader) if leader == self.parts.id && !self.rebuild.is_whole() => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => {
                 for pending in self.proposals.take_waiting() {
@@ -109,6 +112,11 @@ impl Driver {
             }
             if full {
                 origin.resolve(Err(log_full(&self.parts.limits)));
+                continue;
+            }
+            if let Err(error) = self.check_room(&command) {
+                self.gauges.refused_for_room += 1;
+                origin.resolve(Err(error));
                 continue;
             }
             let bytes = command.bytes();

@@ -6,7 +6,7 @@ use super::node::{Node, config, membership};
 use super::script::Script;
 use crate::raft::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ProposeError, Raft, ReadRequest,
-    RoleName, Round, SessionId, WriteSeq,
+    RoleName, Room, Round, SessionId, WriteSeq,
 };
 use crate::types::{Incarnation, Index, Monotonic, NodeId, Term};
 
@@ -85,13 +85,30 @@ fn a_second_leader_in_a_term_is_not_followed() {
 #[test]
 fn impossible_replies_are_dropped() {
     let reply = |inflight, round, result| {
-        Message::AppendReply(AppendReply { session: SessionId(1), inflight, round: Round(round), result })
+        Message::AppendReply(AppendReply {
+            session: SessionId(1),
+            inflight,
+            round: Round(round),
+            result,
+            room: Room::Ample,
+        })
     };
     for message in [
         reply(1, 0, AppendResult::Matched { index: Index(99) }),
         reply(99, 0, AppendResult::Matched { index: Index(1) }),
         reply(1, 5, AppendResult::Matched { index: Index(1) }),
-        Message::HeartbeatReply { session: SessionId(1), round: Round(5) },
+        Message::HeartbeatReply {
+            session: SessionId(1),
+            round: Round(5),
+            needs_snapshot: None,
+            room: Room::Ample,
+        },
+        Message::HeartbeatReply {
+            session: SessionId(1),
+            round: Round(0),
+            needs_snapshot: Some(Index(2)),
+            room: Room::Ample,
+        },
     ] {
         let mut script = Script::play("cluster nodes=3\nelect 1");
         script.inject(2, 1, 1, message.clone());
@@ -119,7 +136,8 @@ fn stale_rejections_change_nothing() {
             hint_index: Index(prev - 1),
             hint_term: Term(1),
         };
-        let reply = AppendReply { session: SessionId(1), inflight, round: Round(0), result };
+        let reply =
+            AppendReply { session: SessionId(1), inflight, round: Round(0), result, room: Room::Ample };
         script.inject(2, 1, 1, Message::AppendReply(reply));
         assert_eq!(script.then("progress 1"), streaming, "#{inflight} rejected {prev}");
     }
@@ -131,9 +149,17 @@ fn replies_of_another_session_change_nothing() {
     let mut script = Script::play("cluster nodes=3\nelect 1\npropose 1 a\ndrop");
     for session in [0, 2, 3] {
         let result = AppendResult::Matched { index: Index(2) };
-        let reply = AppendReply { session: SessionId(session), inflight: 2, round: Round(0), result };
+        let reply = AppendReply {
+            session: SessionId(session),
+            inflight: 2,
+            round: Round(0),
+            result,
+            room: Room::Ample,
+        };
         script.inject(2, 1, 1, Message::AppendReply(reply));
-        script.inject(2, 1, 1, Message::HeartbeatReply { session: SessionId(session), round: Round(0) });
+        let (session, round, needs_snapshot) = (SessionId(session), Round(0), Some(Index(1)));
+        let room = Room::Ample;
+        script.inject(2, 1, 1, Message::HeartbeatReply { session, round, needs_snapshot, room });
     }
     assert_eq!(script.raft(1).commit(), Index(1));
     assert_eq!(script.raft(1).counters().stale, 6 + 2, "and two late votes at the election");

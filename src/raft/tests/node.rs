@@ -50,8 +50,8 @@ pub(super) struct Disk {
     pub(super) base: Membership,
     /// All entries after `purged`.
     pub(super) entries: VecDeque<Entry>,
-    /// The state machine's checkpoint.
-    pub(super) folded: Index,
+    /// The state machine's checkpoint; none if it is lost.
+    pub(super) folded: Option<Index>,
     /// Snapshots that are here in full and not installed.
     pub(super) staged: BTreeSet<Index>,
     /// Entries that cannot be read back.
@@ -65,7 +65,7 @@ impl Disk {
             purged: (Index(0), Term(0)),
             base: membership,
             entries: VecDeque::new(),
-            folded: Index(0),
+            folded: Some(Index(0)),
             staged: BTreeSet::new(),
             damaged: BTreeSet::new(),
         }
@@ -86,12 +86,13 @@ impl Disk {
         }
         if let Some(install) = &write.install {
             assert!(self.staged.remove(&install.index), "snapshot {} never came", install.index);
-            let goes_on = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let is_there = self.get(install.index).is_some_and(|entry| entry.term == install.term);
+            let goes_on = is_there || self.purged == (install.index, install.term);
             self.purged = (install.index, install.term);
             self.base = install.membership.clone();
             self.entries.retain(|entry| goes_on && entry.index > install.index);
             self.damaged.retain(|index| goes_on && *index > install.index);
-            self.folded = install.index;
+            self.folded = Some(install.index);
         }
         for entry in &write.repairs {
             let known = self.get(entry.index);
@@ -120,6 +121,13 @@ impl Disk {
             }
         }
         entries
+    }
+
+    /// The end of the log is lost, and nobody knows where it was.
+    pub(super) fn lose_from(&mut self, from: Index) {
+        self.entries.truncate(usize::try_from(from.0 - self.purged.0.0 - 1).unwrap());
+        self.damaged.split_off(&from);
+        self.hard_state.in_doubt = true;
     }
 
     pub(super) fn purge_to(&mut self, to: Index) {
@@ -177,8 +185,8 @@ pub(super) struct Node {
     pub(super) completed: Vec<WriteSeq>,
     /// Snapshots that are on disk in place of the log, and that the state machine has not taken yet.
     pub(super) installs: Vec<Index>,
-    /// The state machine: the last entry it took, since the last start.
-    pub(super) applied: Index,
+    /// The state machine: the last entry it took, since the last start; none if it is lost.
+    pub(super) applied: Option<Index>,
 }
 
 impl Node {
@@ -192,7 +200,7 @@ impl Node {
             writing: VecDeque::new(),
             completed: Vec::new(),
             installs: Vec::new(),
-            applied: Index(0),
+            applied: Some(Index(0)),
         }
     }
 
@@ -215,20 +223,21 @@ impl Node {
 
     /// Takes entries into the state machine.
     pub(super) fn apply(&mut self, entries: &[Entry]) {
+        let mut applied = self.applied.expect("there is a state to apply to");
         for entry in entries {
-            assert_eq!(entry.index, self.applied.next(), "applied out of order");
+            assert_eq!(entry.index, applied.next(), "applied out of order");
             assert_eq!(self.disk.get(entry.index), Some(entry), "applied what is not on disk");
-            self.applied = entry.index;
+            applied = entry.index;
         }
-        let applied = self.applied;
+        self.applied = Some(applied);
         self.raft().applied(applied);
     }
 
     /// The state machine takes the snapshots that are on disk. Returns the last one.
     pub(super) fn install(&mut self) -> Option<Index> {
         let index = self.installs.drain(..).next_back()?;
-        assert!(index > self.applied, "snapshot {index} takes the place of {}", self.applied);
-        self.applied = index;
+        assert!(Some(index) > self.applied, "snapshot {index} takes the place of {:?}", self.applied);
+        self.applied = Some(index);
         self.raft().applied(index);
         Some(index)
     }
@@ -241,7 +250,21 @@ impl Node {
         self.installs.clear();
         self.disk.staged.clear();
         self.raft = None;
-        self.applied = Index(0);
+        self.applied = None;
+    }
+
+    /// The state machine is lost, on the disk and in memory.
+    pub(super) fn lose_state(&mut self) {
+        (self.disk.folded, self.applied) = (None, None);
+        if let Some(raft) = &mut self.raft {
+            raft.lose_state();
+        }
+    }
+
+    /// It begins anew.
+    pub(super) fn begin_state(&mut self) {
+        (self.disk.folded, self.applied) = (Some(Index(0)), Some(Index(0)));
+        self.raft().state_begun();
     }
 
     pub(super) fn restart(&mut self, now: Monotonic, tail: usize) {

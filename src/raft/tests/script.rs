@@ -7,6 +7,8 @@
 //! | `cluster nodes=N [learners=N] [spare=N] [logN=1,1,2] [termN=T] [inflight=N] [batch=BYTES] [cache=BYTES] [uncommitted=BYTES] [apply=BYTES] [reads=N] [tail=N] [lease=MS]` | starts a group; `logN`: the terms of the entries that node N has on disk; `termN`: its term; `spare`: nodes that know of no group yet |
 //! | `campaign N`, `propose N a b ...`, `publish N version=V [of=N]`, `read N` | calls that input on node N |
 //! | `died N peer=P` | node N has evidence that the process of P has ended |
+//! | `room N ample/short/full [lack=quota]` | what N's disk has room for, from now on |
+//! | `admits N` | whether N, if it leads, takes what grows and what frees space |
 //! | `lease N`, `set-lease N ms=MS` | shows the lease that N holds / N puts another one into the configuration |
 //! | `change N add=N|any [role=learner] [incarnation=I] [supports=V]`, `promote=N`, `remove=N`, `version=V`, `lease=MS`, `[force=yes]` | asks node N to change the configuration |
 //! | `transfer N [to=N]` | asks node N to hand over |
@@ -21,6 +23,8 @@
 //! | `hold N` / `release N` | what the node wants done is collected only at its release |
 //! | `damage N at=I` | node N's disk cannot read entry I back any more; nobody is told |
 //! | `find N at=I` | a scrub of node N's disk finds that entry I is damaged |
+//! | `lose N` / `begin N` | node N's state is lost, whether it is up or down / its driver begins an empty one |
+//! | `lose N from=I` | the end of node N's log is lost from entry I on, and it cannot tell what stood there; it is down |
 //! | `crash N [kept=N]` / `restart N` | stops a node; `kept` writes reach the disk first |
 //! | `open N to=M [at=I]` | N's driver opens the snapshot that it was asked for, at its last applied entry, and sends it |
 //! | `receive N [from=M] [again=yes]` | a snapshot on its way to N is there; with `again`, it will come once more |
@@ -44,8 +48,8 @@ use super::node::{Node, config, membership};
 use super::trace::{describe_entry, describe_envelope, describe_write};
 use crate::raft::raft::RoleState;
 use crate::raft::{
-    Change, Entry, EntryKind, Envelope, Fetch, Membership, Message, Raft, ReadId, ReadOutcome, SessionId,
-    SnapshotFor, WriteSeq,
+    Change, Entry, EntryKind, Envelope, Fetch, Growth, Lack, Membership, Message, Raft, ReadId, ReadOutcome,
+    Room, SessionId, SnapshotFor, WriteSeq,
 };
 use crate::types::{Index, Monotonic, NodeId, Term};
 
@@ -179,6 +183,33 @@ impl Script {
         self.say(format!("{id} has {}", text.unwrap_or_else(|| "no lease".to_owned())));
     }
 
+    fn room(&mut self, args: &mut Args<'_>) {
+        let id = args.node();
+        let lack = match args.fields.remove("lack") {
+            None => Lack::Disk,
+            Some("quota") => Lack::Quota,
+            Some(other) => panic!("unknown lack {other:?}"),
+        };
+        let room = match args.words.remove(0) {
+            "ample" => Room::Ample,
+            "short" => Room::Short(lack),
+            "full" => Room::Full(lack),
+            other => panic!("unknown room {other:?}"),
+        };
+        let now = self.now;
+        self.node(id).raft().set_room(now, room);
+        self.process(id);
+    }
+
+    fn admits(&mut self, args: &mut Args<'_>) {
+        let id = args.node();
+        for growth in [Growth::Grows, Growth::Frees] {
+            let admitted = self.node(id).raft().admits(growth);
+            let text = admitted.map_or_else(|lack| format!("refuses: {lack:?}"), |()| "takes it".to_owned());
+            self.say(format!("{id} {growth:?}: {text}"));
+        }
+    }
+
     fn run(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let command = words.next().expect("a command");
@@ -192,6 +223,8 @@ impl Script {
                 let peer = NodeId(args.number("peer").expect("peer="));
                 self.on_node(&mut args, |raft, now| raft.died(now, peer));
             }
+            "room" => self.room(&mut args),
+            "admits" => self.admits(&mut args),
             "lease" => self.lease(&mut args),
             "set-lease" => {
                 let ms = u32::try_from(args.number("ms").expect("ms=")).unwrap();
@@ -251,14 +284,8 @@ impl Script {
                 self.node(id).raft().persisted(seq);
                 self.process(id);
             }
-            "damage" | "find" => {
-                let (id, at) = (args.node(), Index(args.number("at").expect("at=")));
-                self.node(id).disk.damaged.insert(at);
-                if command == "find" {
-                    self.node(id).raft().damaged(at);
-                    self.process(id);
-                }
-            }
+            "damage" | "find" => self.wound(command, &mut args),
+            "lose" | "begin" => self.lose(command, &mut args),
             "crash" => {
                 let id = args.node();
                 let kept = args.size("kept").unwrap_or(0);
@@ -273,7 +300,7 @@ impl Script {
             "purge" => {
                 let (id, to) = (args.node(), Index(args.number("to").expect("to=")));
                 let node = self.node(id);
-                node.disk.folded = to;
+                node.disk.folded = node.disk.folded.map(|folded| folded.max(to));
                 node.disk.purge_to(to);
                 node.raft().purge_to(to);
             }
@@ -295,6 +322,31 @@ impl Script {
         args.finish();
         for node in self.nodes.values().filter_map(|node| node.raft.as_ref()) {
             node.check_invariants();
+        }
+    }
+
+    /// The end of a log is lost, or a state, or an empty one begins.
+    fn lose(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        let node = self.node(id);
+        match args.number("from") {
+            Some(from) => return node.disk.lose_from(Index(from)),
+            None if command == "lose" => node.lose_state(),
+            None => node.begin_state(),
+        }
+        if node.raft.is_some() {
+            self.process(id);
+        }
+    }
+
+    /// An entry is damaged.
+    fn wound(&mut self, command: &str, args: &mut Args<'_>) {
+        let id = args.node();
+        let at = Index(args.number("at").expect("at="));
+        self.node(id).disk.damaged.insert(at);
+        if command == "find" {
+            self.node(id).raft().damaged(at);
+            self.process(id);
         }
     }
 
@@ -336,7 +388,7 @@ impl Script {
     fn open(&mut self, id: NodeId, to: NodeId, at: Option<Index>) -> bool {
         let session = self.asked[&(id, to)];
         let node = self.node(id);
-        let index = at.unwrap_or(node.applied);
+        let index = at.or(node.applied).expect("it has a state");
         let raft = node.raft();
         let (term, membership) = match raft.term_at(index) {
             Some(term) => (term, raft.membership_at(index).encode()),
@@ -655,8 +707,9 @@ impl Script {
                 self.node(id).apply(&ready.apply);
             }
             ready.fetches.into_iter().for_each(|fetch| self.fetch(id, fetch));
-            for SnapshotFor { to, session } in ready.snapshots {
-                self.say(format!("  {id} wants a snapshot for {to}"));
+            for SnapshotFor { to, session, at_least } in ready.snapshots {
+                let at_least = (at_least.0 > 0).then(|| format!(" at {at_least} or beyond"));
+                self.say(format!("  {id} wants a snapshot for {to}{}", at_least.unwrap_or_default()));
                 self.asked.insert((id, to), session);
             }
             for (read, outcome) in ready.reads {
@@ -681,12 +734,14 @@ impl Script {
             };
             let some = |id: Option<NodeId>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             lines.push(format!(
-                "{id} {} term {} vote {} leader {} | {}{}applied {} commit {} persisted {} last {}@{}",
+                "{id} {} term {} vote {} leader {} | {}{}{}{}applied {} commit {} persisted {} last {}@{}",
                 raft.role().name(),
                 raft.term(),
                 some(raft.vote),
                 some(raft.leader()),
+                if raft.is_in_doubt() { "in doubt " } else { "" },
                 raft.installing().map_or_else(String::new, |index| format!("installing {index} ")),
+                if raft.has_state() { "" } else { "stateless " },
                 raft.first_damaged().map_or_else(String::new, |index| match raft.irreparable() {
                     Some(index) => format!("irreparable {index} "),
                     None => format!("damaged {index} "),

@@ -6,7 +6,7 @@ use super::node::membership;
 use super::script::Script;
 use crate::raft::{
     Append, AppendReply, AppendResult, Entry, EntryKind, Fetch, FetchFor, Membership, Message, Role,
-    RoleName, Round, SessionId, Snapshot,
+    RoleName, Room, Round, SessionId, Snapshot,
 };
 use crate::types::{Index, NodeId, Term};
 
@@ -146,7 +146,13 @@ fn replies_to_other_snapshots_change_nothing() {
     let before = script.then("progress 1");
     let reply = |session, inflight, index| {
         let result = AppendResult::Matched { index: Index(index) };
-        Message::AppendReply(AppendReply { session: SessionId(session), inflight, round: Round(0), result })
+        Message::AppendReply(AppendReply {
+            session: SessionId(session),
+            inflight,
+            round: Round(0),
+            result,
+            room: Room::Ample,
+        })
     };
     let (stale, invalid) = (script.raft(1).counters().stale, script.raft(1).counters().invalid);
     script.inject(3, 1, 1, reply(1, 2, 4));
@@ -158,7 +164,13 @@ fn replies_to_other_snapshots_change_nothing() {
     assert_eq!(script.raft(1).counters().invalid, invalid + 2, "beyond what was sent");
     assert_eq!(script.then("progress 1"), before);
     let rejected = AppendResult::Rejected { prev_index: Index(4), hint_index: Index(0), hint_term: Term(0) };
-    let reply = AppendReply { session: SessionId(2), inflight: 2, round: Round(0), result: rejected };
+    let reply = AppendReply {
+        session: SessionId(2),
+        inflight: 2,
+        round: Round(0),
+        result: rejected,
+        room: Room::Ample,
+    };
     script.inject(3, 1, 1, Message::AppendReply(reply));
     assert_eq!(script.then("progress 1"), before, "a snapshot is not rejected in its own term");
 }

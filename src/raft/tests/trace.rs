@@ -2,11 +2,11 @@
 
 use super::script::members;
 use crate::raft::{
-    Append, AppendResult, Entry, EntryKind, Envelope, Install, Membership, Message, Snapshot, Write,
+    Append, AppendResult, Entry, EntryKind, Envelope, Install, Membership, Message, Room, Snapshot, Write,
 };
 
 /// The names of the messages.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 16] = [
     "PreVote",
     "PreVoteReply",
     "Vote",
@@ -21,6 +21,8 @@ pub(super) const KINDS: [&str; 14] = [
     "TimeoutNow",
     "Repair",
     "RepairReply",
+    "EndQuery",
+    "EndReply",
 ];
 
 pub(super) fn kind(message: &Message) -> &'static str {
@@ -39,6 +41,8 @@ pub(super) fn kind(message: &Message) -> &'static str {
         Message::TimeoutNow => KINDS[11],
         Message::Repair { .. } => KINDS[12],
         Message::RepairReply { .. } => KINDS[13],
+        Message::EndQuery { .. } => KINDS[14],
+        Message::EndReply { .. } => KINDS[15],
     }
 }
 
@@ -74,17 +78,22 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
         }
         Message::AppendReply(reply) => match reply.result {
             AppendResult::Matched { index } => {
-                format!("#{} matched {index} round {}", reply.inflight, reply.round.0)
+                let room = describe_room(reply.room);
+                format!("#{} matched {index} round {}{room}", reply.inflight, reply.round.0)
             }
             AppendResult::Rejected { prev_index, hint_index, hint_term } => {
-                format!("#{} rejected {prev_index}, hint {hint_index}@{hint_term}", reply.inflight)
+                let room = describe_room(reply.room);
+                format!("#{} rejected {prev_index}, hint {hint_index}@{hint_term}{room}", reply.inflight)
             }
         },
         Message::Snapshot(Snapshot { inflight, index, term, round, .. }) => {
             format!("#{inflight} at {index}@{term} round {}", round.0)
         }
         Message::Heartbeat { commit, round, .. } => format!("commit {commit} round {}", round.0),
-        Message::HeartbeatReply { round, .. } => format!("round {}", round.0),
+        Message::HeartbeatReply { round, needs_snapshot, room, .. } => {
+            let asks = needs_snapshot.map(|index| format!(", needs a snapshot at {index} or beyond"));
+            format!("round {}{}{}", round.0, describe_room(*room), asks.unwrap_or_default())
+        }
         Message::TimeoutNow => String::new(),
         Message::Repair { index, term, crc, is_needed } => {
             let crc = if crc.is_some() { "" } else { ", checksum unknown" };
@@ -94,6 +103,10 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
             Some(entry) => describe_entry(entry),
             None => format!("{index}@{term} not here"),
         },
+        Message::EndQuery { boot, last_index, last_term } => {
+            format!("boot {boot} log {last_index}@{last_term}")
+        }
+        Message::EndReply { boot, index } => format!("boot {boot} end {index}"),
         Message::ReadIndex { request } => format!("boot {} request {}", request.boot, request.counter),
         Message::ReadIndexReply { request, index } => match index {
             Some(index) => format!("boot {} request {} at {index}", request.boot, request.counter),
@@ -105,6 +118,10 @@ pub(super) fn describe_envelope(envelope: &Envelope) -> String {
         .to_owned()
 }
 
+fn describe_room(room: Room) -> String {
+    room.lack().map_or_else(String::new, |lack| format!(" {} {lack:?}", room.name()))
+}
+
 fn yes(granted: bool) -> &'static str {
     if granted { "granted" } else { "refused" }
 }
@@ -113,7 +130,8 @@ pub(super) fn describe_write(write: &Write) -> String {
     let mut parts = vec![format!("writes #{}", write.seq.0)];
     if let Some(hard_state) = &write.hard_state {
         let vote = hard_state.vote.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        parts.push(format!("term {} vote {vote}", hard_state.term));
+        let doubt = if hard_state.in_doubt { " in doubt" } else { "" };
+        parts.push(format!("term {} vote {vote}{doubt}", hard_state.term));
     }
     if let Some(Install { index, term, .. }) = &write.install {
         parts.push(format!("snapshot {index}@{term}"));

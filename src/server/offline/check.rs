@@ -171,6 +171,11 @@ fn check_log(
         tell(log.damaged(None, "it knows no group 1"));
         return Ok(None);
     };
+    if group.hard_state.in_doubt {
+        let text = "its end is lost: what stood behind what can be read is not known, and the node grants no vote until its \
+                    leader has sent it all again";
+        tell(log.clone().damaged(None, text));
+    }
     if let (Some(first), Some(last)) = (group.damaged.first(), group.damaged.last()) {
         let (count, first, last) = (group.damaged.len(), first.index, last.index);
         let text = format!(

@@ -366,7 +366,7 @@ fn begin_log(
     let bootstrap = BTreeMap::from([(GroupId::FIRST, membership.clone())]);
     let (mut log, _, _) = Wal::open(seams.fs.clone(), &home.join("wal"), options, &bootstrap)?;
     // Nobody has voted in this term, in a cluster that is just beginning.
-    let hard_state = HardState { term: begins.1, vote: None, commit: begins.0 };
+    let hard_state = HardState { term: begins.1, vote: None, commit: begins.0, in_doubt: false };
     let install = Install { to: begins, base: membership.clone(), state: 0 };
     log.append(&[GroupWrite {
         group: GroupId::FIRST,

@@ -151,6 +151,14 @@ impl Fs for FailingFs {
         StdFs.sync_dir(dir)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        StdFs.free_bytes(dir)
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        StdFs.allocated_bytes(path)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         StdFs.lock(path)
     }

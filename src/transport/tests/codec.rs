@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ReadRequest, Round, SessionId,
-    Snapshot,
+    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Lack, Message, ReadRequest, Room, Round,
+    SessionId, Snapshot,
 };
 use crate::transport::codec::{Reject, decode, encode, is_control, is_on_lane};
 use crate::transport::proto::envelope::Message as Proto;
@@ -36,7 +36,8 @@ fn samples() -> Vec<(&'static str, Envelope)> {
             round,
         })
     };
-    let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result });
+    let room = Room::Full(Lack::Quota);
+    let reply = |result| Message::AppendReply(AppendReply { session, inflight: 6, round, result, room });
     let rejected = AppendResult::Rejected { prev_index: Index(10), hint_index: Index(8), hint_term: Term(2) };
     let (last_index, last_term) = (Index(200), Term(4));
     let membership = Bytes::from_static(b"members");
@@ -52,7 +53,14 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("append_matched", reply(AppendResult::Matched { index: Index(13) })),
         ("append_rejected", reply(rejected)),
         ("heartbeat", Message::Heartbeat { session, commit: Index(9), round, stored_by_all: Index(7) }),
-        ("heartbeat_reply", Message::HeartbeatReply { session, round }),
+        (
+            "heartbeat_reply",
+            Message::HeartbeatReply { session, round, needs_snapshot: None, room: Room::Short(Lack::Disk) },
+        ),
+        (
+            "heartbeat_reply_asks",
+            Message::HeartbeatReply { session, round, needs_snapshot: Some(Index(7)), room: Room::Ample },
+        ),
         ("read_index", Message::ReadIndex { request }),
         ("read_index_reply", Message::ReadIndexReply { request, index: Some(Index(0)) }),
         ("read_index_refused", Message::ReadIndexReply { request, index: None }),
@@ -65,6 +73,11 @@ fn samples() -> Vec<(&'static str, Envelope)> {
         ("repair_unknown", Message::Repair { index: Index(12), term: Term(5), crc: None, is_needed: false }),
         ("repair_reply", Message::RepairReply { index: Index(12), term: Term(5), entry: Some(entry) }),
         ("repair_refused", Message::RepairReply { index: Index(12), term: Term(5), entry: None }),
+        (
+            "end_query",
+            Message::EndQuery { boot: 0x0102_0304_0506_0708, last_index: Index(12), last_term: Term(5) },
+        ),
+        ("end_reply", Message::EndReply { boot: 0x0102_0304_0506_0708, index: Index(14) }),
     ];
     let envelope = |message| Envelope { from: NodeId(1), to: NodeId(2), term: Term(5), message };
     messages.into_iter().map(|(name, message)| (name, envelope(message))).collect()

@@ -33,6 +33,8 @@ pub enum Unsynced {
 pub enum Fault {
     /// The call fails with an I/O error, once. A write may have been done in part; a sync loses what it should sync.
     Error,
+    /// The call fails as on a full disk, once, and nothing is done.
+    Full,
     /// The call is done, but nobody learns of it: it and all calls from here on fail, as in a process that dies.
     Stop,
 }
@@ -286,12 +288,17 @@ impl State {
         Ok(())
     }
 
+    /// The bytes of all files that have a name.
+    fn used(&self) -> usize {
+        self.names.values().map(|node| self.nodes[node].bytes.len()).sum()
+    }
+
     fn node(&mut self, node: u64) -> io::Result<&mut Node> {
         self.nodes.get_mut(&node).ok_or_else(|| io::Error::other("the file is gone"))
     }
 
     fn write(&mut self, node: u64, offset: usize, buf: &[u8]) -> io::Result<()> {
-        let used: usize = self.nodes.values().map(|node| node.bytes.len()).sum();
+        let used = self.used();
         let capacity = self.capacity;
         let node = self.node(node)?;
         let end = offset + buf.len();
@@ -386,6 +393,18 @@ impl Fs for MemFs {
         if fault.is_some() { Err(injected()) } else { Ok(()) }
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let used = state.used();
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used) as u64))
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let node = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.nodes[node].bytes.len() as u64)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let mut state = self.state();
         state.simple_call(None, || None)?;
@@ -436,6 +455,9 @@ impl File for MemFile {
         let mut state = self.fs.state();
         let what = format!("write {} at {offset}", buf.len());
         let fault = state.call(Some(self.life), || Some(what))?;
+        if fault == Some(Fault::Full) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let half = buf.len() / 2 / SECTOR_BYTES * SECTOR_BYTES;
         let done = if fault == Some(Fault::Error) { &buf[..half] } else { buf };
         state.write(self.node, to_usize(offset)?, done)?;
@@ -448,7 +470,7 @@ impl File for MemFile {
         let node = state.node(self.node)?;
         match fault {
             None => node.sync(),
-            Some(Fault::Error) => node.dirty.clear(),
+            Some(Fault::Error | Fault::Full) => node.dirty.clear(),
             // Whether it had got so far is for the crash to decide: the sectors stay un-synced.
             Some(Fault::Stop) => {}
         }

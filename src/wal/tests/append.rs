@@ -42,10 +42,11 @@ fn what_was_appended_is_read_back_at_once_and_after_a_restart() {
 #[test]
 fn an_append_is_one_write_and_one_sync_and_nothing_to_store_is_none() {
     let fs = MemFs::new();
-    let (mut wal, ..) = reopen(&fs);
+    let larger = Options { segment_bytes: 1 << 14, ..options() };
+    let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     fs.take_trace();
     wal.append(&[write(GROUP, None, vec![command(1, 1, 100), command(2, 1, 100)])]).unwrap();
-    assert_eq!(fs.take_trace(), ["write 512 at 1024", "sync"]);
+    assert_eq!(fs.take_trace(), ["write 512 at 2048", "sync"]);
     wal.append(&[write(GROUP, None, vec![]), write(OTHER, None, vec![])]).unwrap();
     assert!(fs.take_trace().is_empty());
 }
@@ -109,7 +110,7 @@ fn purge_frees_segments_that_no_group_needs_and_keeps_votes() {
         model.apply(&batch);
     }
     let before = wal.bytes();
-    assert!(before > 6 * 4096, "{before} bytes");
+    assert!(before > 6 * 5120, "{before} bytes");
     let (to, base) = model.purge(GROUP, 15);
     wal.purge(GROUP, to, &base).unwrap();
     assert_eq!(
@@ -144,7 +145,7 @@ fn a_log_purged_to_its_end_goes_on() {
         wal.purge(GROUP, to, &base).unwrap();
         assert!(reader.read(GROUP, Index(round + 1), Index(99), 1).unwrap().is_empty());
     }
-    assert!(wal.bytes() <= 3 * 4096, "{} bytes", wal.bytes());
+    assert!(wal.bytes() <= 3 * 5120, "{} bytes", wal.bytes());
     drop(wal);
     let (.., found) = reopen(&fs);
     assert_eq!(found, model);
@@ -154,7 +155,7 @@ fn a_log_purged_to_its_end_goes_on() {
 fn a_full_log_refuses_entries_but_takes_hard_states_and_purges_and_recovers() {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let small = Options { bytes_max: 6 * 4096, ..options() };
+    let small = Options { bytes_max: 6 * 5120, ..options() };
     let (mut wal, reader, _) = Wal::open(fs.shared(), Path::new(DIR), small, &bootstrap()).unwrap();
     let mut index = 0;
     let refused = loop {
@@ -224,11 +225,11 @@ fn the_next_segment_is_prepared_ahead_and_the_roll_is_cheap() {
     assert!(prepared < rolled, "{traces:#?}");
     let roll = &traces[rolled];
     let published = [
-        "write 1024 at 0",
+        "write 2048 at 0",
         "sync",
         "rename spare to 0000000000000002.wal",
         "sync directory",
-        "write 512 at 1024",
+        "write 512 at 2048",
     ];
     assert_eq!(roll[..5], published, "no zeroes are written while an append waits");
 }

@@ -97,7 +97,7 @@ fn every_subset_of_a_batch_of_hard_states_and_entries_that_replace_others() {
 #[test]
 fn every_subset_of_a_batch_with_an_install_beyond_the_end() {
     let entries = vec![command(31, 6, 300), zeroes(32, 6, 900), config(33, 6, 2)];
-    every_subset(&[installing(GROUP, Some(hard_state(6, 0, 30)), install((30, 5), 14, 3), entries)], 7);
+    every_subset(&[installing(GROUP, Some(hard_state(6, 0, 30)), install((30, 5), 14, 3), entries)], 9);
 }
 
 /// Entries around it of the same group and of another, before it and after it. Covers H28.
@@ -109,7 +109,7 @@ fn every_subset_of_a_batch_with_an_install_that_resets_and_one_that_keeps() {
         installing(GROUP, None, install((3, 2), 9, 1), vec![command(4, 6, 600)]),
         installing(OTHER, None, install((1, 3), 8, 2), vec![command(3, 4, 60)]),
     ];
-    every_subset(&batch, 8);
+    every_subset(&batch, 12);
 }
 
 /// The commit index of the hard state spoke of the snapshot: without it, it would bless what the snapshot voids.
@@ -118,7 +118,8 @@ fn a_hard_state_that_outlives_its_install_says_nothing_of_the_log() {
     let (fs, model) = prepared();
     let batch = [installing(GROUP, Some(hard_state(9, 3, 4)), install((4, 8), 14, 1), vec![])];
     let (_, sectors) = unsynced(&fs, &batch);
-    for lost in &sectors[2..] {
+    // Of the two copies of the install the first one counts.
+    for lost in &sectors[2..4] {
         let fs = fs.fork();
         fs.crash(&mut |it| !matches!(it, Unsynced::Sector(_, sector) if sector == *lost));
         let (.., found) = reopen(&fs);
@@ -186,6 +187,9 @@ fn a_cut_at_every_byte_is_torn_at_sectors_and_never_wrong() {
             // Where all headers are there, what is missing counts as written: nobody can say that it was not.
             Ok((_, reader, recovered)) if !recovered.wounds.is_empty() => {
                 assert!(!whole_sectors, "a disk that writes whole sectors does this");
+                if recovered.groups[&GROUP].hard_state.in_doubt {
+                    continue;
+                }
                 let mut part = model.clone();
                 let mut batch = batch.clone();
                 let found = &recovered.groups[&GROUP];
@@ -299,6 +303,10 @@ fn run(fs: &MemFs, options: Options) -> (Model, Option<Step>, Option<Error>) {
             Step::Switch(group, state) => wal.switch(*group, *state),
         }
         .and_then(|()| remove_freed(&mut wal));
+        if let Err(error @ Error::NoRoom { .. }) = result {
+            wal.append(&[]).expect("nothing is poisoned for want of room");
+            return (model, Some(step), Some(error));
+        }
         if let Err(error) = result {
             let later = wal.append(&[write(GROUP, Some(hard_state(99, 1, 0)), vec![])]);
             assert!(matches!(later, Err(Error::Poisoned)), "after {error}: {later:?}");
@@ -394,7 +402,7 @@ fn an_error_at_every_call_poisons_and_loses_nothing() {
 
 /// H18: a disk that is full at any size.
 #[test]
-fn a_disk_full_at_every_size_poisons_and_loses_nothing() {
+fn a_disk_full_at_every_size_loses_nothing() {
     let whole = MemFs::new();
     run(&whole, options());
     let mut full = 0;
@@ -404,7 +412,7 @@ fn a_disk_full_at_every_size_poisons_and_loses_nothing() {
         let (model, step, error) = run(&fs, options());
         let Some(error) = error else { continue };
         full += 1;
-        assert!(matches!(error, Error::Io { .. }), "capacity {capacity}: {error}");
+        assert!(matches!(error, Error::NoRoom { .. }), "capacity {capacity}: {error}");
         fs.crash(&mut |_| false);
         fs.set_capacity(None);
         let (.., found) = reopen(&fs);

@@ -10,7 +10,7 @@ use crate::wal::inspect::inspect;
 pub fn several_segments() -> (MemFs, Model) {
     let fs = MemFs::new();
     let mut model = Model::new();
-    let larger = Options { segment_bytes: 5120, ..options() };
+    let larger = Options { segment_bytes: 6656, ..options() };
     let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     let mut append = |wal: &mut Wal, batch: &[GroupWrite]| {
         wal.append(batch).unwrap();
@@ -29,9 +29,10 @@ pub fn several_segments() -> (MemFs, Model) {
     fs.crash(&mut |lost| {
         matches!(lost, crate::wal::fs::testing::Unsynced::Sector(_, at) if at == sectors[0] || at == sectors[2])
     });
-    let (mut wal, _, recovered, found) = reopen(&fs);
+    let larger = Options { segment_bytes: 6656, ..options() };
+    let (mut wal, reader, recovered) = Wal::open(fs.shared(), Path::new(DIR), larger, &bootstrap()).unwrap();
     assert!(recovered.torn.is_some());
-    model = found;
+    model = Model::found(&recovered, &reader);
     let mut append = |wal: &mut Wal, batch: &[GroupWrite]| {
         wal.append(batch).unwrap();
         model.apply(batch);
@@ -55,11 +56,12 @@ pub fn end_of(fs: &MemFs, number: u64, len: usize) -> usize {
 }
 
 #[test]
-fn each_byte_flipped_is_refused_or_repaired_or_lies_behind_the_end() {
+fn each_byte_flipped_heals_or_lies_behind_the_end() {
     let (fs, model) = several_segments();
     let (mut refused, mut repaired) = (0, 0);
     for (at, (path, len)) in files(&fs).into_iter().enumerate() {
         let end = end_of(&fs, at as u64 + 1, len).next_multiple_of(512);
+        let image = fs.bytes(&path);
         for offset in 0..len {
             let fs = fs.fork();
             fs.flip(&path, offset, 1 << (offset % 8));
@@ -71,10 +73,12 @@ fn each_byte_flipped_is_refused_or_repaired_or_lies_behind_the_end() {
                 Ok(opened) => {
                     let place = format!("from byte {} on", offset / 512 * 512);
                     let wounds = &opened.2.wounds;
-                    assert!(
-                        wounds.len() == 1 && wounds[0].to_string().contains(&place),
-                        "byte {offset}: {wounds:?}"
-                    );
+                    // Behind the last batch nobody can tell whether the zeroes before it were written.
+                    let is_behind = image[offset / 512 * 512..].iter().all(|byte| *byte == 0);
+                    let is_named = wounds.len() == 1
+                        && (wounds[0].to_string().contains(&place)
+                            || (is_behind && wounds[0].offset <= offset as u64));
+                    assert!(is_named, "byte {offset}: {wounds:?}");
                     assert!(wounds[0].file == *path, "{wounds:?}");
                     match offset % 16 {
                         0 => heal(&fs, opened, &model),
@@ -94,11 +98,11 @@ fn each_byte_flipped_is_refused_or_repaired_or_lies_behind_the_end() {
             }
         }
     }
-    assert!(refused > 2_000 && repaired > 3_000, "{refused} refused, {repaired} repaired");
+    assert!(refused == 0 && repaired > 10_000, "{refused} refused, {repaired} repaired");
 }
 
 #[test]
-fn each_sector_lost_after_its_batch_was_followed_by_another_is_refused_or_repaired() {
+fn each_sector_lost_after_its_batch_was_followed_by_another_heals() {
     let (fs, model) = several_segments();
     let files = files(&fs);
     let (mut refused, mut repaired) = (0, 0);
@@ -134,7 +138,7 @@ fn each_sector_lost_after_its_batch_was_followed_by_another_is_refused_or_repair
             }
         }
     }
-    assert!(refused > 12 && repaired > 1, "{refused} refused, {repaired} repaired");
+    assert!(refused == 0 && repaired > 12, "{refused} refused, {repaired} repaired");
 }
 
 /// The last batch carries a vote, was synced, and then loses one sector to the disk: outside the fault model for
@@ -190,7 +194,7 @@ fn a_sector_written_to_the_wrong_place_is_refused_or_repaired() {
             }
         }
     }
-    assert!(refused > 100 && repaired > 20, "{refused} refused, {repaired} repaired");
+    assert!(refused < repaired / 10 && repaired > 500, "{refused} refused, {repaired} repaired");
 }
 
 #[test]
@@ -269,7 +273,9 @@ fn the_first_format_is_refused_with_a_way_out_and_left_as_it_is() {
 #[test]
 fn damage_says_where_and_what_to_do() {
     let (fs, _) = several_segments();
-    fs.flip(&segment(1), 80, 4);
+    for offset in [80, 592] {
+        fs.flip(&segment(1), offset, 4);
+    }
     let text = open(&fs).map(|_| ()).unwrap_err().to_string();
     let parts = [
         "/wal/0000000000000001.wal",

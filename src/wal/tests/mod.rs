@@ -19,6 +19,7 @@ mod install;
 mod race;
 mod random;
 mod repair;
+mod room;
 mod script;
 mod tail;
 mod wounds;
@@ -34,7 +35,7 @@ pub const OWNER: Owner = Owner {
 };
 
 pub fn options() -> Options {
-    Options { owner: OWNER, segment_bytes: 4096, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
+    Options { owner: OWNER, segment_bytes: 5120, bytes_max: 1 << 20, tail_bytes_max: 1 << 20 }
 }
 
 pub fn membership(nodes: u64) -> Membership {
@@ -69,7 +70,8 @@ pub fn config(index: u64, term: u64, nodes: u64) -> Entry {
 }
 
 pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
-    HardState { term: Term(term), vote: (vote > 0).then_some(NodeId(vote)), commit: Index(commit) }
+    let vote = (vote > 0).then_some(NodeId(vote));
+    HardState { term: Term(term), vote, commit: Index(commit), in_doubt: false }
 }
 
 pub fn write(group: GroupId, hard_state: Option<HardState>, entries: Vec<Entry>) -> GroupWrite {
@@ -257,13 +259,21 @@ pub fn reopen(fs: &MemFs) -> (Wal, Reader, Recovered, Model) {
     (wal, reader, recovered, found)
 }
 
-/// Checks that a log says of each entry that cannot be read which one it is, and has all else as the model says.
+/// Checks that a log says of each entry that cannot be read which one it is, and has all else as the model says; or, that it
+/// is in doubt, and still has the vote and the state file.
 pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
     for (id, expected) in &model.groups {
         let found = &recovered.groups[id];
         let RecoveredGroup { hard_state, purged, base, state, .. } = found.clone();
-        assert_eq!((hard_state, purged), (expected.hard_state, expected.purged), "group {id}");
-        assert_eq!((&base, state), (&expected.base, expected.state), "group {id}");
+        let commit = hard_state.commit.min(expected.hard_state.commit);
+        let kept = HardState { commit, in_doubt: hard_state.in_doubt, ..expected.hard_state };
+        assert_eq!(hard_state, kept, "group {id}");
+        assert_eq!(state, expected.state, "group {id}");
+        if hard_state.in_doubt {
+            assert!(purged.0 <= expected.purged.0.max(found.last), "group {id}");
+            continue;
+        }
+        assert_eq!((purged, &base), (expected.purged, &expected.base), "group {id}");
         assert_eq!(found.last, model.last(*id).0, "group {id}: last");
         assert!(expected.entries.ends_with(&found.tail), "group {id}: the tail is not the log's end");
         let mut damaged = found.damaged.iter().peekable();
@@ -271,7 +281,8 @@ pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
             let read = reader.read(*id, entry.index, entry.index, usize::MAX);
             match damaged.next_if(|damaged| damaged.index == entry.index) {
                 Some(damaged) => {
-                    assert_eq!((damaged.term, damaged.crc), (entry.term, Some(entry.crc)), "group {id}");
+                    assert_eq!(damaged.term, entry.term, "group {id}");
+                    assert!(damaged.crc.is_none_or(|crc| crc == entry.crc), "group {id}");
                     let is_named = matches!(&read, Err(Error::Entry { group, index, .. })
                         if group == id && *index == entry.index);
                     assert!(is_named, "group {id}, damaged {damaged:?}: {read:?}");
@@ -291,7 +302,11 @@ pub fn check_damaged(model: &Model, recovered: &Recovered, reader: &Reader) {
 /// The repairs that the entries of a model make.
 pub fn repairs_of(model: &Model, recovered: &Recovered) -> Vec<GroupWrite> {
     let of_group = |(id, found): (&GroupId, &RecoveredGroup)| {
-        let is_damaged = |entry: &&Entry| found.damaged.iter().any(|damaged| damaged.index == entry.index);
+        let is_damaged = |entry: &&Entry| {
+            let is_it =
+                |damaged: &crate::raft::Damaged| (damaged.index, damaged.term) == (entry.index, entry.term);
+            found.damaged.iter().any(is_it)
+        };
         let repairs = model.groups[id].entries.iter().filter(is_damaged).cloned().collect();
         GroupWrite { group: *id, hard_state: None, install: None, repairs, entries: vec![] }
     };
@@ -304,6 +319,9 @@ pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
     check_damaged(model, &recovered, &reader);
     wal.append(&repairs_of(model, &recovered)).unwrap();
     for (id, group) in &model.groups {
+        settle(&mut wal, *id, group, &recovered.groups[id]);
+    }
+    for (id, group) in &model.groups {
         let read = reader.read(*id, group.purged.0.next(), Index(u64::MAX), usize::MAX).unwrap();
         assert_eq!(read, group.entries, "group {id} after its repair");
     }
@@ -311,6 +329,22 @@ pub fn heal(fs: &MemFs, opened: (Wal, Reader, Recovered), model: &Model) {
     fs.crash(&mut |_| false);
     let (.., recovered, found) = reopen(fs);
     assert!(found == *model && recovered.groups.values().all(|group| group.damaged.is_empty()));
+}
+
+/// What a leader does for a log in doubt: sends a snapshot where entries are gone, and then all entries.
+fn settle(wal: &mut Wal, id: GroupId, group: &ModelGroup, found: &RecoveredGroup) {
+    let hard_state = Some(group.hard_state);
+    if !found.hard_state.in_doubt {
+        if found.hard_state != group.hard_state {
+            wal.append(&[write(id, hard_state, vec![])]).unwrap();
+        }
+        return;
+    }
+    let to = group.purged;
+    let is_behind = found.purged != to || found.base != group.base;
+    let install = is_behind.then(|| Install { to, base: group.base.clone(), state: group.state });
+    let entries = group.entries.clone();
+    wal.append(&[GroupWrite { install, ..write(id, hard_state, entries) }]).unwrap();
 }
 
 /// Removes the files of what was freed, as a node does beside its log.

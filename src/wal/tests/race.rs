@@ -48,6 +48,12 @@ impl Fs for Hooked {
     fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
         self.fs.sync_dir(dir)
     }
+    fn free_bytes(&self, dir: &Path) -> std::io::Result<u64> {
+        self.fs.free_bytes(dir)
+    }
+    fn allocated_bytes(&self, path: &Path) -> std::io::Result<u64> {
+        self.fs.allocated_bytes(path)
+    }
     fn lock(&self, path: &Path) -> std::io::Result<Box<dyn Send + Sync>> {
         self.fs.lock(path)
     }

@@ -267,5 +267,5 @@ fn a_reader_reads_while_the_log_is_written_and_purged() {
             }
         }
     });
-    assert!(wal.bytes() < 40 * 4096, "{} bytes", wal.bytes());
+    assert!(wal.bytes() < 40 * 5120, "{} bytes", wal.bytes());
 }

@@ -172,7 +172,7 @@ impl Runner {
         let mut fields = Fields::parse(rest)?;
         let options = Options {
             owner: OWNER,
-            segment_bytes: fields.maybe("segment")?.unwrap_or(4096),
+            segment_bytes: fields.maybe("segment")?.unwrap_or(5120),
             bytes_max: fields.maybe("max")?.unwrap_or(1 << 20),
             tail_bytes_max: fields.maybe("tail")?.unwrap_or(1 << 20) as usize,
         };
@@ -418,5 +418,6 @@ fn at((index, term): (Index, Term)) -> String {
 
 fn describe(state: &HardState) -> String {
     let vote = state.vote.map_or("-".to_owned(), |vote| vote.to_string());
-    format!("term {} vote {vote} commit {}", state.term, state.commit)
+    let doubt = if state.in_doubt { ", in doubt" } else { "" };
+    format!("term {} vote {vote} commit {}{doubt}", state.term, state.commit)
 }

@@ -14,13 +14,13 @@ fn a_tail_is_what_the_newest_segments_hold() {
     assert!(files >= 7, "{files} segments");
     let mut before = Index(u64::MAX);
     for kept in 0..=files + 1 {
-        let first = wal.first_within(GROUP, kept * 4096 + 100);
+        let first = wal.first_within(GROUP, kept * 5120 + 100);
         assert!(first <= before, "a longer tail begins earlier");
         before = first;
         let fs = fs.fork();
         fs.kill();
         let (mut wal, reader, ..) = reopen(&fs);
-        assert_eq!(wal.first_within(GROUP, kept * 4096 + 100), first, "recovery counts as the writer does");
+        assert_eq!(wal.first_within(GROUP, kept * 5120 + 100), first, "recovery counts as the writer does");
         if first > Index(1) {
             wal.purge(GROUP, (first.prev(), Term(1)), &membership(3)).unwrap();
             wal.purge(OTHER, (Index(0), Term(0)), &membership(1)).unwrap();
@@ -28,7 +28,7 @@ fn a_tail_is_what_the_newest_segments_hold() {
         }
         let segments = fs.files().iter().filter(|(path, _)| path.extension().is_some()).count() as u64;
         assert!(segments <= kept.clamp(1, files) + 1, "{segments} segments for {kept}");
-        assert!(wal.bytes() <= (kept.max(1) + 2) * 4096, "{} bytes for {kept} segments", wal.bytes());
+        assert!(wal.bytes() <= (kept.max(1) + 2) * 5120, "{} bytes for {kept} segments", wal.bytes());
         assert_eq!(reader.read(GROUP, first, first, 1).unwrap().len(), 1);
     }
     assert_eq!(before, Index(1));
@@ -43,7 +43,7 @@ fn a_group_whose_entries_all_stand_before_the_tail_keeps_none() {
     for index in 1..=20 {
         wal.append(&[write(GROUP, None, vec![command(index, 1, 900)])]).unwrap();
     }
-    assert_eq!(wal.first_within(OTHER, 2 * 4096), Index(3));
+    assert_eq!(wal.first_within(OTHER, 2 * 5120), Index(3));
     assert_eq!(wal.first_within(OTHER, 1 << 20), Index(1));
 }
 
@@ -64,7 +64,7 @@ fn what_is_void_does_not_count() {
     // Replaced from 3 on: all segments but the first and the last are void.
     append(&mut wal, [write(GROUP, Some(hard_state(2, 1, 0)), vec![command(3, 2, 900)])]);
     append(&mut wal, [write(GROUP, None, vec![command(4, 2, 900)])]);
-    assert_eq!(wal.first_within(GROUP, 2 * 4096), Index(3));
+    assert_eq!(wal.first_within(GROUP, 2 * 5120), Index(3));
     let (to, base) = model.purge(GROUP, 2);
     wal.purge(GROUP, to, &base).unwrap();
     remove_freed(&mut wal).unwrap();

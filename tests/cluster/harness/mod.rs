@@ -13,4 +13,3 @@ pub mod slots;
 pub use client::{Answer, Client, Outcome};
 pub use cluster::Cluster;
 pub use history::Writers;
-pub use poll::try_poll_until;

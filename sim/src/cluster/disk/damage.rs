@@ -7,9 +7,30 @@ use super::{Disk, Entry, InodeId, SECTOR_BYTES, State};
 /// What redb writes as a whole.
 const BLOCK_BYTES: usize = 4 << 10;
 
+/// What of a node a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its log.
+    Log,
+    /// Its state.
+    State,
+    /// Who it is.
+    Identity,
+}
+
+impl Part {
+    fn of(path: &Path) -> Part {
+        match (is_log(path), is_state(path)) {
+            (true, _) => Part::Log,
+            (_, true) => Part::State,
+            _ => Part::Identity,
+        }
+    }
+}
+
 impl Disk {
     /// Changes some synced bytes of one file that the node lives from. Returns where, unless nothing was synced yet.
-    pub fn rot(&self, rng: &mut fastrand::Rng) -> Option<String> {
+    pub fn rot(&self, rng: &mut fastrand::Rng) -> Option<(Part, String)> {
         let mut state = self.lock();
         let (path, id) = state.victim(rng)?;
         let inode = state.inodes.get_mut(&id)?;
@@ -34,11 +55,11 @@ impl Disk {
                 bytes[first] = 0xff;
             }
         });
-        did.then(|| format!("{} sector at {sector}, {bits} bits", path.display()))
+        did.then(|| (Part::of(&path), format!("{} sector at {sector}, {bits} bits", path.display())))
     }
 
     /// The last write that is not synced lands in another place of its file. The power must be cut. Returns where.
-    pub fn misdirect(&self, rng: &mut fastrand::Rng) -> Option<String> {
+    pub fn misdirect(&self, rng: &mut fastrand::Rng) -> Option<(Part, String)> {
         let mut state = self.lock();
         let files: Vec<(PathBuf, InodeId)> =
             state.files().filter(|(path, _)| is_log(path) || is_state(path)).collect();
@@ -46,7 +67,7 @@ impl Disk {
             let align =
                 if is_state(&path) { BLOCK_BYTES } else { usize::try_from(SECTOR_BYTES).expect("small") };
             let (from, to) = state.inodes.get_mut(&id)?.misdirect(align, rng)?;
-            Some(format!("{} write at {from} landed at {to}", path.display()))
+            Some((Part::of(&path), format!("{} write at {from} landed at {to}", path.display())))
         })
     }
 

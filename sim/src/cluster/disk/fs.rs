@@ -137,24 +137,36 @@ impl Fs for DiskFs {
         self.call("sync_dir", dir, None, &[], |state| state.sync_directory(dir))
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.call("free", dir, None, &[], |state| Ok(state.free()))
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.call("stat", path, None, &[], |state| {
+            let id = state.file(path)?;
+            Ok(state.inodes.get(&id).map_or(0, |inode| inode.allocated()) as u64)
+        })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        let epoch = self.call("lock", path, None, &[], |state| {
-            if !state.names.contains_key(path) {
-                state.create(path)?;
-            }
-            if !state.locks.insert(path.to_owned()) {
+        let (epoch, file) = self.call("lock", path, None, &[], |state| {
+            let file = match state.names.contains_key(path) {
+                true => state.file(path)?,
+                false => state.create(path)?,
+            };
+            if !state.locks.insert(file) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            Ok(state.epoch)
+            Ok((state.epoch, file))
         })?;
-        Ok(Box::new(Lock { disk: self.disk.clone(), path: path.to_owned(), epoch }))
+        Ok(Box::new(Lock { disk: self.disk.clone(), file, epoch }))
     }
 }
 
-/// A held lock.
+/// A held lock. It is the file's, whatever its name is by now.
 struct Lock {
     disk: SharedDisk,
-    path: std::path::PathBuf,
+    file: InodeId,
     epoch: u64,
 }
 
@@ -163,7 +175,7 @@ impl Drop for Lock {
         let mut state = self.disk.lock();
         // A crash released it already, and the next boot may hold it by now.
         if state.epoch == self.epoch {
-            state.locks.remove(&self.path);
+            state.locks.remove(&self.file);
         }
     }
 }
@@ -198,19 +210,19 @@ impl DiskFile {
 }
 
 impl DiskFile {
-    /// Changes the file, if there is room for it to end at `end`.
+    /// Changes the file, if there is room for what is written to it at `range`.
     fn change(
         &self,
         kind: &'static str,
         what: std::fmt::Arguments<'_>,
         bytes: &[u8],
-        end: usize,
+        range: std::ops::Range<usize>,
         body: impl FnOnce(&mut super::inode::Inode),
     ) -> io::Result<()> {
         let label = format!("{} {what}", self.name);
         self.fs.call(kind, Path::new(&label), Some(self.id), bytes, |state| {
             let inode = state.inodes.get(&self.id).ok_or(io::ErrorKind::NotFound)?;
-            state.room_for(end.saturating_sub(inode.bytes().len()))?;
+            state.room_for(inode.lacking(range))?;
             body(state.inodes.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?);
             Ok(())
         })
@@ -231,7 +243,7 @@ impl File for DiskFile {
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let offset = to_usize(offset)?;
-        self.change("write", format_args!("{offset}"), buf, offset + buf.len(), |inode| {
+        self.change("write", format_args!("{offset}"), buf, offset..offset + buf.len(), |inode| {
             inode.write(offset, buf);
         })
     }
@@ -249,7 +261,8 @@ impl File for DiskFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = to_usize(len)?;
-        self.change("set_len", format_args!("{len}"), &[], len, |inode| inode.set_len(len))
+        // What a file grows by is a hole.
+        self.change("set_len", format_args!("{len}"), &[], 0..0, |inode| inode.set_len(len))
     }
 }
 

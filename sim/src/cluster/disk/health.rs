@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::inode::Inode;
 use super::{Disk, InodeId, State};
 use crate::cluster::entropy;
 use crate::cluster::faults::kind::Kind;
@@ -14,6 +15,9 @@ use crate::cluster::faults::kind::Kind;
 /// The calls that may fail.
 const FALLIBLE: [&str; 8] =
     ["read", "write", "sync", "sync_dir", "create", "create_dir", "rename", "set_len"];
+
+/// What a disk without a limit says is free on it.
+const ENDLESS_BYTES: u64 = 1 << 50;
 
 /// What is wrong with a disk.
 #[derive(Debug, Default)]
@@ -53,7 +57,12 @@ impl State {
     }
 
     fn used(&self) -> usize {
-        self.inodes.values().map(|inode| inode.bytes().len()).sum()
+        self.inodes.values().map(Inode::allocated).sum()
+    }
+
+    /// How much more fits on it.
+    pub fn free(&self) -> u64 {
+        self.health.capacity.map_or(ENDLESS_BYTES, |capacity| capacity.saturating_sub(self.used()) as u64)
     }
 
     /// The error of a call that fails. `synced` is the file whose sync it was.
@@ -112,11 +121,11 @@ impl Disk {
     pub(super) fn note_failure<T>(&self, result: &io::Result<T>, kind: &str, path: &Path) {
         let fault = match result {
             Err(error) if error.kind() == io::ErrorKind::Other => Kind::DiskError,
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Kind::DiskFull,
+            // A disk that is full has not failed, and is entered when it is filled.
             _ => return,
         };
         self.lock().health.broken_at.get_or_insert_with(entropy::now);
-        // A full disk fails call after call: it counts once a boot.
+        // What is not retried fails once; it counts once a boot.
         if !std::mem::replace(&mut self.lock().health.has_failed, true) {
             self.ledger.fire(fault, self.id, &format!("{kind} {}", path.display()));
         }

@@ -5,9 +5,13 @@
 //! [`Loss::Sectors`] a k for each sector. The length has a k too; what a sector keeps beyond the length is gone, and what
 //! the length covers without a sector is zero. [`Loss::Nothing`] changes nothing: what is not synced stays so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::{Loss, SECTOR_BYTES};
+
+/// What a file takes up on a disk is counted in blocks of this size.
+const BLOCK_BYTES: usize = 4096;
 
 /// A file's content.
 #[derive(Debug, Default)]
@@ -18,6 +22,8 @@ pub struct Inode {
     durable: Vec<u8>,
     /// What was done since the last sync, in order.
     pending: Vec<Write>,
+    /// The blocks that were ever written to; the rest are holes, which take up nothing.
+    blocks: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -49,9 +55,20 @@ impl Inode {
         self.pending.is_empty() && self.bytes == self.durable
     }
 
+    /// What the file takes up on the disk.
+    pub fn allocated(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// What it would take up besides, if this range were written to.
+    pub fn lacking(&self, range: Range<usize>) -> usize {
+        blocks_of(range).filter(|block| !self.blocks.contains(block)).count() * BLOCK_BYTES
+    }
+
     /// Writes at `offset`, growing the file if need be.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         put(&mut self.bytes, offset, bytes);
+        self.blocks.extend(blocks_of(offset..offset + bytes.len()));
         self.pending.push(Write::Bytes { offset, bytes: bytes.to_vec() });
     }
 
@@ -59,6 +76,7 @@ impl Inode {
     pub fn set_len(&mut self, len: usize) {
         self.pending.push(Write::Length { before: self.bytes.len(), len });
         self.bytes.resize(len, 0);
+        self.blocks.split_off(&len.div_ceil(BLOCK_BYTES));
     }
 
     /// What is on the platter.
@@ -127,7 +145,12 @@ impl Inode {
             self.durable = kept.replay(&self.durable, &pending);
         }
         self.bytes = self.durable.clone();
+        self.blocks.split_off(&self.bytes.len().div_ceil(BLOCK_BYTES));
     }
+}
+
+fn blocks_of(range: Range<usize>) -> Range<usize> {
+    range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES)
 }
 
 /// How many of the pending writes each sector, and the length, have seen.

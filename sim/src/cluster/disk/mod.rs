@@ -14,7 +14,7 @@
 
 pub mod fs;
 pub mod platter;
-mod damage;
+pub mod damage;
 mod health;
 mod inode;
 
@@ -77,7 +77,7 @@ struct State {
     /// What happened to names since their directory was synced, in order.
     pending: Vec<Change>,
     /// Locked paths.
-    locks: BTreeSet<PathBuf>,
+    locks: BTreeSet<InodeId>,
     /// Counts crashes: a lock guard of an earlier boot releases nothing.
     epoch: u64,
     health: Health,

@@ -81,6 +81,14 @@ impl Fs for Platter {
         read_only()
     }
 
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(durable(&self.0.lock(), path)?.len() as u64)
+    }
+
     fn lock(&self, _path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         read_only()
     }

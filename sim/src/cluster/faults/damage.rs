@@ -1,22 +1,24 @@
 //! Damage to disks, within a budget: never more than a minority of the nodes, ever, so that at least one good copy of
 //! everything that was committed stays where a majority can reach it.
 //!
-//! A damaged node is expected to refuse to start, or to stop, and then stays down ([`crate::cluster::exceptions`]). What
-//! its disk held counts as held for the audit: it was lost by decree, not by the product. One whose disk was wiped, or that
+//! A node whose log or identity is damaged may refuse to start, or stop, and then stays down ([`crate::cluster::exceptions`]).
+//! What its disk held counts as held for the audit: it was lost by decree, not by the product. One whose state file is damaged
+//! owes all that a sound one does: it heals. One whose disk was wiped, or that
 //! is removed for no reason of its own, is replaced; it counts as damaged until its successor votes.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::kind::Kind;
+use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::world::{DATA_DIR, DISK_ROOT, LOG_DIR, World, host};
 
 /// What was done to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Synced bytes changed, or a write landed elsewhere.
-    Changed,
+    /// Synced bytes of this part changed, or a write landed elsewhere in it.
+    Changed(Part),
     /// All is gone.
     Wiped,
     /// Nothing, but the node has to go: the group is to remove it.
@@ -27,6 +29,11 @@ impl Damage {
     /// Whether the node has to give way to another one.
     pub fn is_loss(self) -> bool {
         matches!(self, Damage::Wiped | Damage::Removed)
+    }
+
+    /// Whether the node owes nothing any more.
+    pub fn is_excused(self) -> bool {
+        self != Damage::Changed(Part::State)
     }
 }
 
@@ -46,8 +53,8 @@ impl World {
         let held = self.held(id);
         let mut rng = self.rng.fork();
         let node = self.node(id);
-        let Some(place) = node.disk.rot(&mut rng) else { return false };
-        node.damage = Some(Damage::Changed);
+        let Some((part, place)) = node.disk.rot(&mut rng) else { return false };
+        node.damage = Some(Damage::Changed(part));
         node.held = Some(held);
         self.ledger.fire(Kind::Rot, id, &place);
         true
@@ -61,8 +68,8 @@ impl World {
         let held = self.held(id);
         let mut rng = self.rng.fork();
         let node = self.node(id);
-        let Some(place) = node.disk.misdirect(&mut rng) else { return false };
-        node.damage = Some(Damage::Changed);
+        let Some((part, place)) = node.disk.misdirect(&mut rng) else { return false };
+        node.damage = Some(Damage::Changed(part));
         node.held = Some(held);
         self.ledger.fire(Kind::Misdirected, id, &place);
         true

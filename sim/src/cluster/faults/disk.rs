@@ -1,9 +1,11 @@
 //! Disks that fail, fill up, hang, come late or are slow while the power is on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cluster::executor::Hang;
-use crate::cluster::world::World;
+use crate::cluster::faults::kind::Kind;
+use crate::cluster::world::{DATA_DIR, World};
 
 impl World {
     /// One of a node's next disk calls fails: the one after `calls` more. It counts as a fault when it does.
@@ -16,8 +18,14 @@ impl World {
         self.node(id).disk.fail_read_after(reads);
     }
 
-    /// No more than `bytes` more fit on a node's disk. It counts as a fault when something does not fit.
+    /// No more than `bytes` more fit on a node's disk. Nothing happens to one that is not complete yet: its node could only
+    /// say that it needs room.
     pub fn fill_disk(&mut self, id: u64, bytes: usize) {
+        let identity = self.node(id).disk.read(&Path::new(DATA_DIR).join("identity")).unwrap_or_default();
+        if !String::from_utf8_lossy(&identity).contains("state ready") {
+            return;
+        }
+        self.ledger.begin(Kind::DiskFull, id, "");
         self.node(id).disk.fill_up(bytes);
     }
 
@@ -53,5 +61,6 @@ impl World {
         let node = self.node(id);
         node.pace.be_late(None);
         node.disk.mend();
+        self.ledger.end(Kind::DiskFull, id, "");
     }
 }

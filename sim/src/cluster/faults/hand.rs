@@ -36,9 +36,9 @@ impl Cluster {
             .await
     }
 
-    /// The nodes that owe anything: all but those whose disk was damaged.
+    /// The nodes that owe anything: all but those whose disk was damaged so that they may stay down.
     pub async fn sound(&self) -> Vec<u64> {
-        let is_sound = |node: &crate::cluster::world::Node| node.damage.is_none();
+        let is_sound = |node: &crate::cluster::world::Node| !node.damage.is_some_and(Damage::is_excused);
         self.world(move |world| {
             world.nodes.iter().filter(|(_, node)| is_sound(node)).map(|(id, _)| *id).collect()
         })

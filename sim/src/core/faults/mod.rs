@@ -5,15 +5,19 @@
 
 mod crash;
 mod evidence;
+mod full;
 mod hang;
+mod loss;
 mod one_way;
 mod partial;
 mod partition;
 mod pause;
 mod replay;
 mod rot;
+mod tail;
 mod usurp;
 
+pub(super) use full::draw as draw_room;
 pub(super) use usurp::{deafen, isolate};
 
 use quorate::types::NodeId;
@@ -29,7 +33,7 @@ pub(super) struct Fault {
 }
 
 /// All there are.
-pub(super) const ALL: [Fault; 10] = [
+pub(super) const ALL: [Fault; 13] = [
     crash::FAULT,
     pause::FAULT,
     hang::FAULT,
@@ -40,4 +44,7 @@ pub(super) const ALL: [Fault; 10] = [
     evidence::FAULT,
     usurp::FAULT,
     rot::FAULT,
+    loss::FAULT,
+    full::FAULT,
+    tail::FAULT,
 ];

@@ -51,6 +51,15 @@ fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
     true
 }
 
+/// The nodes whose log is damaged or in doubt, or whose state is lost.
+pub(super) fn ailing(world: &World) -> Vec<NodeId> {
+    let ails = |id: &NodeId| {
+        let disk = world.node(*id).disk();
+        disk.damaged().next().is_some() || disk.is_in_doubt() || disk.is_stateless()
+    };
+    world.ids().filter(ails).collect()
+}
+
 /// Whether this entry may be lost there. A log whose configuration is lost does not open at all.
 fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
     let Some(entry) = world.node(id).disk().get(index) else { return false };
@@ -58,8 +67,7 @@ fn is_safe(world: &World, id: NodeId, index: Index) -> bool {
         let disk = &world.nodes[position(*other)].disk;
         *other != id && disk.get(index) == Some(entry) && !disk.is_damaged(index)
     };
-    let mut damaged: Vec<NodeId> =
-        world.ids().filter(|&node| world.node(node).disk().damaged().next().is_some()).collect();
+    let mut damaged = ailing(world);
     damaged.push(id);
     entry.kind != EntryKind::Membership
         && world.can_do_without(&damaged)

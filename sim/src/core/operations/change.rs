@@ -109,6 +109,10 @@ pub(in crate::core) fn change(
         Change::Update(_) => "records published",
         Change::Version(_) | Change::Lease(_) => "settings changed",
     };
+    if world.nodes.iter().any(|node| node.disk.is_in_doubt()) {
+        // Whoever is in doubt has no vote: that of a member that comes, or stays, could be needed for ever.
+        return Err(ProposeError::Pending);
+    }
     let result = world.input(position(id), |raft, now| raft.change(now, change, force));
     if result.is_ok() {
         world.count(name);

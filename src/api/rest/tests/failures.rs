@@ -9,13 +9,15 @@ use crate::error::{Error, ErrorKind, Outcome};
 use crate::types::Revision;
 
 /// Every kind with its status and its code; whether to retry; whether a write and a read may meet it.
-const KINDS: [(ErrorKind, u16, &str, bool, bool, bool); 9] = [
+const KINDS: [(ErrorKind, u16, &str, bool, bool, bool); 11] = [
     (ErrorKind::Invalid, 400, "invalid", false, true, true),
     (ErrorKind::TooLarge, 413, "too_large", false, true, true),
     (ErrorKind::ConditionFailed, 412, "condition_failed", false, true, false),
     (ErrorKind::Unavailable, 503, "unavailable", true, true, true),
     (ErrorKind::Overloaded, 429, "overloaded", true, true, true),
     (ErrorKind::LogFull, 507, "log_full", true, true, false),
+    (ErrorKind::DiskFull, 507, "disk_full", true, true, false),
+    (ErrorKind::StorageFull, 507, "storage_full", true, true, false),
     (ErrorKind::SessionGone, 410, "session_gone", false, false, false),
     (ErrorKind::Stopping, 503, "stopping", true, true, true),
     (ErrorKind::Internal, 500, "internal", false, true, true),

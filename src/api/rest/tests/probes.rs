@@ -72,7 +72,7 @@ async fn a_node_whose_disk_failed_is_neither_live_nor_ready() {
 #[tokio::test]
 async fn verbose_probes_say_what_they_checked() {
     let desk = Desk::open();
-    let ready = "[+]disk ok\n[+]open ok\n[+]quorum ok\nreadyz check passed\n";
+    let ready = "[+]disk ok\n[+]open ok\n[+]state ok\n[+]quorum ok\n[+]storage ok\nreadyz check passed\n";
     for target in ["/readyz?verbose", "/readyz?verbose=", "/readyz?verbose=true", "/health?verbose"] {
         let answer = desk.get(target).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (200, ready), "{target}");
@@ -81,7 +81,7 @@ async fn verbose_probes_say_what_they_checked() {
     assert_eq!(desk.get("/readyz?verbose=false").await.header("content-type"), "application/json");
     desk.store.state().failure = Some(Error::new(ErrorKind::Overloaded, "too many reads wait"));
     let answer = desk.get("/readyz?verbose").await;
-    let expected = "[+]disk ok\n[+]open ok\n[-]quorum failed: too many reads wait\nreadyz check failed\n";
+    let expected = "[+]disk ok\n[+]open ok\n[+]state ok\n[-]quorum failed: too many reads wait\n[+]storage ok\nreadyz check failed\n";
     assert_eq!((answer.status.as_u16(), answer.text()), (503, expected));
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
 }

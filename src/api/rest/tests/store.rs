@@ -231,6 +231,7 @@ impl Fake for Store {
             members: vec![member, unpublished],
             cluster_id: ClusterId(0xdead_beef_0000_0001),
             counters: counters(),
+            storage: "ample",
             poisoned: false,
         }
     }

@@ -303,9 +303,13 @@ impl Storm {
                 self.cluster.fail_disk(node, calls).await;
             }
             Kind::DiskFull => {
-                let bytes = self.draw(|rng| rng.usize(0..200_000));
-                self.cluster.fill_disk(node, bytes).await;
-                self.sleep(Plan::length).await;
+                // What is free changes, as where others use the same volume.
+                for _ in 0..self.draw(|rng| rng.usize(1..=3)) {
+                    let bytes =
+                        self.draw(|rng| [0, rng.usize(0..200_000), rng.usize(0..2_000_000)][rng.usize(..3)]);
+                    self.cluster.fill_disk(node, bytes).await;
+                    self.sleep(Plan::length).await;
+                }
                 self.sleep(Plan::length).await;
                 self.cluster.mend_disk(node).await;
             }
