@@ -100,6 +100,10 @@ fn check_identity(
     match &place.identity {
         Ok(Some(facts)) => {
             let text = format!("{}, {}", facts.owner, facts.stage);
+            if let Some((file, what)) = facts.damaged {
+                let text = format!("{what}: the next start makes it anew from its other copy");
+                tell(Finding::of("identity", &dir.join(file)).damaged(Some(0), text));
+            }
             let finding = Finding { bytes: Some(facts.bytes), ..finding };
             tell(match facts.is_ready && !place.has_log {
                 true => {
