@@ -71,6 +71,9 @@ pub struct Seams {
     pub http_date: bool,
     /// Watches the core and changes nothing; `None` in production.
     pub probe: Option<SharedProbe>,
+    /// The newest cluster version that this binary says it knows: [`CLUSTER_VERSION`](crate::types::CLUSTER_VERSION), but in
+    /// tests of upgrades, in which it claims to be another binary.
+    pub supports: u32,
 }
 
 /// Why a node ended other than by request. The number is the process's exit code.
@@ -110,6 +113,7 @@ impl From<Fatal> for Exit {
             Fatal::Disk(text) => Exit::new(ExitCode::Disk, text),
             Fatal::Damaged(text) => Exit::new(ExitCode::Damaged, text),
             Fatal::Refused(text) => Exit::new(ExitCode::Identity, text),
+            Fatal::Outdated(text) => Exit::new(ExitCode::Usage, text),
             Fatal::Broken(text) => Exit::new(ExitCode::Unexpected, text),
         }
     }
@@ -191,7 +195,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let (config, opened) = opened;
     let (fatal, mut fatal_reports) = FatalSender::channel();
     let poisoned = Arc::new(AtomicBool::new(false));
-    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone());
+    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone())?;
     let mut tasks = JoinSet::new();
     let (ready_sender, ready) = watch::channel(false);
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
@@ -511,15 +515,18 @@ impl Assembled {
         data: Data,
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
-    ) -> Assembled {
+    ) -> Result<Assembled, Exit> {
         let Data { identity, wal, reader, group, store, files, lost_state } = data;
         let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
         let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
         let token_hash = identity.token_hash();
-        let own = own_record(config, incarnation);
+        let own = own_record(config, incarnation, seams.supports);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
+        if let Some(fatal) = node::outdated(raft.committed_membership(), own.supports) {
+            return Err(fatal.into());
+        }
         let lane = Lane::open(&*seams.executor, "wal");
         let removals = Lane::open(&*seams.executor, "log-removals");
         let (log, _) =
@@ -556,11 +563,11 @@ impl Assembled {
             poisoned,
             probe: seams.probe.clone(),
         });
-        Assembled { router: Router::new(handle.clone()), running, handle, transport }
+        Ok(Assembled { router: Router::new(handle.clone()), running, handle, transport })
     }
 }
 
-fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> MemberRecord {
+fn own_record(config: &Config, incarnation: crate::types::Incarnation, supports: u32) -> MemberRecord {
     MemberRecord {
         id: config.id,
         incarnation: Some(incarnation),
@@ -570,7 +577,7 @@ fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> Member
         grpc: config.advertise_grpc.clone(),
         labels: BTreeMap::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        supports: crate::types::CLUSTER_VERSION,
+        supports,
     }
 }
 
