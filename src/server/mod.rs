@@ -26,14 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use self::serve::{ServeOptions, Traffic};
 use crate::api;
+use crate::api::shares::Shares;
 use crate::clock::{SharedClock, sleep};
-use crate::config::{Config, DISK_STALL_ELECTION_TIMEOUTS, EVIDENCE_DELAY_MAX, Limits};
+use crate::config::{Config, DISK_STALL_ELECTION_TIMEOUTS, EVIDENCE_DELAY_MAX, Limits, PEER_CONNECTIONS_MAX};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
@@ -200,9 +201,9 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let (ready_sender, ready) = watch::channel(false);
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
     let peer_routes = node.transport.routes().into_axum_router();
-    let peers = spawn_serve(&seams, &config, peer_listener, Traffic::Peers, peer_routes);
+    let peers = spawn_serve(&seams, &config, peer_listener, None, peer_routes);
     let grpc_routes = grpc::routes(ready).into_axum_router();
-    let grpc = spawn_serve(&seams, &config, grpc_listener, Traffic::Clients, grpc_routes);
+    let grpc = spawn_serve(&seams, &config, grpc_listener, Some(&doors.clients), grpc_routes);
     router_sender.send_replace(Some(node.router.clone()));
     info!(id = config.id.0, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
 
@@ -241,6 +242,20 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
 /// The REST listener, served from the first moment on.
 struct Doors {
     http: Serving,
+    clients: Clients,
+}
+
+/// What the listeners for clients share.
+struct Clients {
+    connections: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl Clients {
+    fn new(limits: &Limits) -> Clients {
+        let connections = limits.connections_all_max.min(Semaphore::MAX_PERMITS);
+        Clients { connections: Arc::new(Semaphore::new(connections)), shares: Shares::new(limits) }
+    }
 }
 
 impl Doors {
@@ -251,9 +266,16 @@ impl Doors {
         alive: watch::Receiver<bool>,
     ) -> Result<Doors, Exit> {
         let listener = bind(seams, &config.http, "http").await?;
-        let front =
-            api::rest::Front { router, clock: seams.clock.clone(), limits: config.limits.clone(), alive };
-        Ok(Doors { http: spawn_serve(seams, config, listener, Traffic::Clients, api::rest::routes(front)) })
+        let clients = Clients::new(&config.limits);
+        let front = api::rest::Front {
+            router,
+            clock: seams.clock.clone(),
+            limits: config.limits.clone(),
+            shares: clients.shares.clone(),
+            alive,
+        };
+        let http = spawn_serve(seams, config, listener, Some(&clients), api::rest::routes(front));
+        Ok(Doors { http, clients })
     }
 }
 
@@ -282,15 +304,17 @@ fn spawn_serve(
     seams: &Seams,
     config: &Config,
     listener: Box<dyn Listener>,
-    traffic: Traffic,
+    clients: Option<&Clients>,
     routes: axum::Router,
 ) -> Serving {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = ServeOptions {
-        connections_max: config.limits.connections_max,
+        connections_max: clients.map_or(PEER_CONNECTIONS_MAX, |_| config.limits.connections_max),
+        connections_all: clients.map(|clients| clients.connections.clone()),
+        shares: clients.map(|clients| clients.shares.clone()),
         date_header: seams.http_date,
         drain: config.limits.drain_timeout,
-        traffic,
+        traffic: if clients.is_some() { Traffic::Clients } else { Traffic::Peers },
         clock: seams.clock.clone(),
     };
     let stopped = async move {
