@@ -1,8 +1,9 @@
 //! `GET /metrics`: this node's figures for Prometheus, in its OpenMetrics text.
 //!
 //! Copied out of the node's status: it asks nobody, waits for nothing and costs the node next to nothing. While the node
-//! is opening, only its version is known, and what the system says of the process, under the names that all processes have. Names and meanings are those of `telemetry`, in its order; what the node
-//! does not give is left out.
+//! is opening, only its version is known. Names and meanings are those of `telemetry`, in its order; what the node
+//! does not give is left out. Before them stands what the system says of the process, under the names that every process
+//! gives it.
 
 use std::fmt;
 
