@@ -319,7 +319,11 @@ impl Greeting {
         let clock = &self.clock;
         let stalled = self.stalled.get_or_insert_with(|| clock.sleep_until(clock.now().plus(SEND_TIMEOUT)));
         match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(()) => {
+                // Whoever tries again is told the same, and at once: what is over is not waited for a second time.
+                self.stalled = Some(Box::pin(std::future::ready(())));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
