@@ -57,11 +57,14 @@ impl Net for NamedNet {
     }
 }
 
+/// What ends a node, and what it ends with.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), Exit>>);
+
 /// Three nodes, and one that may join them.
 struct Cluster {
     net: NamedNet,
     directory: tempfile::TempDir,
-    running: BTreeMap<u64, (oneshot::Sender<()>, JoinHandle<Result<(), Exit>>)>,
+    running: BTreeMap<u64, Running>,
 }
 
 impl Cluster {
