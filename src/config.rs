@@ -30,6 +30,12 @@ pub const DISK_STALL_ELECTION_TIMEOUTS: u32 = 3;
 /// that one is first where several have it, and short against the rest of a failover.
 pub const EVIDENCE_DELAY_MAX: Duration = Duration::from_millis(50);
 
+/// Connections that the listener for peers serves at once: as many members as there may be, learners among them, with a lane
+/// for control, one for the log, a snapshot, and the one that takes the place of a lost one.
+pub const PEER_CONNECTIONS_MAX: usize = 64 * 4;
+/// Files that a node opens for itself: connections with and of its peers, segments of its log, state files.
+pub const FILES_OWN: usize = 2 * PEER_CONNECTIONS_MAX + 256;
+
 /// The largest cluster: beyond seven members every write waits for more disks and tolerates little more.
 pub const MEMBERS_MAX: usize = 7;
 
@@ -92,8 +98,16 @@ pub struct Limits {
     pub request_timeout_default: Duration,
     /// The longest deadline a request may name.
     pub request_timeout_max: Duration,
-    /// Connections that one listener serves at once.
+    /// Connections that one listener for clients serves at once.
     pub connections_max: usize,
+    /// Connections that all listeners for clients serve at once: what the system lets this process open, less what the node
+    /// needs for itself. No setting; see `cli`.
+    pub connections_all_max: usize,
+    /// Requests for data that clients have under way at once, on all connections: from the head of a request until its
+    /// answer has left. One connection has at most half of them, see [`api::shares`](crate::api::shares).
+    pub requests_inflight_max: usize,
+    /// And the bytes of their bodies and answers.
+    pub request_bytes_inflight_max: usize,
     /// Writes that wait to be proposed.
     pub proposals_queued_max: usize,
     /// Writes proposed, forwarded or waiting for their reply.
@@ -172,6 +186,9 @@ impl Default for Limits {
             request_timeout_default: Duration::from_secs(5),
             request_timeout_max: Duration::from_secs(300),
             connections_max: 10_000,
+            connections_all_max: usize::MAX,
+            requests_inflight_max: 16_384,
+            request_bytes_inflight_max: 128 * MIB,
             proposals_queued_max: 4_096,
             proposals_inflight_max: 16_384,
             proposals_inflight_bytes_max: 64 * MIB,
@@ -413,10 +430,32 @@ impl Limits {
         if self.connections_max == 0 {
             return invalid("--connections-max is 0: nobody could connect");
         }
+        self.validate_requests()?;
         if self.request_timeout_default.is_zero() || self.request_timeout_default > self.request_timeout_max {
             return invalid(format!(
                 "--request-timeout must be above 0 and at most {:?}",
                 self.request_timeout_max
+            ));
+        }
+        Ok(())
+    }
+
+    /// What clients may have under way.
+    fn validate_requests(&self) -> Result<(), Invalid> {
+        if self.requests_inflight_max < 2 {
+            return invalid(format!(
+                "--requests-inflight-max {} is too small: one connection has half of them, so use 2 or more",
+                self.requests_inflight_max
+            ));
+        }
+        // A quarter of it is for small ones; and JSON may have every byte escaped, six for one.
+        let pair = self.value_bytes_max.saturating_add(self.key_bytes_max);
+        let least = pair.max(self.list_bytes_max).saturating_mul(6).saturating_mul(4) / 3;
+        if self.request_bytes_inflight_max < least {
+            return invalid(format!(
+                "--request-bytes-inflight-max {} is too small: three quarters of it must hold the largest request and the \
+                 largest answer, so use {least} or more, or lower --value-bytes-max",
+                self.request_bytes_inflight_max
             ));
         }
         Ok(())
@@ -606,6 +645,8 @@ mod tests {
         small.limits.storage_bytes_max = 1 << 30;
         assert_eq!(small.validate(), Ok(()));
         refused(|c| c.limits.connections_max = 0, "--connections-max");
+        refused(|c| c.limits.requests_inflight_max = 1, "--requests-inflight-max");
+        refused(|c| c.limits.request_bytes_inflight_max = 8 * MIB, "--request-bytes-inflight-max");
         refused(|c| c.limits.request_timeout_default = Duration::ZERO, "--request-timeout");
     }
 }

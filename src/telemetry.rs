@@ -195,6 +195,55 @@ figures! {
     TRANSPORT_JOINS_REFUSED: Counter = "transport_joins_refused";
 }
 
+/// What the system says of this process. Each is shown under the name that Prometheus' own client libraries give it, without
+/// this project's prefix, so that dashboards of any process show it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Process {
+    /// Processor time that it has used, in seconds.
+    pub cpu_seconds: f64,
+    /// Files, connections among them, that it has open.
+    pub open_fds: u64,
+    /// And may have open.
+    pub max_fds: u64,
+    /// Its memory that is in RAM.
+    pub resident_memory_bytes: u64,
+    /// All of its address space.
+    pub virtual_memory_bytes: u64,
+    /// When it began, in seconds since 1970.
+    pub start_time_seconds: f64,
+}
+
+impl Process {
+    /// This process; `None` where the system has no `/proc` that can be read.
+    #[cfg(target_os = "linux")]
+    pub fn this() -> Option<Process> {
+        use procfs::WithCurrentSystemInfo;
+        use procfs::process::LimitValue;
+
+        let this = procfs::process::Process::myself().ok()?;
+        let stat = this.stat().ok()?;
+        let ticks = |count: u64| count as f64 / procfs::ticks_per_second() as f64;
+        let max_fds = match this.limits().ok()?.max_open_files.soft_limit {
+            LimitValue::Value(max) => max,
+            LimitValue::Unlimited => u64::MAX,
+        };
+        Some(Process {
+            cpu_seconds: ticks(stat.utime + stat.stime),
+            open_fds: this.fd_count().ok()? as u64,
+            max_fds,
+            resident_memory_bytes: stat.rss_bytes().get(),
+            virtual_memory_bytes: stat.vsize,
+            start_time_seconds: procfs::boot_time_secs().ok()? as f64 + ticks(stat.starttime),
+        })
+    }
+
+    /// Nothing is known of it.
+    #[cfg(not(target_os = "linux"))]
+    pub fn this() -> Option<Process> {
+        None
+    }
+}
+
 /// Why log lines could not be set up.
 #[derive(Debug)]
 pub struct Error(String);

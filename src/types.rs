@@ -137,4 +137,7 @@ impl Monotonic {
 /// The newest cluster version that this binary understands. A cluster is at the oldest of its members' (see
 /// [`Membership::version`](crate::raft::Membership::version)); each command, record format and wire feature that came
 /// after version 1 is used only once the cluster has reached its version.
+///
+/// What comes next raises it by one, says where it is used since which version it is there (as `node`'s marks do), and asks [`Membership::allows`](crate::raft::Membership::allows) before it is proposed,
+/// written or sent.
 pub const CLUSTER_VERSION: u32 = 1;

@@ -2,6 +2,7 @@
 //!
 //! A front door calls the [`crate::shard::Router`] and knows nothing of what stands behind it: no Raft, no log, no
 //! store. It judges its input (limits, encodings, deadlines) and maps [`crate::error::ErrorKind`] to its protocol's
-//! status in one place. No front door imports another.
+//! status in one place. No front door imports another. What all of them may have under way at once is in [`shares`].
 
 pub mod rest;
+pub mod shares;

@@ -63,13 +63,14 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let settings = args.settings.or(file);
     let (format, level) = settings.logging();
     telemetry::init(format, level).map_err(|error| Failure::usage(format!("--log-level {error}")))?;
-    let config = settings.into_config()?;
+    let mut config = settings.into_config()?;
     config.validate().map_err(Failure::usage)?;
     // A directory that has been a node's knows its cluster; the server judges whether it is the same one.
     if !config.data_dir.join("identity").exists() {
         config.validate_bootstrap().map_err(Failure::usage)?;
     }
     warn_of_unknown_variables();
+    config.limits.connections_all_max = files::for_clients(config.limits.connections_max)?;
     stop_on_panic();
     block_on_node(config)
 }
@@ -168,6 +169,49 @@ fn warn_of_unknown_variables() {
         if !known.iter().any(|known| known == name) {
             tracing::warn!(variable = name, "no such setting: the variable has no effect");
         }
+    }
+}
+
+mod files {
+    //! How many clients this process has room for. Each connection is an open file, and so is each segment of the log: a node
+    //! that may not open one because clients have taken all would take that for a failed disk.
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    use super::{Failure, UNEXPECTED, USAGE};
+    use crate::config::FILES_OWN;
+
+    /// As many files as any system lets a process open that may raise its limit.
+    const FILES_PLAIN: u64 = 10_240;
+
+    /// Raises the limit of open files as far as this process may, and says how many of them are for clients. The lower one
+    /// that processes begin with is for programs that cannot count so far.
+    pub(super) fn for_clients(connections_max: usize) -> Result<usize, Failure> {
+        let failed =
+            |error| Failure::new(UNEXPECTED, format!("the limit of open files cannot be read: {error}"));
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+        // Some systems say that there is no limit, and take no more than this.
+        let wishes = [hard, hard.min(FILES_PLAIN).max(soft)];
+        let raised = wishes.into_iter().find(|wish| setrlimit(Resource::RLIMIT_NOFILE, *wish, hard).is_ok());
+        let files = usize::try_from(raised.unwrap_or(soft)).unwrap_or(usize::MAX);
+        let for_clients = files.saturating_sub(FILES_OWN);
+        if for_clients == 0 {
+            let text = format!(
+                "this process may open {files} files, and needs {FILES_OWN} for itself: raise the limit (ulimit -n, or \
+                 LimitNOFILE of the unit)"
+            );
+            return Err(Failure::new(USAGE, text));
+        }
+        if for_clients < connections_max {
+            tracing::warn!(
+                files,
+                connections = for_clients,
+                connections_max,
+                "this process may not open as many files as clients may connect: further ones wait; raise the limit \
+                 (ulimit -n, or LimitNOFILE of the unit)"
+            );
+        }
+        Ok(for_clients)
     }
 }
 

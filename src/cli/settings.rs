@@ -71,6 +71,12 @@ pub(super) struct Settings {
     /// Connections that one listener serves at once [default: 10000]
     #[arg(long, env = "QUORATE_CONNECTIONS_MAX", value_name = "N", help_heading = "Limits")]
     connections_max: Option<u32>,
+    /// Requests that clients have under way at once; one connection has at most half of them [default: 16384]
+    #[arg(long, env = "QUORATE_REQUESTS_INFLIGHT_MAX", value_name = "N", help_heading = "Limits")]
+    requests_inflight_max: Option<u32>,
+    /// The bytes of their bodies and answers; several of one connection have at most half of them [default: 128MiB]
+    #[arg(long, env = "QUORATE_REQUEST_BYTES_INFLIGHT_MAX", value_name = "SIZE", help_heading = "Limits")]
+    request_bytes_inflight_max: Option<Size>,
     /// How long a request may take that names no deadline [default: 5s]
     #[arg(long, env = "QUORATE_REQUEST_TIMEOUT", value_name = "TIME", help_heading = "Limits")]
     request_timeout: Option<Span>,
@@ -149,6 +155,8 @@ impl Settings {
             election_timeout,
             value_bytes_max,
             connections_max,
+            requests_inflight_max,
+            request_bytes_inflight_max,
             request_timeout,
             drain_timeout,
             wal_bytes_max,
@@ -261,6 +269,10 @@ impl Settings {
         limits.storage_floor_bytes = limits.storage_reserve_bytes / 4;
         limits.storage_bytes_max = self.storage_bytes_max.map_or(0, |size| size.0);
         limits.connections_max = self.connections_max.map_or(limits.connections_max, |count| count as usize);
+        let requests = self.requests_inflight_max;
+        limits.requests_inflight_max = requests.map_or(limits.requests_inflight_max, |count| count as usize);
+        let bytes = self.request_bytes_inflight_max;
+        limits.request_bytes_inflight_max = in_memory(bytes, limits.request_bytes_inflight_max);
         limits.drain_timeout = self.drain_timeout.map_or(limits.drain_timeout, |span| span.0);
         let request_timeout = self.request_timeout.map_or(limits.request_timeout_default, |span| span.0);
         limits.request_timeout_default = request_timeout;
@@ -391,6 +403,8 @@ mod tests {
             ("election-timeout", format!("{:?}", config::ELECTION_TIMEOUT_DEFAULT)),
             ("value-bytes-max", format!("{}KiB", limits.value_bytes_max >> 10)),
             ("connections-max", limits.connections_max.to_string()),
+            ("requests-inflight-max", limits.requests_inflight_max.to_string()),
+            ("request-bytes-inflight-max", mib(limits.request_bytes_inflight_max as u64)),
             ("request-timeout", format!("{:?}", limits.request_timeout_default)),
             ("drain-timeout", format!("{:?}", limits.drain_timeout)),
             ("wal-bytes-max", format!("{}GiB", limits.wal_bytes_max >> 30)),

@@ -40,7 +40,7 @@ use super::space::{Measured, Space};
 use super::state_faults::StateFaults;
 use super::state_files::StateFiles;
 use super::status::{Board, Gauges};
-use super::{Fatal, FatalSender};
+use super::{Fatal, FatalSender, outdated};
 use crate::clock::{SharedClock, Sleep};
 use crate::command::Reply;
 use crate::config::Limits;
@@ -337,6 +337,11 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
+            // Before anything that was committed since is handed on, for it may hold what this binary cannot read.
+            if let Some(fatal) = outdated(self.parts.raft.committed_membership(), self.parts.own.supports) {
+                self.parts.fatal.report(fatal);
+                break;
+            }
             self.perform();
             self.arm();
             tokio::select! {

@@ -49,6 +49,8 @@ mod state_faults;
 pub mod state_files;
 mod status;
 
+use crate::raft::Membership;
+
 pub use admin::{JoinRequest, Joined};
 use driver::can_be_helped;
 pub use driver::{Parts, Running, start};
@@ -66,8 +68,22 @@ pub enum Fatal {
     Damaged(String),
     /// The cluster does not accept this node under its id.
     Refused(String),
+    /// The cluster has come to a version that this binary does not know.
+    Outdated(String),
     /// An invariant of the node's own does not hold.
     Broken(String),
+}
+
+/// Why a node cannot take part with this binary, if so: what is committed promises that every member understands
+/// `membership.version`. An older binary would stop at the first entry that it cannot read, at a moment of nobody's choice.
+pub fn outdated(membership: &Membership, supports: u32) -> Option<Fatal> {
+    (membership.version > supports).then(|| {
+        Fatal::Outdated(format!(
+            "the cluster is at version {}, and this binary knows {supports}: use the newer binary that the other members \
+             run; a cluster's version is never lowered",
+            membership.version
+        ))
+    })
 }
 
 /// Where the parts of a node report that it must stop; the first report counts.

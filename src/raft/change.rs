@@ -110,9 +110,7 @@ impl Membership {
         if self.members.len() >= MEMBERS_MAX {
             return Err(ProposeError::TooMany);
         }
-        if (1..self.version).contains(&record.supports) {
-            return Err(ProposeError::Version { current: self.version, supported: record.supports });
-        }
+        self.check_supports(&record)?;
         let role = if record.role == Role::Learner { Role::Learner } else { Role::Joining };
         let mut next = self.clone();
         next.members.insert(id, MemberRecord { id, role, ..record });
@@ -162,14 +160,24 @@ impl Membership {
         if member.incarnation.is_some_and(|known| Some(known) != incarnation) {
             return Err(ProposeError::NotMember);
         }
+        self.check_supports(&record)?;
         *member = MemberRecord { role: member.role, incarnation, ..record };
         Ok(next)
+    }
+
+    /// A binary that is too old for the group would stop at the first entry that it cannot read. One that nothing is known
+    /// of is refused once it says so.
+    fn check_supports(&self, record: &MemberRecord) -> Result<(), ProposeError> {
+        if (1..self.version).contains(&record.supports) {
+            return Err(ProposeError::Version { current: self.version, supported: record.supports });
+        }
+        Ok(())
     }
 
     /// The cluster version promises that every member understands it: it is never lowered, since what it has let into
     /// the log stays there.
     fn raised(&self, version: u32) -> Result<Membership, ProposeError> {
-        let supported = self.members.values().map(|member| member.supports).min().unwrap_or(0);
+        let supported = self.supported();
         if version <= self.version || version > supported {
             return Err(ProposeError::Version { current: self.version, supported });
         }

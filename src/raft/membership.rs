@@ -206,6 +206,18 @@ impl Membership {
         self.members.values().filter(|member| member.role == Role::Voter).map(|member| member.id)
     }
 
+    /// Whether every member understands what came with cluster version `since`. What came later than the first version is
+    /// proposed, written and sent only then.
+    pub fn allows(&self, since: u32) -> bool {
+        self.version >= since
+    }
+
+    /// The newest cluster version that every member's binary knows, learners' too: they apply the same log. 0 while one of
+    /// them has not said.
+    pub fn supported(&self) -> u32 {
+        self.members.values().map(|member| member.supports).min().unwrap_or(0)
+    }
+
     /// Whether `id` counts in any quorum of this configuration.
     pub fn is_voter(&self, id: NodeId) -> bool {
         let incoming = self.members.get(&id).is_some_and(|member| member.role == Role::Voter);

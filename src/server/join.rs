@@ -44,7 +44,7 @@ pub(super) async fn ensure(config: &Config, seams: &Seams, identity: Identity) -
         return Err(Exit::new(ExitCode::Usage, text));
     };
     let role = if config.learner { Role::Learner } else { Role::Joining };
-    let record = MemberRecord { role, ..own_record(config, identity.incarnation()) };
+    let record = MemberRecord { role, ..own_record(config, identity.incarnation(), seams.supports) };
     let id = (config.id != NodeId(0)).then_some(config.id);
     let request = JoinRequest { token_hash: identity.token_hash(), id, record };
     let joined = ask(address, &request, seams).await?;

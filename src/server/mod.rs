@@ -26,14 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use self::serve::{ServeOptions, Traffic};
 use crate::api;
+use crate::api::shares::Shares;
 use crate::clock::{SharedClock, sleep};
-use crate::config::{Config, DISK_STALL_ELECTION_TIMEOUTS, EVIDENCE_DELAY_MAX, Limits};
+use crate::config::{Config, DISK_STALL_ELECTION_TIMEOUTS, EVIDENCE_DELAY_MAX, Limits, PEER_CONNECTIONS_MAX};
 use crate::fsm::{self, Store};
 use crate::node::executor::{Lane, SharedExecutor};
 use crate::node::identity::{self, Gate, Identity};
@@ -71,6 +72,9 @@ pub struct Seams {
     pub http_date: bool,
     /// Watches the core and changes nothing; `None` in production.
     pub probe: Option<SharedProbe>,
+    /// The newest cluster version that this binary says it knows: [`CLUSTER_VERSION`](crate::types::CLUSTER_VERSION), but in
+    /// tests of upgrades, in which it claims to be another binary.
+    pub supports: u32,
 }
 
 /// Why a node ended other than by request. The number is the process's exit code.
@@ -110,6 +114,7 @@ impl From<Fatal> for Exit {
             Fatal::Disk(text) => Exit::new(ExitCode::Disk, text),
             Fatal::Damaged(text) => Exit::new(ExitCode::Damaged, text),
             Fatal::Refused(text) => Exit::new(ExitCode::Identity, text),
+            Fatal::Outdated(text) => Exit::new(ExitCode::Usage, text),
             Fatal::Broken(text) => Exit::new(ExitCode::Unexpected, text),
         }
     }
@@ -191,14 +196,14 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     let (config, opened) = opened;
     let (fatal, mut fatal_reports) = FatalSender::channel();
     let poisoned = Arc::new(AtomicBool::new(false));
-    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone());
+    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone())?;
     let mut tasks = JoinSet::new();
     let (ready_sender, ready) = watch::channel(false);
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
     let peer_routes = node.transport.routes().into_axum_router();
-    let peers = spawn_serve(&seams, &config, peer_listener, Traffic::Peers, peer_routes);
+    let peers = spawn_serve(&seams, &config, peer_listener, None, peer_routes);
     let grpc_routes = grpc::routes(ready).into_axum_router();
-    let grpc = spawn_serve(&seams, &config, grpc_listener, Traffic::Clients, grpc_routes);
+    let grpc = spawn_serve(&seams, &config, grpc_listener, Some(&doors.clients), grpc_routes);
     router_sender.send_replace(Some(node.router.clone()));
     info!(id = config.id.0, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
 
@@ -237,6 +242,20 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
 /// The REST listener, served from the first moment on.
 struct Doors {
     http: Serving,
+    clients: Clients,
+}
+
+/// What the listeners for clients share.
+struct Clients {
+    connections: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl Clients {
+    fn new(limits: &Limits) -> Clients {
+        let connections = limits.connections_all_max.min(Semaphore::MAX_PERMITS);
+        Clients { connections: Arc::new(Semaphore::new(connections)), shares: Shares::new(limits) }
+    }
 }
 
 impl Doors {
@@ -247,9 +266,16 @@ impl Doors {
         alive: watch::Receiver<bool>,
     ) -> Result<Doors, Exit> {
         let listener = bind(seams, &config.http, "http").await?;
-        let front =
-            api::rest::Front { router, clock: seams.clock.clone(), limits: config.limits.clone(), alive };
-        Ok(Doors { http: spawn_serve(seams, config, listener, Traffic::Clients, api::rest::routes(front)) })
+        let clients = Clients::new(&config.limits);
+        let front = api::rest::Front {
+            router,
+            clock: seams.clock.clone(),
+            limits: config.limits.clone(),
+            shares: clients.shares.clone(),
+            alive,
+        };
+        let http = spawn_serve(seams, config, listener, Some(&clients), api::rest::routes(front));
+        Ok(Doors { http, clients })
     }
 }
 
@@ -278,15 +304,17 @@ fn spawn_serve(
     seams: &Seams,
     config: &Config,
     listener: Box<dyn Listener>,
-    traffic: Traffic,
+    clients: Option<&Clients>,
     routes: axum::Router,
 ) -> Serving {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = ServeOptions {
-        connections_max: config.limits.connections_max,
+        connections_max: clients.map_or(PEER_CONNECTIONS_MAX, |_| config.limits.connections_max),
+        connections_all: clients.map(|clients| clients.connections.clone()),
+        shares: clients.map(|clients| clients.shares.clone()),
         date_header: seams.http_date,
         drain: config.limits.drain_timeout,
-        traffic,
+        traffic: if clients.is_some() { Traffic::Clients } else { Traffic::Peers },
         clock: seams.clock.clone(),
     };
     let stopped = async move {
@@ -511,15 +539,18 @@ impl Assembled {
         data: Data,
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
-    ) -> Assembled {
+    ) -> Result<Assembled, Exit> {
         let Data { identity, wal, reader, group, store, files, lost_state } = data;
         let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
         let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
         let token_hash = identity.token_hash();
-        let own = own_record(config, incarnation);
+        let own = own_record(config, incarnation, seams.supports);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
+        if let Some(fatal) = node::outdated(raft.committed_membership(), own.supports) {
+            return Err(fatal.into());
+        }
         let lane = Lane::open(&*seams.executor, "wal");
         let removals = Lane::open_background(&*seams.executor, "log-removals");
         let (log, _) =
@@ -556,11 +587,11 @@ impl Assembled {
             poisoned,
             probe: seams.probe.clone(),
         });
-        Assembled { router: Router::new(handle.clone()), running, handle, transport }
+        Ok(Assembled { router: Router::new(handle.clone()), running, handle, transport })
     }
 }
 
-fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> MemberRecord {
+fn own_record(config: &Config, incarnation: crate::types::Incarnation, supports: u32) -> MemberRecord {
     MemberRecord {
         id: config.id,
         incarnation: Some(incarnation),
@@ -570,7 +601,7 @@ fn own_record(config: &Config, incarnation: crate::types::Incarnation) -> Member
         grpc: config.advertise_grpc.clone(),
         labels: BTreeMap::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        supports: crate::types::CLUSTER_VERSION,
+        supports,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::clock::SystemClock;
 use crate::fsm;
 use crate::node::executor::ThreadExecutor;
 use crate::transport::net::TcpNet;
+use crate::types::CLUSTER_VERSION;
 use crate::wal::fs::StdFs;
 
 impl Seams {
@@ -20,6 +21,7 @@ impl Seams {
             state_file: Arc::new(fsm::file_backend),
             http_date: true,
             probe: None,
+            supports: CLUSTER_VERSION,
         }
     }
 }

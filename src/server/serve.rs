@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! - At most `connections_max` connections are served at once; further ones wait in the system's backlog.
+//! - At most as many are served by all listeners for clients together as this process may open files for.
+//! - A client that takes nothing of its answer for `SEND_TIMEOUT` is cut off.
 //! - A failing `accept` (no more file descriptors) pauses the loop, it never ends it.
 //! - A client that connects and says nothing, or says it too slowly, is cut off: by `Greeting` until the protocol is
 //!   known, by hyper's header timeout (HTTP/1.1) or its keepalive pings (HTTP/2) from then on.
@@ -24,7 +26,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt;
 
+use crate::api::shares::Shares;
 use crate::clock::{self, SharedClock, Sleep};
 use crate::transport::net::{BoxStream, Listener};
 
@@ -68,6 +72,10 @@ impl Traffic {
 pub struct ServeOptions {
     /// Connections served at once.
     pub connections_max: usize,
+    /// And by all listeners that have this one.
+    pub connections_all: Option<Arc<Semaphore>>,
+    /// What clients may have under way; every request is told which connection it is of.
+    pub shares: Option<Shares>,
     /// Whether answers have a `Date` header. Off in the simulation: it would differ from run to run.
     pub date_header: bool,
     /// How long requests under way may take once `shutdown` is done.
@@ -94,6 +102,9 @@ impl fmt::Debug for ServeOptions {
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new connection may take to show which protocol it speaks.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take none of the bytes that wait for it. Without it, clients that ask and never read would hold
+/// for ever what the answers take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// HTTP/1.1: headers of a request, and the buffer that must hold them.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -135,12 +146,19 @@ pub async fn serve<S, B>(
         while let Some(ended) = connections.try_join_next() {
             on_connection_end(ended);
         }
-        let (stream, permit) = accepted;
+        let (stream, permits) = accepted;
         let stream = Greeting::new(stream, &options.clock);
-        let service = TowerToHyperService::new(service.clone());
+        let connection = options.shares.as_ref().map(Shares::connection);
+        let service = service.clone().map_request(move |mut request: http::Request<Incoming>| {
+            if let Some(connection) = &connection {
+                request.extensions_mut().insert(connection.clone());
+            }
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let (builder, mut draining) = (Arc::clone(&builder), draining.subscribe());
         connections.spawn(async move {
-            let _permit = permit;
+            let _permits = permits;
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let ended = tokio::select! {
                 biased;
@@ -215,26 +233,35 @@ fn builder(options: &ServeOptions) -> Builder<TokioExecutor> {
 struct Acceptor {
     listener: Box<dyn Listener>,
     permits: Arc<Semaphore>,
+    all: Option<Arc<Semaphore>>,
     clock: SharedClock,
     failures: u32,
 }
+
+/// Of the listener, and of all listeners.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Acceptor {
     fn new(listener: Box<dyn Listener>, options: &ServeOptions) -> Acceptor {
         assert!(options.connections_max > 0, "a listener that may serve nobody");
         let permits = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
-        Acceptor { listener, permits, clock: Arc::clone(&options.clock), failures: 0 }
+        let (all, clock) = (options.connections_all.clone(), Arc::clone(&options.clock));
+        Acceptor { listener, permits, all, clock, failures: 0 }
     }
 
-    /// The next connection. Waits for a permit before it accepts.
-    async fn next(&mut self) -> (BoxStream, OwnedSemaphorePermit) {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+    /// The next connection. Waits for its permits before it accepts.
+    async fn next(&mut self) -> (BoxStream, Permits) {
+        const NEVER_CLOSED: &str = "the semaphore is never closed";
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect(NEVER_CLOSED);
+        let of_all = match &self.all {
+            Some(all) => Some(Arc::clone(all).acquire_owned().await.expect(NEVER_CLOSED)),
+            None => None,
+        };
         loop {
             match self.listener.accept().await {
                 Ok((stream, _from)) => {
                     self.failures = 0;
-                    return (stream, permit);
+                    return (stream, (permit, of_all));
                 }
                 Err(error) => self.on_failure(&error).await,
             }
@@ -258,10 +285,14 @@ impl Acceptor {
 /// What an HTTP/2 client says first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection with a deadline for its first bytes. hyper's own timeouts begin only when it knows the protocol: until
-/// then, a client that is silent, or stops within HTTP/2's preface, would hold its permit for ever.
+/// A connection with a deadline for its first bytes, and one for each byte that leaves. hyper's own timeouts begin only when
+/// it knows the protocol: until then, a client that is silent, or stops within HTTP/2's preface, would hold its permit for
+/// ever. And it waits for ever for a client that does not read.
 struct Greeting {
     stream: BoxStream,
+    clock: SharedClock,
+    /// Set while bytes wait to leave.
+    stalled: Option<Sleep>,
     /// `None` once the protocol is known.
     deadline: Option<Sleep>,
     /// Bytes of the preface seen so far.
@@ -271,7 +302,30 @@ struct Greeting {
 impl Greeting {
     fn new(stream: BoxStream, clock: &SharedClock) -> Greeting {
         let deadline = clock.now().plus(GREETING_TIMEOUT);
-        Greeting { stream, deadline: Some(clock.sleep_until(deadline)), matched: 0 }
+        let deadline = Some(clock.sleep_until(deadline));
+        Greeting { stream, clock: Arc::clone(clock), stalled: None, deadline, matched: 0 }
+    }
+
+    /// What became of an attempt to send; an error if the client has taken nothing for too long.
+    fn on_sent(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if sent.is_ready() {
+            self.stalled = None;
+            return sent;
+        }
+        let clock = &self.clock;
+        let stalled = self.stalled.get_or_insert_with(|| clock.sleep_until(clock.now().plus(SEND_TIMEOUT)));
+        match stalled.as_mut().poll(context) {
+            Poll::Ready(()) => {
+                // Whoever tries again is told the same, and at once: what is over is not waited for a second time.
+                self.stalled = Some(Box::pin(std::future::ready(())));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn on_bytes(&mut self, bytes: &[u8]) {
@@ -313,7 +367,8 @@ impl AsyncWrite for Greeting {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.on_sent(context, sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -329,7 +384,8 @@ impl AsyncWrite for Greeting {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.on_sent(context, sent)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -33,7 +33,7 @@ const TABLE: &[Row] = &[
     Row {
         module: "telemetry",
         modules: &[],
-        crates: &["clap", "serde", "tracing", "tracing_subscriber"],
+        crates: &["clap", "procfs", "serde", "tracing", "tracing_subscriber"],
         never: &["std::fs", "std::net", "std::thread", "std::time"],
     },
     Row {

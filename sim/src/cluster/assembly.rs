@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate::config::{Config, Limits};
 use quorate::fsm;
 use quorate::server::{self, Seams};
-use quorate::types::NodeId;
+use quorate::types::{CLUSTER_VERSION, NodeId};
 
 use crate::cluster::handle::HTTP_PORT;
 use crate::cluster::state_file::StateFile;
@@ -38,6 +38,7 @@ async fn serve(boot: Boot) -> Result<(), String> {
         }),
         http_date: false,
         probe: Some(boot.probe),
+        supports: CLUSTER_VERSION,
     };
     let stopped = server::run(config(boot.id, boot.nodes, boot.seed, boot.joins), seams, boot.shutdown).await;
     // The exit code by name, for whoever judges why it stopped.

@@ -39,6 +39,7 @@ pub(super) async fn delete(State(shared): Door, request: Request) -> Response {
 
 async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
+    let held = front.enter(parts)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let key = query.key(encoding, &front.limits)?;
@@ -49,7 +50,7 @@ async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Prob
     match front.router(deadline).await?.write(None, write, deadline).await? {
         command::Reply::Written { revision, deleted } => {
             let answer = DeleteAnswer { success: true, deleted: deleted > 0, revision: revision.0 };
-            Ok(Reply::json(&answer, Some(revision), 64))
+            Ok(Reply::json(&answer, Some(revision), 64).always_kept_by(held))
         }
         command::Reply::ConditionFailed { revision } => Err(Problem::condition_failed(revision)),
         _ => Err(Problem::unexpected_reply()),

@@ -1,9 +1,11 @@
-//! Deadlines, and the wait for the node to open.
+//! Deadlines, the share of a connection, and the wait for the node to open.
 
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::request::Parts;
 
+use crate::api::shares::{Connection, Held};
 use crate::clock::timeout_at;
 use crate::shard::Router;
 use crate::types::Monotonic;
@@ -44,6 +46,13 @@ impl Front {
         }
     }
 
+    /// Counts the request among those under way, unless its connection has its share of them. The server puts the
+    /// connection into each of its requests; one without is its own.
+    pub(super) fn enter(&self, parts: &Parts) -> Result<Held, Problem> {
+        let connection = parts.extensions.get::<Connection>().cloned();
+        connection.unwrap_or_else(|| self.shares.connection()).enter().ok_or_else(too_many)
+    }
+
     /// The router if the node is open.
     pub(super) fn router_now(&self) -> Option<Router> {
         self.router.borrow().clone()
@@ -70,4 +79,17 @@ impl Front {
             )),
         }
     }
+}
+
+fn too_many() -> Problem {
+    let detail = "This connection has its share of the requests that may be under way on this node at once: retry after \
+                  the pause that Retry-After names, and send fewer at once.";
+    Problem::new(Code::Overloaded, detail)
+}
+
+/// What is said where the bytes of bodies and answers are shared out.
+pub(super) fn too_large_together() -> Problem {
+    let detail = "This connection has its share of the bytes that may be under way on this node at once: retry after the \
+                  pause that Retry-After names, read the answers, and send fewer at once.";
+    Problem::new(Code::Overloaded, detail)
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::watch;
 
+use crate::api::shares::Shares;
 use crate::clock::{Clock, Sleep};
 use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
 use crate::config::Limits;
@@ -201,8 +202,13 @@ impl Door {
             Limits { key_bytes_max: 24, value_bytes_max: 40, list_pairs_max: 5, ..Limits::default() };
         let router = watch::Sender::new(Some(Router::fake(Arc::new(Node(limits.clone())))));
         let alive = watch::Sender::new(true);
-        let front =
-            Front { router: router.subscribe(), clock: Arc::new(Still), limits, alive: alive.subscribe() };
+        let front = Front {
+            router: router.subscribe(),
+            clock: Arc::new(Still),
+            shares: Shares::new(&limits),
+            limits,
+            alive: alive.subscribe(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         Door { app: routes(front), runtime, _router: router, _alive: alive }
     }

@@ -50,6 +50,7 @@ pub(super) async fn get(State(shared): Door, request: Request) -> Response {
 
 async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
+    let held = front.enter(parts)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let freshness = query.freshness()?;
@@ -65,5 +66,5 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
         }
         None => (GetAnswer { value: None, found: false, revision: None, encoding: None }, 64),
     };
-    Ok(Reply::json(&body, Some(answer.revision), size_hint))
+    Reply::json(&body, Some(answer.revision), size_hint).kept_by(held)
 }

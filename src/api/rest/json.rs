@@ -7,20 +7,23 @@ use std::cell::Cell;
 use std::fmt;
 
 use axum::body::{Body, HttpBody};
-use bytes::Bytes;
-use http::HeaderMap;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use utoipa::ToSchema;
 
+use crate::api::shares::Held;
 use crate::clock::timeout_at;
 use crate::config::Limits;
 use crate::types::Monotonic;
 
 use super::Front;
 use super::encoding::Encoding;
+use super::front::too_large_together;
 use super::problem::{Code, Problem};
 
 /// JSON may write one byte of text as `\u00xx`.
@@ -51,9 +54,14 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The whole body of a write, if it is not too large and arrives before the deadline.
-pub(super) async fn collect(front: &Front, body: Body, deadline: Monotonic) -> Result<Bytes, Problem> {
+pub(super) async fn collect(
+    front: &Front,
+    held: &mut Held,
+    body: Body,
+    deadline: Monotonic,
+) -> Result<Bytes, Problem> {
     let max = body_bytes_max(&front.limits);
-    collect_up_to(front, body, max, deadline).await?.ok_or_else(|| {
+    collect_up_to(front, held, body, max, deadline).await?.ok_or_else(|| {
         let value = front.limits.value_bytes_max;
         let detail = format!(
             "The body is over {max} bytes, the most that a value of {value} bytes can need: store less under one key."
@@ -70,7 +78,9 @@ pub(super) async fn collect_small(
     deadline: Monotonic,
 ) -> Result<Bytes, Problem> {
     check_media_type(headers)?;
-    collect_up_to(front, body, BODY_FRAME_BYTES, deadline).await?.ok_or_else(|| {
+    // Changes of the group are few, and not refused because there is too much of something else.
+    let mut held = front.shares.connection().enter_always();
+    collect_up_to(front, &mut held, body, BODY_FRAME_BYTES, deadline).await?.ok_or_else(|| {
         let detail =
             format!("The body is over {BODY_FRAME_BYTES} bytes, more than this request can need: send less.");
         Problem::new(Code::TooLarge, detail)
@@ -80,6 +90,7 @@ pub(super) async fn collect_small(
 /// The whole body if it arrives before the deadline; none if it has more than `max` bytes.
 async fn collect_up_to(
     front: &Front,
+    held: &mut Held,
     body: Body,
     max: usize,
     deadline: Monotonic,
@@ -88,13 +99,55 @@ async fn collect_up_to(
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Ok(None);
     }
-    match timeout_at(&*front.clock, deadline, Limited::new(body, max).collect()).await {
-        Some(Ok(collected)) => Ok(Some(collected.to_bytes())),
+    match timeout_at(&*front.clock, deadline, gather(held, Limited::new(body, max))).await {
+        Some(Ok(Some(bytes))) => Ok(Some(bytes)),
+        Some(Ok(None)) => Err(too_large_together()),
         Some(Err(error)) if error.is::<LengthLimitError>() => Ok(None),
         Some(Err(_)) => {
             Err(Problem::new(Code::Invalid, "The body broke off: send the request again in whole."))
         }
         None => Err(late()),
+    }
+}
+
+/// All of a body, each byte counted as it comes. Beyond the connection's share nothing of it is kept, and the rest is read all
+/// the same: a client that is still sending would not hear the answer.
+async fn gather(held: &mut Held, mut body: Limited<Body>) -> Result<Option<Bytes>, axum::BoxError> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    let mut fits = true;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        fits = fits && held.grow(data.len());
+        if !fits {
+            (first, all) = (Bytes::new(), BytesMut::new());
+            held.force(0);
+        } else if first.is_empty() && all.is_empty() {
+            // Most bodies are one piece, which is not copied.
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(fits.then(|| if all.is_empty() { first } else { all.freeze() }))
+}
+
+/// Reads what is left of the body of a request that is refused, and keeps nothing. HTTP/2 needs no such thing: there an
+/// answer comes through while the client still sends.
+pub(super) async fn discard(front: &Front, parts: &Parts, mut body: Body, deadline: Monotonic) {
+    if parts.version < Version::HTTP_2 {
+        let max = u64::try_from(body_bytes_max(&front.limits)).unwrap_or(u64::MAX);
+        let rest = async {
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if read > max {
+                    return;
+                }
+            }
+        };
+        let _ = timeout_at(&*front.clock, deadline, rest).await;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::command::{self, Found};
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
+use super::front::too_large_together;
 use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
@@ -67,6 +68,7 @@ pub(super) async fn list(State(shared): Door, request: Request) -> Response {
 async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let limits = &front.limits;
     let deadline = front.deadline(&parts.headers)?;
+    let mut held = front.enter(parts)?;
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let freshness = query.freshness()?;
@@ -77,12 +79,18 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
         limit: query.limit(limits)?,
         bytes_max: limits.list_bytes_max,
     };
+    // Pages are read one after another, but all that were read wait here until they have become JSON.
+    if !held.grow(limits.list_bytes_max) {
+        return Err(too_large_together());
+    }
     let answer = front.router(deadline).await?.read(query, freshness, deadline).await?;
     let Found::Page { pairs, more } = &answer.found else { return Err(Problem::unexpected_reply()) };
     let size_hint = pairs.iter().map(|(key, record)| key.len() + record.value.len() + PAIR_FRAME_BYTES).sum();
+    let revision = answer.revision;
     let pairs = pairs.iter().map(|(key, record)| {
         let ([key, value], encoding) = encoding.encode([key, &record.value]);
         Pair { key, value, revision: record.mod_revision.0, encoding }
     });
-    Ok(Reply::json(&ListAnswer { pairs: pairs.collect(), more: *more }, Some(answer.revision), size_hint))
+    let answer = ListAnswer { pairs: pairs.collect(), more: *more };
+    Reply::json(&answer, Some(revision), size_hint).kept_by(held)
 }

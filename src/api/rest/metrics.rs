@@ -2,7 +2,8 @@
 //!
 //! Copied out of the node's status: it asks nobody, waits for nothing and costs the node next to nothing. While the node
 //! is opening, only its version is known. Names and meanings are those of `telemetry`, in its order; what the node
-//! does not give is left out.
+//! does not give is left out. Before them stands what the system says of the process, under the names that every process
+//! gives it.
 
 use std::fmt;
 
@@ -12,14 +13,15 @@ use http::StatusCode;
 use http::request::Parts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::shard::{Router, Status};
-use crate::telemetry::{self, FIGURES, Figure, Kind};
+use crate::telemetry::{self, FIGURES, Figure, Kind, Process};
 
 use super::problem::Problem;
 use super::query::Query;
@@ -43,8 +45,9 @@ fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     Query::parse(parts.uri.query(), &[])?;
     let status = front.router_now().as_ref().map(Router::status);
     let revision = status.as_ref().map(|status| status.revision);
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Figures(status)));
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(OfProcess(Process::this())));
+    registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(Figures(status)));
     let mut text = String::with_capacity(16 << 10);
     let encoded = encode(&mut text, &registry);
     assert!(encoded.is_ok(), "a text takes whatever is written to it: {encoded:?}");
@@ -72,6 +75,47 @@ impl Collector for Figures {
             }
         }
         Ok(())
+    }
+}
+
+/// What the system says of the process, if it says anything.
+#[derive(Debug)]
+struct OfProcess(Option<Process>);
+
+impl Collector for OfProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(process) = self.0 else { return Ok(()) };
+        let mut show = |name: &str, help: &str, unit: Option<&Unit>, metric: &dyn Shown| {
+            metric.encode_to(encoder.encode_descriptor(name, help, unit, metric.kind())?)
+        };
+        let (seconds, bytes) = (Some(&Unit::Seconds), Some(&Unit::Bytes));
+        let gauge = ConstGauge::<u64>::new;
+        let cpu = ConstCounter::new(process.cpu_seconds);
+        show("process_cpu", "Processor time that the process has used, in seconds.", seconds, &cpu)?;
+        show("process_open_fds", "Files and connections that are open.", None, &gauge(process.open_fds))?;
+        show("process_max_fds", "Files and connections that may be open.", None, &gauge(process.max_fds))?;
+        let resident = gauge(process.resident_memory_bytes);
+        show("process_resident_memory", "Memory that is in RAM, in bytes.", bytes, &resident)?;
+        let all = gauge(process.virtual_memory_bytes);
+        show("process_virtual_memory", "The address space, in bytes.", bytes, &all)?;
+        let start = ConstGauge::new(process.start_time_seconds);
+        show("process_start_time", "When the process began, in seconds since 1970.", seconds, &start)
+    }
+}
+
+/// A figure of any kind.
+trait Shown {
+    fn kind(&self) -> MetricType;
+    fn encode_to(&self, encoder: MetricEncoder<'_>) -> fmt::Result;
+}
+
+impl<T: EncodeMetric> Shown for T {
+    fn kind(&self) -> MetricType {
+        self.metric_type()
+    }
+
+    fn encode_to(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.encode(encoder)
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```text
 //! request -> routes   which endpoint (404, 405)          one table, which is also the API description
 //!         -> front    deadline, then wait for the node   header X-Quorate-Timeout-Ms (400), 503
+//!         -> shares   is there room for one more of this connection (429)   set, get, list, delete
 //!         -> query    parameters: known, once, in range  (400), and the member that a path names
 //!         -> json     media type, size, JSON, fields     (415, 413, 400, 422), bodies only
 //!         -> encoding text or base64 -> bytes            (400)
@@ -38,6 +39,7 @@ use axum::extract::State;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::api::shares::Shares;
 use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::shard::Router;
@@ -74,6 +76,8 @@ pub struct Front {
     pub clock: SharedClock,
     /// Sizes and times that a request may ask for.
     pub limits: Limits,
+    /// What clients may have under way.
+    pub shares: Shares,
     /// `false` once the node's disk has failed: then the node is not live.
     pub alive: watch::Receiver<bool>,
 }

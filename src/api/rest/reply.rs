@@ -8,10 +8,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::api::shares::Held;
 use crate::shard::Router;
 use crate::types::Revision;
 
 use super::Front;
+use super::front::too_large_together;
 use super::problem::{self, Problem, ProblemBody};
 
 /// The store's revision, on every answer once the node is open.
@@ -47,6 +49,22 @@ impl Reply {
         let written = serde_json::to_writer(&mut bytes, body);
         assert!(written.is_ok(), "an answer's type always has a JSON form: {written:?}");
         Reply { status: StatusCode::OK, media_type: "application/json", body: bytes.into(), revision }
+    }
+}
+
+impl Reply {
+    /// The answer to a read counts until the client has taken it; beyond the connection's share there is none.
+    pub(super) fn kept_by(self, mut held: Held) -> Result<Reply, Problem> {
+        if !held.resize(self.body.len()) {
+            return Err(too_large_together());
+        }
+        Ok(Reply { body: held.keep(self.body), ..self })
+    }
+
+    /// The same for a write: what was done is said.
+    pub(super) fn always_kept_by(self, mut held: Held) -> Reply {
+        held.force(self.body.len());
+        Reply { body: held.keep(self.body), ..self }
     }
 }
 

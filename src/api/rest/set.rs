@@ -37,15 +37,22 @@ pub(super) async fn set(State(shared): Door, request: Request) -> Response {
 
 async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Problem> {
     let deadline = front.deadline(&parts.headers)?;
+    let mut held = match front.enter(parts) {
+        Ok(held) => held,
+        Err(problem) => {
+            json::discard(front, parts, body, deadline).await;
+            return Err(problem);
+        }
+    };
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?;
     json::check_media_type(&parts.headers)?;
-    let body = json::collect(front, body, deadline).await?;
+    let body = json::collect(front, &mut held, body, deadline).await?;
     let write = parse(front, &body, encoding)?;
     match front.router(deadline).await?.write(None, write, deadline).await? {
         command::Reply::Written { revision, .. } => {
             let answer = SetAnswer { success: true, revision: revision.0 };
-            Ok(Reply::json(&answer, Some(revision), 64))
+            Ok(Reply::json(&answer, Some(revision), 64).always_kept_by(held))
         }
         command::Reply::ConditionFailed { revision } => Err(Problem::condition_failed(revision)),
         _ => Err(Problem::unexpected_reply()),

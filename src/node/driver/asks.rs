@@ -334,7 +334,7 @@ impl Driver {
     pub(super) fn maybe_raise_version(&mut self, now: Monotonic) {
         let raft = &self.parts.raft;
         let membership = raft.membership();
-        let supported = membership.members.values().map(|member| member.supports).min().unwrap_or(0);
+        let supported = membership.supported();
         if raft.role() != RoleName::Leader || supported <= membership.version {
             return;
         }

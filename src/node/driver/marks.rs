@@ -61,7 +61,7 @@ impl Driver {
         }
         self.comparing.next = now.plus(self.parts.limits.hash_mark_interval);
         let raft = &self.parts.raft;
-        let is_known = self.membership.version >= MARKS_SINCE_VERSION;
+        let is_known = self.membership.allows(MARKS_SINCE_VERSION);
         let is_of_use = self.membership.members.len() > 1 && raft.last_index() > self.comparing.last;
         let may_propose = raft.role() == RoleName::Leader && self.rebuild.is_whole();
         if !is_known || !is_of_use || !may_propose {

@@ -162,7 +162,22 @@ fn the_version_is_what_all_support() {
     assert_eq!(known.changed(Change::Version(1)), refused(2), "it is that already");
     let raised = known.changed(Change::Version(2)).unwrap();
     assert_eq!(raised.version, 2);
+    assert!(raised.allows(2) && !raised.allows(3));
+    let too_old = Err(ProposeError::Version { current: 2, supported: 1 });
     let old = Change::Add { id: None, record: MemberRecord { supports: 1, ..record(Role::Joining) } };
-    assert_eq!(raised.changed(old), Err(ProposeError::Version { current: 2, supported: 1 }));
+    assert_eq!(raised.changed(old), too_old);
+    let older = MemberRecord { supports: 1, ..raised.members[&NodeId(2)].clone() };
+    assert_eq!(raised.changed(Change::Update(older)), too_old, "a member went back to its old binary");
     assert_eq!(raised.changed(Change::Lease(250)).unwrap().lease_ms, 250);
+}
+
+#[test]
+fn the_version_waits_for_learners() {
+    let mut known = group(2);
+    known.members.values_mut().for_each(|member| member.supports = 2);
+    for (supports, raised) in [(0, None), (1, None), (2, Some(2))] {
+        let learner = MemberRecord { supports, ..record(Role::Learner) };
+        let with = known.changed(Change::Add { id: None, record: learner }).unwrap();
+        assert_eq!(with.changed(Change::Version(2)).ok().map(|next| next.version), raised, "{supports}");
+    }
 }

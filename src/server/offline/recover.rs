@@ -27,10 +27,10 @@ use super::{Disk, Place, unreadable};
 use crate::config::Limits;
 use crate::fsm::{self, Input, Store, offline as states};
 use crate::node::identity::{self, Facts};
-use crate::node::state_files;
+use crate::node::{outdated, state_files};
 use crate::raft::{HardState, Membership};
 use crate::server::{Exit, ExitCode, Seams, continues, log_bytes_max, store_exit, term_at};
-use crate::types::{CLUSTER_VERSION, ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Revision, Term};
+use crate::types::{ClusterId, GroupId, Incarnation, Index, NodeId, Owner, Revision, Term};
 use crate::wal::fs::make_dirs;
 use crate::wal::{self, GroupWrite, Install, Reader, RecoveredGroup, Wal, offline};
 
@@ -128,7 +128,7 @@ pub fn recover(
     tell: &mut dyn FnMut(&str),
 ) -> Result<NewCluster, Exit> {
     let old = Opened::open(disk, dir)?;
-    let membership = new_membership(&old.group, old.facts.owner.node, wish)?;
+    let membership = new_membership(&old.group, old.facts.owner.node, wish, seams.supports)?;
     // Revisions never run ahead of indexes (an entry has one at most): so indexes jump with them.
     let begins =
         (Index(old.group.last.0.saturating_add(wish.revision_jump)), old.group.hard_state.term.next());
@@ -299,17 +299,19 @@ fn effective(group: &RecoveredGroup) -> &Membership {
 }
 
 /// The new cluster's: one voter; all whom the old one ever knew are retired.
-fn new_membership(group: &RecoveredGroup, own: NodeId, wish: &Wish) -> Result<Membership, Exit> {
+fn new_membership(
+    group: &RecoveredGroup,
+    own: NodeId,
+    wish: &Wish,
+    supports: u32,
+) -> Result<Membership, Exit> {
     let usage = |text: String| Err(Exit::new(ExitCode::Usage, text));
     let old = effective(group);
     if old.members.is_empty() {
         return usage("this node was never told who its cluster is: it has nothing to save".to_owned());
     }
-    if old.version > CLUSTER_VERSION {
-        return usage(format!(
-            "the cluster is at version {}, this binary knows {CLUSTER_VERSION}: use the newer one",
-            old.version
-        ));
+    if let Some(fatal) = outdated(old, supports) {
+        return Err(fatal.into());
     }
     if old.retired.contains(&wish.id) {
         return usage(format!("--id {}: that id was a removed member's; choose another", wish.id));

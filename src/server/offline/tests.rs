@@ -17,7 +17,7 @@ use crate::node::identity::{Expected, Identity};
 use crate::raft::{Entry, EntryKind, HardState, Membership};
 use crate::server::Seams;
 use crate::transport::net::TcpNet;
-use crate::types::{GroupId, Index, Keyspace, NodeId, Owner, Revision, Term};
+use crate::types::{CLUSTER_VERSION, GroupId, Index, Keyspace, NodeId, Owner, Revision, Term};
 use crate::wal::fs::Fs;
 use crate::wal::fs::testing::{Fault, MemFs};
 use crate::wal::{self, GroupWrite, Wal};
@@ -59,6 +59,7 @@ impl Machine {
             state_file: self.state_file(),
             http_date: false,
             probe: None,
+            supports: CLUSTER_VERSION,
         }
     }
 

@@ -35,6 +35,8 @@ async fn start() -> Server {
     };
     let options = ServeOptions {
         connections_max: 4,
+        connections_all: None,
+        shares: None,
         date_header: false,
         drain: Duration::from_secs(1),
         traffic: Traffic::Clients,

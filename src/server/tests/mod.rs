@@ -6,3 +6,4 @@ mod grpc;
 mod limits;
 mod run;
 mod serve;
+mod version;

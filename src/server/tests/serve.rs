@@ -38,6 +38,8 @@ struct Server {
 fn options() -> ServeOptions {
     ServeOptions {
         connections_max: 16,
+        connections_all: None,
+        shares: None,
         date_header: true,
         // Longer than any test waits: what ends, ends by itself.
         drain: DEADLINE * 10,
@@ -258,6 +260,50 @@ async fn a_client_that_does_not_say_what_it_wants_is_cut_off() {
         let _ = stream.write_all(beginning.as_bytes()).await;
         assert!(is_closed(&mut stream).await, "after {beginning:?}");
     }
+}
+
+/// A clock whose sleeps all end when it is told so.
+struct Waking(watch::Sender<bool>);
+
+impl Clock for Waking {
+    fn now(&self) -> Monotonic {
+        Monotonic(0)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+
+    fn sleep_until(&self, _deadline: Monotonic) -> Sleep {
+        let mut woken = self.0.subscribe();
+        Box::pin(async move {
+            let _ = woken.wait_for(|woken| *woken).await;
+        })
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    const BYTES: usize = 16 << 20;
+    let clock = Arc::new(Waking(watch::Sender::new(false)));
+    let server = Server::start(ServeOptions { clock: clock.clone(), ..options() }).await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+    let address = server.address.parse().expect("an address");
+    let mut stream = within(socket.connect(address)).await.expect("the server listens");
+    let head = format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {BYTES}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the connection is open");
+    within(stream.write_all(&vec![b'x'; BYTES])).await.expect("the server reads all of it");
+    // It all comes back, far more than lies between the two; a little of it is there already.
+    within(stream.readable()).await.expect("an answer");
+    clock.0.send_replace(true);
+    let mut taken = Vec::new();
+    let _ = within(stream.read_to_end(&mut taken)).await;
+    assert!(taken.len() < BYTES, "it waited for a client that does not read");
 }
 
 /// Fails a few times before each connection.

@@ -108,6 +108,8 @@ impl Node {
         let (transport, inbox) = Transport::start(net, clock, identity, &address, admission, limits);
         let options = ServeOptions {
             connections_max: 64,
+            connections_all: None,
+            shares: None,
             date_header: true,
             // Longer than any test waits: what ends, ends by itself.
             drain: DEADLINE * 10,

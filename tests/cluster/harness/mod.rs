@@ -3,6 +3,8 @@
 pub mod client;
 pub mod cluster;
 pub mod history;
+pub mod many;
+pub mod memory;
 pub mod node;
 pub mod poll;
 pub mod relay;

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::{Answer, Desk, at_once};
 use crate::telemetry::{self, FIGURES, Kind};
 
-/// The samples by name with labels, in the order they came.
+/// The samples by name with labels, in the order they came: the node's own, not the process's.
 fn samples(answer: &Answer) -> Vec<(String, String)> {
-    let lines = answer.text().lines().filter(|line| !line.starts_with('#'));
+    let lines = answer.text().lines().filter(|line| line.starts_with("quorate_"));
     let pair = |line: &str| line.split_once(' ').map(|(name, value)| (name.to_owned(), value.to_owned()));
     lines.map(|line| pair(line).unwrap()).collect()
 }
@@ -79,7 +79,28 @@ async fn every_figure_says_what_it_is() {
         assert!(text.contains(lines), "{name}: {text}");
     }
     let about = |what: &str| text.lines().filter(|line| line.starts_with(what)).count();
-    assert_eq!((about("# HELP "), about("# TYPE ")), (FIGURES.len(), FIGURES.len()));
+    let all = FIGURES.len();
+    assert_eq!((about("# HELP quorate_"), about("# TYPE quorate_")), (all, all));
+}
+
+/// Under the names and with the kinds that Prometheus' own client libraries give them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_process_is_shown_as_every_process_is() {
+    let answer = Desk::closed().get("/metrics").await;
+    for (name, kind) in [
+        ("process_cpu_seconds", "counter"),
+        ("process_open_fds", "gauge"),
+        ("process_max_fds", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+    ] {
+        assert!(answer.text().contains(&format!("# TYPE {name} {kind}\n")), "{name}: {}", answer.text());
+        let full = if kind == "counter" { format!("{name}_total ") } else { format!("{name} ") };
+        let value = answer.text().lines().find_map(|line| line.strip_prefix(&full)).expect(&full);
+        assert!(value.parse::<f64>().unwrap() >= 0.0, "{full}{value}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod members;
 mod metrics;
 mod probes;
 mod raw;
+mod shares;
 mod store;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use crate::api::shares::Shares;
 use crate::clock::{Clock, SharedClock, Sleep};
 use crate::config::Limits;
 use crate::shard::Router;
@@ -96,6 +98,7 @@ impl Desk {
         let front = Front {
             router: router.subscribe(),
             clock: clock.clone() as SharedClock,
+            shares: Shares::new(&limits),
             limits: limits.clone(),
             alive: alive.subscribe(),
         };
