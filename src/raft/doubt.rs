@@ -49,7 +49,8 @@
 //! # What it costs
 //!
 //! A group of which a majority is in doubt, and no leader is left, elects nobody: its nodes say so, and it ends with
-//! `quorate recover`. A node in doubt counts like one that is down in elections, and like any other in commits.
+//! `quorate recover`. A node in doubt counts like one that is down in elections, and like any other in commits. So a leader that
+//! knows of it changes no configuration into one that would need its vote (see `reconfigure`).
 //!
 //! The doubt itself is part of the hard state: it is on disk before anything is written behind the end that is visible,
 //! and gone from there once it is over.
@@ -150,7 +151,7 @@ impl Raft {
         if !progress.is_renewed_for(boot) {
             self.sessions = SessionId(self.sessions.0 + 1);
             let agreed = self.log.last_at_most(last.0, last.1).map_or(Index(0), |(index, _)| index);
-            *progress = Progress::renewed(self.sessions, agreed.next(), boot);
+            *progress = Progress::renewed(self.sessions, agreed.next(), boot, self.log.last());
         }
         let reply = Message::EndReply { boot, index: self.log.last() };
         self.outbox.now(self.config.id, from, self.term, reply);

@@ -146,10 +146,11 @@ impl Raft {
         progress.hear_room(room, round);
         progress.acked = progress.acked.max(round);
         progress.on_alive();
-        if let Some(index) = needs_snapshot {
-            progress.on_state_wanted(index);
-        }
+        let is_news = progress.on_said(needs_snapshot);
         self.release_reads();
+        if is_news {
+            self.advance_change();
+        }
     }
 
     /// Figure 2, leaders, last rule: what a majority has on disk is committed, provided that it is of this term;
@@ -239,6 +240,7 @@ impl Raft {
             self.check_quorum();
             self.make_way_again();
             self.promote_caught_up();
+            self.advance_change();
         }
         if now >= self.timers.transfer {
             self.end_transfer();

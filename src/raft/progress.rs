@@ -151,8 +151,12 @@ pub(super) struct Progress {
     /// arrived may still be on its way.
     settling: u8,
     heard: Heard,
+    /// Whether it has said in this conversation what it lacks, if it lacks anything.
+    is_known: bool,
     /// The process of the follower that did not know how far its log went, for which this conversation was begun.
     renewed_for: Option<u64>,
+    /// Where the log ended that it was told to make sure of then: it votes for nobody, and does not lead, before it has that.
+    in_doubt_until: Index,
 }
 
 /// After a snapshot has arrived, its receiver's questions for another are not heard for so many heartbeats.
@@ -184,14 +188,16 @@ impl Progress {
             lacks_state: None,
             settling: 0,
             heard: Heard::default(),
+            is_known: false,
             renewed_for: None,
+            in_doubt_until: Index(0),
         }
     }
 
     /// The follower's process `boot` does not know how far its log went (see `doubt`): nothing that it ever said counts any
-    /// more, and whatever it said late belongs to another conversation.
-    pub(super) fn renewed(session: SessionId, next: Index, boot: u64) -> Progress {
-        Progress { renewed_for: Some(boot), ..Progress::new(session, next) }
+    /// more, and whatever it said late belongs to another conversation. `end`: where the leader's log ends.
+    pub(super) fn renewed(session: SessionId, next: Index, boot: u64, end: Index) -> Progress {
+        Progress { renewed_for: Some(boot), in_doubt_until: end, ..Progress::new(session, next) }
     }
 
     /// Whether this conversation was begun for this process.
@@ -320,10 +326,23 @@ impl Progress {
         }
     }
 
-    /// Whether it answered lately, and could lead as far as is known: it has a state to go on with. A group whose voters have
-    /// none elects nobody.
+    /// Whether it answered lately, and could lead as far as is known: it has a state to go on with, and knows how far its log
+    /// went. A group whose voters have none, or do not know, elects nobody.
     pub(super) fn is_able(&self) -> bool {
-        self.is_reachable() && self.lacks_state.is_none()
+        self.is_reachable() && self.lacks_state.is_none() && self.matched >= self.in_doubt_until
+    }
+
+    /// Whether it could lead, and has had its say.
+    pub(super) fn is_surely_able(&self) -> bool {
+        self.is_able() && self.is_known
+    }
+
+    /// It answered a heartbeat, and with that it has said what it lacks. Returns whether it says so for the first time.
+    pub(super) fn on_said(&mut self, needs_snapshot: Option<Index>) -> bool {
+        if let Some(index) = needs_snapshot {
+            self.on_state_wanted(index);
+        }
+        !std::mem::replace(&mut self.is_known, true)
     }
 
     /// A snapshot before this index would be of no use to it.

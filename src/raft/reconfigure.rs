@@ -29,7 +29,9 @@
 //! # A leader that is removed
 //!
 //! From the entry that leaves the joint configuration on it counts itself in no quorum, and replicates until that entry
-//! is committed (section 4.2.2). Were it to step down before, nobody might be able to lead: see above. Then it hands over
+//! is committed (section 4.2.2). Were it to step down before, nobody might be able to lead: see above. And it stays in the joint
+//! configuration until one of the voters that remain has all that is committed, and has said that it lacks nothing: of a group of two, the
+//! one that remains may be without a state (see `stateless`), and the only one that could give it another is this leader. Then it hands over
 //! as in `transfer`: it takes no more proposals, waits until the voter with the longest log has all of it, tells
 //! everyone what is committed, asks that voter to campaign, and steps down.
 //!
@@ -106,10 +108,23 @@ impl Raft {
             return;
         }
         if let Some(next) = self.log.membership().left() {
-            self.enter(next);
+            if self.has_heir_in(&next) {
+                self.enter(next);
+            }
         } else if !self.quorum.contains(self.config.id) {
             self.depart();
         }
+    }
+
+    /// Whether somebody can lead where `next` is in force: this leader, or a voter that has the log and has said that it lacks
+    /// nothing.
+    fn has_heir_in(&self, next: &Membership) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let can_lead = |id: NodeId| {
+            let peer = leader.peers.get(&id);
+            peer.is_some_and(|peer| peer.is_surely_able() && peer.matched() >= self.log.committed())
+        };
+        next.voters().any(|id| id == self.config.id || can_lead(id))
     }
 
     /// Promotes one of those that wait for it and have caught up: see the module.
@@ -120,7 +135,7 @@ impl Raft {
             self.log.membership().members.values().filter(|member| member.role == Role::Joining);
         let caught_up = joining.find(|member| {
             let peer = leader.peers.get(&member.id);
-            peer.is_some_and(|peer| peer.is_reachable() && peer.matched() >= goal)
+            peer.is_some_and(|peer| peer.is_able() && peer.matched() >= goal)
         });
         if let Some(id) = caught_up.map(|member| member.id) {
             // Where it is refused now, the next deadline tries again.
