@@ -34,6 +34,7 @@ mod partition;
 mod process;
 mod rare;
 mod recover;
+mod rejoin;
 mod rest;
 mod snapshot;
 mod state;
