@@ -211,9 +211,8 @@ fn bytes_that_rotted_heal() {
                 cluster.write_through(&others, 2).await?;
                 let id = cluster.id(node).await.ok_or("a node that is ready has an id")?;
                 let mut session = cluster.session();
-                let votes = async || {
-                    newcomer::voters(&mut session, others[0]).await?.contains(&id).then_some(())
-                };
+                let votes =
+                    async || newcomer::voters(&mut session, others[0]).await?.contains(&id).then_some(());
                 cluster.eventually("it votes", PATIENCE, votes).await?;
                 if cluster.counted("logs given up") != u64::from(id > 3) {
                     return Err(format!("it goes by the id {id}"));

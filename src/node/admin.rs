@@ -419,9 +419,8 @@ mod tests {
     fn asks() -> Vec<Ask> {
         let change = |change| Ask::Change { change, force: true };
         let record = MemberRecord { id: NodeId(4), ..announced("n4:7001".to_owned(), true) };
-        let join = |id, replaces| {
-            Ask::Join(JoinRequest { token_hash: 7, id, replaces, record: record.clone() })
-        };
+        let join =
+            |id, replaces| Ask::Join(JoinRequest { token_hash: 7, id, replaces, record: record.clone() });
         vec![
             Ask::Members,
             change(MemberChange::Add { id: None, peer: "a:1".to_owned(), is_learner: false }),

@@ -110,7 +110,9 @@ fn configuration(seams: &Seams, home: &Path, owner: Owner) -> Result<Option<Memb
                 hear(membership.map(|membership| (found.folded.0, membership)));
             }
             Err(error @ (fsm::Error::Io { .. } | fsm::Error::Lost)) => return Err(store_exit(&path, &error)),
-            Err(error) => warn!(file = %path.display(), %error, "this state file does not tell who the members are"),
+            Err(error) => {
+                warn!(file = %path.display(), %error, "this state file does not tell who the members are")
+            }
         }
     }
     Ok(newest.map(|(_, membership)| membership))
@@ -175,12 +177,22 @@ pub(super) async fn give_up(
 pub(super) fn tell_id(config: &Config, identity: &Identity) {
     let was = identity.formers().iter().any(|former| former.node == config.id);
     if was && identity.node() != config.id && !identity.is_joining() {
-        info!(was = config.id.0, id = identity.node().0, "this node lost its log once: it goes by another id since then");
+        info!(
+            was = config.id.0,
+            id = identity.node().0,
+            "this node lost its log once: it goes by another id since then"
+        );
     }
 }
 
 /// Removes the state files of the homes that were given up, once this node is what it was before.
-pub(super) async fn clear(config: Config, seams: Seams, formers: Vec<Former>, router: Router, fatal: FatalSender) {
+pub(super) async fn clear(
+    config: Config,
+    seams: Seams,
+    formers: Vec<Former>,
+    router: Router,
+    fatal: FatalSender,
+) {
     loop {
         sleep(&*seams.clock, SETTLED_PAUSE).await;
         let status = router.status();
@@ -192,7 +204,8 @@ pub(super) async fn clear(config: Config, seams: Seams, formers: Vec<Former>, ro
         }
     }
     let lane = Lane::open(&*seams.executor, "given-up");
-    let removed = lane.run(move || formers.iter().try_for_each(|former| clear_home(&config, &seams, *former)));
+    let removed =
+        lane.run(move || formers.iter().try_for_each(|former| clear_home(&config, &seams, *former)));
     if let Some(Err(exit)) = removed.await {
         fatal.report(Fatal::Disk(exit.message));
     }
@@ -204,7 +217,13 @@ fn clear_home(config: &Config, seams: &Seams, former: Former) -> Result<(), Exit
         let path = path.to_path_buf();
         move |source| Exit::from(identity::Error::Io { path, source })
     };
-    for name in names(fs, &home)?.iter().filter(|name| state_files::is_ours(name)) {
+    let mut states = names(fs, &home)?;
+    states.retain(|name| state_files::is_ours(name));
+    // It was done before, or somebody has removed all of it.
+    if states.is_empty() {
+        return Ok(());
+    }
+    for name in &states {
         let path = home.join(name);
         fs.remove(&path).map_err(io(&path))?;
         info!(file = %path.display(), "the state of a log that was given up is not needed any more: removed");

@@ -75,13 +75,9 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(RecordInfo)) -> Re
 ///
 /// # Errors
 /// [`Error::Io`] if the disk fails.
-pub fn configuration(
-    fs: &dyn Fs,
-    dir: &Path,
-    group: GroupId,
-) -> Result<Option<(Index, Membership)>, Error> {
+pub fn configuration(fs: &dyn Fs, dir: &Path, group: GroupId) -> Result<Option<(Index, Membership)>, Error> {
     let mut newest: Option<(Index, Membership)> = None;
-    walk_all(fs, dir, &mut |_, record| {
+    let mut hear = |_: RecordInfo, record: Option<&Record<'_>>| {
         let told = record.filter(|record| record.header.group == group).and_then(configuration_of);
         if let Some((index, encoded, is_effective)) = told
             && let Ok(membership) = Membership::decode(&encoded)
@@ -90,7 +86,18 @@ pub fn configuration(
         {
             newest = Some((index, membership));
         }
-    })?;
+    };
+    for number in segment::list(fs, dir)? {
+        // Also where nothing says whose segment it is, and how long: its name and its records do.
+        let path = segment::path(dir, number);
+        let file = fs.open(&path).map_err(Error::io(&path, "open"))?;
+        let bytes = file.len().map_err(Error::io(&path, "length"))?;
+        let sectors = (PREAMBLE_SECTOR, bytes / SECTOR_BYTES as u64);
+        if sectors.1 > sectors.0 {
+            let span = Span { path: &path, file: &*file, segment: number, sectors };
+            inspect_segment(&span, bytes, &mut hear)?;
+        }
+    }
     Ok(newest)
 }
 

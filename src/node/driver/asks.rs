@@ -263,7 +263,9 @@ impl Driver {
                 Ok(JoinChange::Make(None, Change::Replace { id, record }))
             }
             Some(_) => {
-                let text = format!("node {node} is a member with another data directory: it cannot come in its place");
+                let text = format!(
+                    "node {node} is a member with another data directory: it cannot come in its place"
+                );
                 Err(Error::new(ErrorKind::MemberExists, text))
             }
             // Somebody removed it, and did not mean another one to come in its place.

@@ -185,7 +185,10 @@ impl Opened {
                     former.home(dir).display()
                 ),
                 None => {
-                    format!("{}: no node has ever started here completely: it has nothing to save", dir.display())
+                    format!(
+                        "{}: no node has ever started here completely: it has nothing to save",
+                        dir.display()
+                    )
                 }
             };
             return Err(Exit::new(ExitCode::Usage, text));

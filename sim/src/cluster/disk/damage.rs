@@ -42,7 +42,9 @@ impl Disk {
                 inode.garble(sector, sector_bytes, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0xa5))
             };
             let did = [0, sector_bytes].map(&mut garble);
-            return did.contains(&true).then(|| (Part::Log, format!("{} both first sectors", path.display())));
+            return did
+                .contains(&true)
+                .then(|| (Part::Log, format!("{} both first sectors", path.display())));
         }
         let is_used = |sector: &usize| {
             let end = inode.durable().len().min(sector + sector_bytes);

@@ -31,7 +31,6 @@ impl Damage {
     pub fn is_loss(self) -> bool {
         matches!(self, Damage::Wiped | Damage::Removed)
     }
-
 }
 
 impl World {
@@ -131,7 +130,9 @@ impl World {
     pub(crate) fn note_rejoins(&mut self) {
         let is_hurt = |node: &&mut Node| matches!(node.damage, Some(Damage::Changed(_)));
         for (host_id, node) in self.nodes.iter_mut().map(|(id, node)| (*id, node)) {
-            let Some(before) = Some(node).filter(is_hurt).and_then(|node| node.leaves_its_id()) else { continue };
+            let Some(before) = Some(node).filter(is_hurt).and_then(|node| node.leaves_its_id()) else {
+                continue;
+            };
             let (name, text) = (host(host_id), format!("node {before}"));
             self.trace.record(&name, "given up", format_args!("{text}"), &[]);
             self.trace.count("logs given up", 1);
