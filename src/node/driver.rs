@@ -154,15 +154,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let fold_lane = Lane::open(&*parts.executor, "fold");
     let faults = StateFaults::new(parts.fatal.clone());
     let space = space(&parts);
-    let applier = Applier {
-        store: parts.store.clone(),
-        fold_lane: fold_lane.clone(),
-        faults: faults.clone(),
-        space: space.clone(),
-        probe: parts.probe.clone(),
-        applied,
-        fold_log_bytes: fold_log_bytes(&parts.limits),
-    };
+    let applier = applier(&parts, fold_lane.clone(), faults.clone(), space.clone(), applied);
     let board = Arc::new(Board::new(&parts.raft));
     let handle = handle(&parts, requests, board.clone(), faults.clone());
     let now = parts.clock.now();
@@ -217,6 +209,18 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let driver = tokio::spawn(driver.run(stopped));
     let applier = tokio::spawn(applier.run(work_receiver));
     (handle, Running { stop, driver, applier, fold_lane, space })
+}
+
+fn applier(
+    parts: &Parts,
+    fold_lane: Lane,
+    faults: StateFaults,
+    space: Space,
+    applied: mpsc::UnboundedSender<Applied>,
+) -> Applier {
+    let (store, probe) = (parts.store.clone(), parts.probe.clone());
+    let fold_log_bytes = fold_log_bytes(&parts.limits);
+    Applier { store, fold_lane, faults, space, probe, applied, fold_log_bytes }
 }
 
 /// What tells how much room there is.

@@ -181,6 +181,8 @@ pub struct Facts {
     pub replaces: Option<Former>,
     /// The file's length.
     pub bytes: u64,
+    /// Which of its two files is damaged, and how, if one is: the next start makes it anew from the other.
+    pub damaged: Option<(&'static str, &'static str)>,
 }
 
 impl Facts {
@@ -246,28 +248,40 @@ pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
 pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Facts>, Error> {
     let path = dir.join(FILE);
     match load(fs, &path) {
-        Ok((content, _)) => Ok(Some(content.facts(content.encode().len() as u64))),
+        Ok((content, stale)) => {
+            let damaged = stale.and_then(|stale| Some((stale.file, stale.damage?)));
+            Ok(Some(content.facts(content.encode().len() as u64, damaged)))
+        }
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// One of the two files is not what it should be.
+struct Stale {
+    file: &'static str,
+    /// What is wrong with it. `None` if a crash explains it: between the two, only one of them is replaced.
+    damage: Option<&'static str>,
+}
+
 /// Reads an identity; also says which of its two files is not what it should be, if one is not. A directory without
 /// `identity` has none, whatever else is there.
-fn load(fs: &dyn Fs, path: &Path) -> Result<(Content, Option<&'static str>), Error> {
+fn load(fs: &dyn Fs, path: &Path) -> Result<(Content, Option<Stale>), Error> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     let first = Content::decode(&fs::read_all(fs, path).map_err(io)?);
     let second = match fs::read_all(fs, &path.with_file_name(COPY)) {
-        Ok(bytes) => Content::decode(&bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("there is none"),
+        Ok(bytes) => Some(Content::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(io(source)),
     };
+    let stale = |file, damage| Some(Stale { file, damage });
     match (first, second) {
-        (Ok(first), Ok(second)) if first == second => Ok((first, None)),
+        (Ok(first), Some(Ok(second))) if first == second => Ok((first, None)),
+        (Ok(first), Some(Err(damage))) => Ok((first, stale(COPY, Some(damage)))),
         // The copy is ahead where its writer was interrupted: nobody was told of that.
-        (Ok(first), _) => Ok((first, Some(COPY))),
-        (Err(_), Ok(second)) => Ok((second, Some(FILE))),
-        (Err(what), Err(_)) => Err(Error::Damaged { path: path.to_path_buf(), what: what.to_owned() }),
+        (Ok(first), _) => Ok((first, stale(COPY, None))),
+        (Err(damage), Some(Ok(second))) => Ok((second, stale(FILE, Some(damage)))),
+        (Err(what), _) => Err(Error::Damaged { path: path.to_path_buf(), what: what.to_owned() }),
     }
 }
 
@@ -302,8 +316,8 @@ impl Identity {
             // (H14): what was read is acted upon from now on.
             fs.sync_dir(dir).map_err(of_dir)?;
             content.check(expected).map_err(|what| Error::Foreign { path: path.clone(), what })?;
-            if let Some(name) = stale {
-                let file = path.with_file_name(name);
+            if let Some(stale) = stale {
+                let file = path.with_file_name(stale.file);
                 tracing::warn!(file = %file.display(), "not what was written, or behind: made anew from the other copy");
                 put(&*fs, &path, &content).map_err(io)?;
             }
@@ -521,7 +535,7 @@ impl Content {
         Content { stage, cluster: ClusterId(0), ..Content::new(expected, incarnation) }
     }
 
-    fn facts(&self, bytes: u64) -> Facts {
+    fn facts(&self, bytes: u64, damaged: Option<(&'static str, &'static str)>) -> Facts {
         let owner = Owner { cluster: self.cluster, node: self.node, incarnation: self.incarnation };
         Facts {
             owner,
@@ -530,6 +544,7 @@ impl Content {
             recovered: self.recovered,
             replaces: self.formers.last().copied(),
             bytes,
+            damaged,
         }
     }
 

@@ -60,7 +60,7 @@ impl Raft {
             self.outbox.after(self.config.id, from, self.term, reply(result));
             return;
         }
-        let (entries, memberships) = self.taken(entries, memberships);
+        let (entries, memberships) = self.taken(commit, entries, memberships);
         let index = Index(prev_index.0 + entries.len() as u64);
         let has_memberships = !memberships.is_empty();
         let truncated = self.log.store(entries, memberships);

@@ -350,6 +350,11 @@ impl Log {
         self.cached(index).is_some_and(|entry| entry.kind != EntryKind::Command)
     }
 
+    /// Whether the entry at this position is an earlier leader's, and not committed as far as is known here.
+    pub(super) fn is_left_over(&self, index: Index) -> bool {
+        index > self.committed() && self.term_at(index).is_some_and(|term| term < self.last_term())
+    }
+
     /// The entries from `first` to `last`, cut after the one with which `bytes_max` is reached. Only what is in memory:
     /// nothing if `first` is not.
     pub(super) fn slice(&self, first: Index, last: Index, bytes_max: usize) -> Vec<Entry> {

@@ -224,7 +224,11 @@ impl Progress {
     /// What should be sent to this follower next.
     pub(super) fn plan(&self, config: &Config, log: &Log) -> Plan {
         match self.plan_with_room(config, log) {
-            Plan::Entries if self.room().is_full() && log.begins_small(self.next) => Plan::Entries,
+            plan @ (Plan::Entries | Plan::Fetch)
+                if self.room().is_full() && (log.begins_small(self.next) || log.is_left_over(self.next)) =>
+            {
+                plan
+            }
             // It would take none of it, nor a snapshot: only where the logs agree can be found out (see `room`).
             Plan::Entries | Plan::Fetch | Plan::Snapshot if self.room().is_full() => match self.pace {
                 Pace::Probe { waiting: false } if !self.is_cut_off(log) => Plan::Empty,

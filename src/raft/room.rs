@@ -18,7 +18,9 @@
 //!   acknowledges just that. Nothing of what it promised before is touched. What is no command is small and rare, and taken:
 //!   without the first entry of a new leader nobody could read any more. Its vote is worth what it always was: a vote is small,
 //!   too, and a group that counted it out would lose its leader to a full disk. Its leader sends it no commands until it says
-//!   that it has room.
+//!   that it has room. But for those that an earlier leader could not commit any more: they stand before the new one's first
+//!   entry, which cannot be taken without them. They are few, since none is proposed that would only wait, and at most
+//!   `uncommitted_bytes_max`.
 //! - *A leader without room makes way* if others can do better without it: for a leader in its reserve, if the voters above
 //!   theirs are a quorum; for one below its floor, if those above theirs are. Else it stays, and takes what frees space as long
 //!   as its log does. A hand-over that fails is tried again only after [`MAKE_WAY_DEADLINES`], since nothing is
@@ -203,9 +205,11 @@ impl Raft {
         self.begin_transfer(to, None);
     }
 
-    /// Of a leader's entries those that are taken: without room, none from the first command on that is not in the log.
+    /// Of the entries of a leader that has committed so far those that are taken: without room, none from the first command
+    /// on that is not in the log, unless an earlier leader left it behind.
     pub(super) fn taken(
         &self,
+        committed: Index,
         mut entries: Vec<Entry>,
         mut memberships: Vec<(Index, Membership)>,
     ) -> (Vec<Entry>, Vec<(Index, Membership)>) {
@@ -213,7 +217,8 @@ impl Raft {
             let purged = self.log.purged().0;
             let is_taken = |entry: &&Entry| {
                 let is_known = entry.index <= purged || self.log.term_at(entry.index) == Some(entry.term);
-                is_known || entry.kind != EntryKind::Command
+                let is_left_over = entry.index > committed && entry.term < self.term;
+                is_known || is_left_over || entry.kind != EntryKind::Command
             };
             entries.truncate(entries.iter().take_while(is_taken).count());
             let last = entries.last().map_or(Index(0), |entry| entry.index);

@@ -359,7 +359,10 @@ fn a_node_with_damaged_data_is_not_offered_to_be_started_again() {
     assert_eq!(demo.wait_end(), Some(0));
     demo.assert_all_leave();
     let data = demo.directory.path().join("data");
-    std::fs::write(data.join("node2/identity"), "not an identity").expect("writable");
+    // One of the two would be made anew from the other.
+    for file in ["identity", "identity.copy"] {
+        std::fs::write(data.join("node2").join(file), "not an identity").expect("writable");
+    }
     let out = File::create(demo.directory.path().join("out")).expect("writable");
     let mut again = demo_command(&demo.directory, &demo.ports, 3);
     again.stdout(out.try_clone().expect("a descriptor")).stderr(out);

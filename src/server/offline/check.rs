@@ -104,6 +104,10 @@ fn check_identity(
             if let Some(former) = facts.replaces {
                 let _ = write!(text, "; it replaces node {}, whose log was given up", former.node);
             }
+            if let Some((file, what)) = facts.damaged {
+                let text = format!("{what}: the next start makes it anew from its other copy");
+                tell(Finding::of("identity", &dir.join(file)).damaged(Some(0), text));
+            }
             let finding = Finding { bytes: Some(facts.bytes), ..finding };
             tell(match facts.is_ready && !place.has_log {
                 true => {

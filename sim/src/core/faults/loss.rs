@@ -1,19 +1,17 @@
 //! A node's state file is damaged, or gone: it is found while the node runs, or at its next start. Its log is whole. Nodes that
-//! are without a state, or whose log is damaged, are a minority: for the same reason as with [`rot`](super::rot).
+//! are without a state, or whose log is damaged or in doubt, are a minority: for the same reason as with [`rot`](super::rot).
 
 use quorate::types::NodeId;
 
 use super::Fault;
+use super::rot::ailing;
 use crate::core::story::{Deed, Story};
 
 pub(super) const FAULT: Fault = Fault { name: "lost state", strike };
 
 fn strike(story: &mut Story<'_>, id: NodeId) -> bool {
-    let is_hurt = |node: &NodeId| {
-        let disk = story.world.node(*node).disk();
-        *node == id || disk.is_stateless() || disk.damaged().next().is_some()
-    };
-    let hurt: Vec<NodeId> = story.world.ids().filter(is_hurt).collect();
+    let mut hurt = ailing(story.world);
+    hurt.push(id);
     if !story.world.can_do_without(&hurt) {
         return false;
     }
