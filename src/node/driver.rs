@@ -151,7 +151,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let (persisted, persisted_receiver) = mpsc::unbounded_channel();
     let (internal, internal_receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
-    let fold_lane = Lane::open(&*parts.executor, "fold");
+    let fold_lane = Lane::open_background(&*parts.executor, "fold");
     let faults = StateFaults::new(parts.fatal.clone());
     let space = space(&parts);
     let applier = applier(&parts, fold_lane.clone(), faults.clone(), space.clone(), applied);
@@ -169,12 +169,17 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         snapshots: Snapshots::new(
             parts.state,
             Lane::open(&*parts.executor, "snapshot"),
-            Lane::open(&*parts.executor, "rewrite"),
+            Lane::open_background(&*parts.executor, "rewrite"),
         ),
         rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
         comparing: Comparing::new(now.plus(parts.limits.hash_mark_interval)),
         room: RoomKeeper::new(Lane::open(&*parts.executor, "room"), space.clone(), now),
-        scrub: Scrub::new(Lane::open(&*parts.executor, "scrub"), parts.group, now, parts.limits.scrub_pause),
+        scrub: Scrub::new(
+            Lane::open_background(&*parts.executor, "scrub"),
+            parts.group,
+            now,
+            parts.limits.scrub_pause,
+        ),
         board,
         work,
         persisted,

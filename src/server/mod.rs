@@ -562,7 +562,7 @@ impl Assembled {
         let own = own_record(config, incarnation);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         let lane = Lane::open(&*seams.executor, "wal");
-        let removals = Lane::open(&*seams.executor, "log-removals");
+        let removals = Lane::open_background(&*seams.executor, "log-removals");
         let (log, _) =
             LogWriter::start(wal, lane, removals, limits.log_tail_bytes_max, clock.clone(), fatal.clone());
         let (transport, inbox) = Transport::start(

@@ -177,7 +177,7 @@ impl Fs for StdFs {
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stats = nix::sys::statvfs::statvfs(dir)?;
-        Ok(u64::from(stats.blocks_available()).saturating_mul(u64::from(stats.fragment_size())))
+        Ok(stats.blocks_available().saturating_mul(stats.fragment_size()))
     }
 
     fn allocated_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -81,6 +81,9 @@ fn state_file(data: &Path) -> PathBuf {
     state.into_iter().next().expect("there is one")
 }
 
+/// What is done to a state file.
+type Damage = fn(&Path);
+
 /// Flips a bit in each `step`th block of a file, from `first` on, that holds anything.
 fn flip_blocks(file: &Path, first: u64, step: usize) {
     let bytes = std::fs::read(file).expect("readable");
@@ -129,7 +132,7 @@ fn wait_rebuilt(cluster: &Cluster, id: u64) {
 fn a_node_of_three_whose_state_file_is_damaged_gets_another_ones_state() {
     let (mut cluster, leader) = filled("state-damage", &[]);
     let follower = cluster.ids_without(&[leader])[0];
-    let damages: [(u64, &str, fn(&Path)); 5] = [
+    let damages: [(u64, &str, Damage); 5] = [
         (follower, "bits all over the file", |file| flip_blocks(file, 2, 1)),
         (leader, "redb's header", |file| flip_blocks_at(file, BLOCK_BYTES + 100)),
         (follower, "the superblock", |file| flip_blocks_at(file, 3)),

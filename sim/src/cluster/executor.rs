@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use quorate::node::executor::{Executor, Job, RunJobs, SharedExecutor};
+use quorate::node::executor::{Executor, Haste, Job, RunJobs, SharedExecutor};
 use tokio::sync::mpsc;
 
 use crate::cluster::faults::kind::Kind;
@@ -206,7 +206,7 @@ impl SimExecutor {
 }
 
 impl Executor for SimExecutor {
-    fn lane(&self, name: &str) -> Box<dyn RunJobs> {
+    fn lane(&self, name: &str, _: Haste) -> Box<dyn RunJobs> {
         let number = {
             let mut lanes = self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             *lanes += 1;

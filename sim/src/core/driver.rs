@@ -540,10 +540,11 @@ impl World {
     }
 }
 
-/// The commands among a message's entries.
+/// The commands among a message's entries that need room to be taken: not those that an earlier leader left behind.
 fn commands_of(envelope: &Envelope) -> Vec<Index> {
     let Message::Append(append) = &envelope.message else { return Vec::new() };
-    let commands = append.entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+    let needs_room = |entry: &&Entry| entry.index <= append.commit || entry.term == envelope.term;
+    let commands = append.entries.iter().filter(|entry| entry.kind == EntryKind::Command).filter(needs_room);
     commands.map(|entry| entry.index).collect()
 }
 

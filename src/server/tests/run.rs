@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{CLUSTER_TOKEN_DEFAULT, Config, Limits};
 use crate::fsm::file_backend;
-use crate::node::executor::{Executor, Job, RunJobs, ThreadExecutor};
+use crate::node::executor::{Executor, Haste, Job, RunJobs, ThreadExecutor};
 use crate::server::{Exit, ExitCode, Seams, run};
 use crate::transport::net::{BoxStream, Listener, Net, NetFuture, TcpNet};
 use crate::types::NodeId;
@@ -79,8 +79,8 @@ impl Gate {
 }
 
 impl Executor for GatedExecutor {
-    fn lane(&self, name: &str) -> Box<dyn RunJobs> {
-        let inner = ThreadExecutor.lane(name);
+    fn lane(&self, name: &str, haste: Haste) -> Box<dyn RunJobs> {
+        let inner = ThreadExecutor.lane(name, haste);
         if name == self.lane {
             return Box::new(GatedLane { inner, gate: Arc::clone(&self.gate), held: self.held.clone() });
         }
