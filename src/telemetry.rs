@@ -102,6 +102,9 @@ figures! {
     ENTRIES_REPAIRED_TOTAL: Counter = "entries_repaired_total";
     /// Whether this node has a state to read from: 1, or 0 while it is being rebuilt.
     HAS_STATE: Gauge = "has_state";
+    /// Logs that had to be given up in this data directory since it was made, because they were damaged beyond repair or gone:
+    /// each time the node came back as a new member.
+    LOGS_GIVEN_UP: Gauge = "logs_given_up";
     /// States of this node that had to be given up, at its start or since: their file was damaged, or held something else
     /// than the others'.
     STATES_LOST_TOTAL: Counter = "states_lost_total";

@@ -18,7 +18,7 @@ use crate::codec;
 use crate::command::Forwarded;
 use crate::error::{Error, ErrorKind};
 use crate::raft::{MemberRecord, Membership};
-use crate::types::{ClusterId, Incarnation, Index, NodeId, Term};
+use crate::types::{ClusterId, Incarnation, Index, NodeId, Owner, Term};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct JoinRequest {
     pub token_hash: u64,
     /// The id that it asks for; the one that its record was announced under, or the first free one, if none.
     pub id: Option<NodeId>,
+    /// Which member it was until it lost its log: that one goes, and it comes in its place.
+    pub replaces: Option<Owner>,
     /// Its record. Its role says whether it is to stay a learner.
     pub record: MemberRecord,
 }
@@ -158,7 +160,8 @@ pub(super) fn encode_not_leader() -> Bytes {
     out.freeze()
 }
 
-// Asks on the wire: a kind, then as below; an absent id is 0, an absent address is empty.
+// Asks on the wire: a kind, then as below; an absent id is 0, an absent address is empty. Whom a node that joins replaces:
+// the id, and only where that is not 0 the incarnation and the cluster.
 
 const MEMBERS: u8 = 1;
 const ADD: u8 = 2;
@@ -265,13 +268,28 @@ impl JoinRequest {
     fn put(&self, out: &mut BytesMut) {
         out.put_u64_le(self.token_hash);
         out.put_u64_le(self.id.map_or(0, |id| id.0));
+        match &self.replaces {
+            Some(Owner { cluster, node, incarnation }) => {
+                out.put_u64_le(node.0);
+                out.put_u64_le(incarnation.0);
+                out.put_u64_le(cluster.0);
+            }
+            None => out.put_u64_le(0),
+        }
         out.put_slice(&self.record.encode());
     }
 
     fn take(input: &mut &[u8]) -> Option<JoinRequest> {
         let (token_hash, id) = (take_u64(input)?, take_u64(input)?);
+        let replaces = match take_u64(input)? {
+            0 => None,
+            node => {
+                let (incarnation, cluster) = (Incarnation(take_u64(input)?), ClusterId(take_u64(input)?));
+                Some(Owner { cluster, node: NodeId(node), incarnation })
+            }
+        };
         let record = MemberRecord::decode(std::mem::take(input)).ok()?;
-        Some(JoinRequest { token_hash, id: (id > 0).then_some(NodeId(id)), record })
+        Some(JoinRequest { token_hash, id: (id > 0).then_some(NodeId(id)), replaces, record })
     }
 }
 
@@ -401,6 +419,8 @@ mod tests {
     fn asks() -> Vec<Ask> {
         let change = |change| Ask::Change { change, force: true };
         let record = MemberRecord { id: NodeId(4), ..announced("n4:7001".to_owned(), true) };
+        let join =
+            |id, replaces| Ask::Join(JoinRequest { token_hash: 7, id, replaces, record: record.clone() });
         vec![
             Ask::Members,
             change(MemberChange::Add { id: None, peer: "a:1".to_owned(), is_learner: false }),
@@ -415,8 +435,9 @@ mod tests {
             change(MemberChange::Promote(NodeId(3))),
             change(MemberChange::Lease(400)),
             Ask::Transfer { to: NodeId(2) },
-            Ask::Join(JoinRequest { token_hash: 7, id: Some(NodeId(4)), record: record.clone() }),
-            Ask::Join(JoinRequest { token_hash: 7, id: None, record }),
+            join(Some(NodeId(4)), None),
+            join(None, None),
+            join(None, Some(Owner { cluster: ClusterId(5), node: NodeId(3), incarnation: Incarnation(9) })),
         ]
     }
 

@@ -86,6 +86,8 @@ pub struct Parts {
     pub state: u64,
     /// The state that was there at the start had to be given up.
     pub lost_state: bool,
+    /// How many logs were given up in this directory.
+    pub logs_given_up: u64,
     /// The log's writer.
     pub log: LogWriter,
     /// The log's reader.
@@ -587,6 +589,7 @@ impl Driver {
             leader_changes,
             refused_for_room,
             proposals_waiting: self.proposals.len() as u64,
+            logs_given_up: self.parts.logs_given_up,
             states_lost: self.rebuild.lost,
             states_rebuilt: self.rebuild.rebuilt,
             divergences: self.comparing.divergences,

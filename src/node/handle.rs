@@ -358,6 +358,7 @@ impl Handle {
             (telemetry::ENTRIES_DAMAGED_TOTAL, gauges.core.damaged),
             (telemetry::ENTRIES_REPAIRED_TOTAL, gauges.core.repaired),
             (telemetry::HAS_STATE, u64::from(self.0.store.check().is_ok())),
+            (telemetry::LOGS_GIVEN_UP, gauges.logs_given_up),
             (telemetry::STATES_LOST_TOTAL, gauges.states_lost),
             (telemetry::STATES_REBUILT_TOTAL, gauges.states_rebuilt),
             (telemetry::STATE_DIVERGENCES_TOTAL, gauges.divergences),

@@ -14,7 +14,9 @@
 //!   incarnation 3f9a6d1c20b4e785
 //!   state ready                   or `creating`, until log and state file exist; who joins another cluster is first
 //!                                 `joining` (node and cluster are 0, or the id that it asks for), then `joined`
-//!   recovered 1                   only where a quorum was lost: log and state file lie below `recovered-1`
+//!   recovered 1                   only where a quorum, or the log, was lost: log and state file lie below `recovered-1`
+//!   replaces 3 3f9a6d1c20b4e785 0 a line for each log that had to be given up, oldest first: which member this directory
+//!                                 was, under which incarnation, and in which home its files stayed (0: this directory)
 //!   peer 2 71c60a9d5e8f4b32       one line a member met, in id order
 //!   crc 5d8c2f10                  CRC-32 of all lines before
 //! ```
@@ -22,6 +24,12 @@
 //! **After the loss of a quorum** (`quorate recover`) log and state file of the new cluster lie in a directory of their own,
 //! `recovered-N` below this one. The identity file names it: its replacement is what makes the new cluster be, and the old
 //! one no longer. What was there before stays as it was, and the old identity as `identity.before-recovered-N`.
+//!
+//! **After the loss of the log** ([`Identity::give_up`]) a directory is a new one in all but its place: it has an incarnation
+//! of its own, no id, and asks to be let into the cluster that it knows; log and state file will lie in the next
+//! `recovered-N`. All of this is one replacement of this file, so a crash leaves a directory that was never given up, or one
+//! that asks (`server/rejoin.rs` tells the whole story). The line `replaces` stays for ever: whoever starts the node with the
+//! id that it once had means this directory. Whom it had met it still knows.
 //!
 //! **Two copies.** The file stands in the directory twice, as `identity` and `identity.copy`, and the copy is replaced first.
 //! One that is not what was written is taken from the other, and written anew: the copy is never older, and what it has
@@ -61,7 +69,10 @@ pub enum Error {
     },
     /// The file is not what was written.
     #[error(
-        "{}: {what}; the node does not start from it. The other members serve on; keep the directory as it is",
+        "{}: {what}; the node does not start from it, for nothing else says who it is and what it may have promised. The \
+         other members serve on. Put back `identity` or `identity.copy` if one of them exists elsewhere; else remove this \
+         member from the cluster, and let a new node join it in another, empty --data-dir with --join and without its old \
+         id. Keep this directory as it is until that one has caught up",
         path.display()
     )]
     Damaged {
@@ -102,7 +113,27 @@ struct Content {
     stage: Stage,
     /// How often a quorum was lost and one survivor's data made a new cluster.
     recovered: u64,
+    /// Which members it was until a log had to be given up, oldest first.
+    formers: Vec<Former>,
     peers: BTreeMap<NodeId, Incarnation>,
+}
+
+/// A member that a directory was until its log had to be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its id.
+    pub node: NodeId,
+    /// The directory's incarnation of that time.
+    pub incarnation: Incarnation,
+    /// The number of the home in which its files stayed.
+    pub recovered: u64,
+}
+
+impl Former {
+    /// Where its log and state file are.
+    pub fn home(&self, dir: &Path) -> PathBuf {
+        home(dir, self.recovered)
+    }
 }
 
 /// How far a directory's first start has come.
@@ -144,8 +175,10 @@ pub struct Facts {
     pub stage: &'static str,
     /// Whether that is done: log and state file must be there.
     pub is_ready: bool,
-    /// How often it became a new cluster after the loss of a quorum.
+    /// The number of the home that log and state file are in: the directory itself is 0.
     pub recovered: u64,
+    /// Which member it was before it had to give up its last log.
+    pub replaces: Option<Former>,
     /// The file's length.
     pub bytes: u64,
     /// Which of its two files is damaged, and how, if one is: the next start makes it anew from the other.
@@ -171,6 +204,18 @@ fn home(dir: &Path, recovered: u64) -> PathBuf {
     }
 }
 
+/// Whether anything lies in a home: a try at `quorate recover` that came to nothing may have left something there.
+fn is_used(fs: &dyn Fs, home: &Path) -> io::Result<bool> {
+    for dir in [home.join("wal"), home.to_path_buf()] {
+        match fs.list(&dir) {
+            Ok(names) if !names.is_empty() => return Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the directory `owner`'s, in one step: from now on its log and state file are those in [`Facts::next_home`], which
 /// must be durable. It has met nobody. The token stays.
 ///
@@ -188,6 +233,7 @@ pub fn recover(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<(), Error> {
         incarnation: owner.incarnation,
         stage: Stage::Ready,
         recovered: content.recovered + 1,
+        formers: Vec::new(),
         peers: BTreeMap::new(),
     };
     let kept = dir.join(format!("{BEFORE}{}", content.recovered));
@@ -329,6 +375,45 @@ impl Identity {
         self.store(&mut content, changed)
     }
 
+    /// The log is lost, and with it what this member promised: from now on the directory is nobody's, and asks under this
+    /// incarnation to be let in for the one that it was, which is returned. Its files stay where they are; the next ones
+    /// will lie in a home that nobody used before.
+    ///
+    /// # Errors
+    /// If that cannot be recorded; the directory may be either then.
+    pub fn give_up(&self, incarnation: Incarnation) -> Result<Former, Error> {
+        let mut content = self.lock();
+        assert_ne!(content.stage, Stage::Joining, "who asks to be let in has no log");
+        assert_ne!(content.incarnation, incarnation, "it would be taken for the node that it was");
+        let io = |source| Error::Io { path: self.path.clone(), source };
+        let dir = self.path.parent().ok_or_else(|| io(io::Error::other("a file needs a directory")))?;
+        let mut number = content.recovered + 1;
+        while is_used(&*self.fs, &home(dir, number)).map_err(io)? {
+            number += 1;
+        }
+        let kept = dir.join(format!("{BEFORE}{number}"));
+        fs::replace(&*self.fs, &kept, content.encode().as_bytes()).map_err(io)?;
+        let former =
+            Former { node: content.node, incarnation: content.incarnation, recovered: content.recovered };
+        let mut formers = content.formers.clone();
+        formers.push(former);
+        let (stage, node) = (Stage::Joining, NodeId(0));
+        let changed = Content { stage, node, incarnation, recovered: number, formers, ..content.clone() };
+        self.store(&mut content, changed)?;
+        Ok(former)
+    }
+
+    /// Which member it is now, and where its files are.
+    pub fn current(&self) -> Former {
+        let content = self.lock();
+        Former { node: content.node, incarnation: content.incarnation, recovered: content.recovered }
+    }
+
+    /// Which members this directory was until a log had to be given up, oldest first.
+    pub fn formers(&self) -> Vec<Former> {
+        self.lock().formers.clone()
+    }
+
     /// Log and state file exist from now on.
     ///
     /// # Errors
@@ -440,6 +525,7 @@ impl Content {
             incarnation,
             stage: Stage::Creating,
             recovered: 0,
+            formers: Vec::new(),
             peers: BTreeMap::new(),
         }
     }
@@ -456,14 +542,16 @@ impl Content {
             stage: self.stage.name(),
             is_ready: self.stage == Stage::Ready,
             recovered: self.recovered,
+            replaces: self.formers.last().copied(),
             bytes,
             damaged,
         }
     }
 
     fn check(&self, expected: &Expected<'_>) -> Result<(), String> {
-        let asks_anew = self.stage == Stage::Joining && self.node == NodeId(0);
-        if expected.node != NodeId(0) && self.node != expected.node && !asks_anew {
+        let asks_anew = self.stage == Stage::Joining && self.node == NodeId(0) && self.formers.is_empty();
+        let was = self.formers.iter().any(|former| former.node == expected.node);
+        if expected.node != NodeId(0) && self.node != expected.node && !asks_anew && !was {
             return Err(format!("this directory is node {}'s, not node {}'s", self.node, expected.node));
         }
         if self.token_hash != hash(expected.token) {
@@ -482,6 +570,9 @@ impl Content {
         );
         if self.recovered > 0 {
             let _ = writeln!(text, "recovered {}", self.recovered);
+        }
+        for Former { node, incarnation, recovered } in &self.formers {
+            let _ = writeln!(text, "replaces {node} {:016x} {recovered}", incarnation.0);
         }
         for (peer, incarnation) in &self.peers {
             let _ = writeln!(text, "peer {peer} {:016x}", incarnation.0);
@@ -505,7 +596,7 @@ impl Content {
         let hex = |word: &str| u64::from_str_radix(word, 16).map_err(|_| "a number is malformed");
         let decimal = |word: &str| word.parse::<u64>().map_err(|_| "a number is malformed");
         let (mut node, mut cluster, mut token, mut incarnation, mut stage) = (None, None, None, None, None);
-        let (mut recovered, mut peers) = (0, BTreeMap::new());
+        let (mut recovered, mut formers, mut peers) = (0, Vec::new(), BTreeMap::new());
         for line in body.lines().skip(1) {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["node", id] => node = Some(NodeId(decimal(id)?)),
@@ -514,6 +605,11 @@ impl Content {
                 ["incarnation", value] => incarnation = Some(Incarnation(hex(value)?)),
                 ["state", name] => stage = Some(Stage::parse(name).ok_or("a state is unknown")?),
                 ["recovered", number] => recovered = decimal(number)?,
+                ["replaces", id, value, home] => formers.push(Former {
+                    node: NodeId(decimal(id)?),
+                    incarnation: Incarnation(hex(value)?),
+                    recovered: decimal(home)?,
+                }),
                 ["peer", id, value] => {
                     peers.insert(NodeId(decimal(id)?), Incarnation(hex(value)?));
                 }
@@ -522,7 +618,7 @@ impl Content {
         }
         let content = match (node, cluster, token, incarnation, stage) {
             (Some(node), Some(cluster), Some(token_hash), Some(incarnation), Some(stage)) => {
-                Content { node, cluster, token_hash, incarnation, stage, recovered, peers }
+                Content { node, cluster, token_hash, incarnation, stage, recovered, formers, peers }
             }
             _ => return Err("a line is missing"),
         };
@@ -538,6 +634,7 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::fs::testing::Fault;
 
     fn content() -> Content {
         let expected = Expected {
@@ -581,6 +678,79 @@ mod tests {
         let expected = Expected { node: NodeId(9), token: "t", members: vec![NodeId(9)], joins: false };
         let opened = Identity::open(std::sync::Arc::new(fs), dir, &expected, 1);
         assert!(matches!(opened, Err(Error::Damaged { .. })));
+    }
+
+    fn opened(fs: &crate::wal::fs::testing::MemFs, node: u64) -> Result<Identity, Error> {
+        let members = vec![NodeId(1), NodeId(2), NodeId(3)];
+        let expected = Expected { node: NodeId(node), token: "t", members, joins: false };
+        Identity::open(fs.shared(), Path::new("/data"), &expected, 7)
+    }
+
+    /// Twice in a row; and in whatever home an earlier try has left something, nothing is begun.
+    #[test]
+    fn a_log_that_is_given_up_makes_another_node_of_its_directory() {
+        let (fs, dir) = (crate::wal::fs::testing::MemFs::default(), Path::new("/data"));
+        let made = opened(&fs, 2).expect("a new one");
+        made.first_met(NodeId(1), Incarnation(9)).expect("recorded");
+        made.set_ready().expect("recorded");
+        let (cluster, before) = (made.cluster(), fs.bytes(&dir.join(FILE)));
+        let first = made.give_up(Incarnation(0x11)).expect("recorded");
+        assert_eq!(first, Former { node: NodeId(2), incarnation: Incarnation(7), recovered: 0 });
+        assert_eq!(fs.bytes(&dir.join("identity.before-recovered-1")), before);
+        let golden = format!(
+            "quorate identity 1\nnode 0\ncluster {:016x}\ntoken-hash 76033e85f0acf92d\nincarnation 0000000000000011\n\
+             state joining\nrecovered 1\nreplaces 2 0000000000000007 0\npeer 1 0000000000000009\ncrc ",
+            cluster.0
+        );
+        let text = String::from_utf8(fs.bytes(&dir.join(FILE))).expect("text");
+        assert!(text.starts_with(&golden), "{text}");
+        assert_eq!(fs.bytes(&dir.join(COPY)), fs.bytes(&dir.join(FILE)));
+        // The id that it had, or none, is still this directory; another one is not, though it asks for an id.
+        assert!(matches!(opened(&fs, 3), Err(Error::Foreign { .. })));
+        let again = opened(&fs, 2).expect("its own");
+        assert!(again.is_joining() && opened(&fs, 0).is_ok());
+        assert_eq!((again.incarnation(), again.home(dir)), (Incarnation(0x11), dir.join("recovered-1")));
+        again.set_joined(cluster, NodeId(4)).expect("recorded");
+        again.set_ready().expect("recorded");
+        let left = fs.create(&dir.join("recovered-2/state.redb")).expect("created");
+        left.sync().expect("synced");
+        let second = again.give_up(Incarnation(0x12)).expect("recorded");
+        assert_eq!(second, Former { node: NodeId(4), incarnation: Incarnation(0x11), recovered: 1 });
+        for id in [2, 4] {
+            let known = opened(&fs, id).expect("its own");
+            assert_eq!(known.formers(), [first, second]);
+            assert_eq!(known.home(dir), dir.join("recovered-3"), "in recovered-2 there is something");
+        }
+        assert!(matches!(opened(&fs, 1), Err(Error::Foreign { .. })));
+    }
+
+    /// At whichever call the power goes: the directory is the member that it was, or one that asks in its place, and then
+    /// always under the same incarnation.
+    #[test]
+    fn a_crash_while_a_log_is_given_up_leaves_the_one_or_the_other() {
+        for keeps in [false, true] {
+            let (mut gave_up, mut calls) = (false, 0);
+            while !gave_up {
+                let fs = crate::wal::fs::testing::MemFs::default();
+                let made = opened(&fs, 2).expect("a new one");
+                made.set_ready().expect("recorded");
+                fs.fail_at(fs.calls() + calls, Fault::Stop);
+                let result = made.give_up(Incarnation(0x11));
+                fs.crash(&mut |_| keeps);
+                let after = opened(&fs, 2).expect("a directory that starts");
+                match after.is_joining() {
+                    true => assert_eq!((after.node(), after.incarnation()), (NodeId(0), Incarnation(0x11))),
+                    false => {
+                        assert!(after.is_ready() && result.is_err(), "call {calls}");
+                        assert_eq!((after.node(), after.incarnation()), (NodeId(2), Incarnation(7)));
+                        assert_eq!(after.give_up(Incarnation(0x13)).expect("once more").node, NodeId(2));
+                    }
+                }
+                gave_up = result.is_ok();
+                calls += 1;
+            }
+            assert!(calls > 5, "{calls} calls");
+        }
     }
 
     /// Either file is enough; with both damaged nothing is guessed.

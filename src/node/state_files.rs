@@ -236,8 +236,13 @@ fn number_of_aside(file: &str) -> Option<u64> {
     file.strip_suffix(ASIDE).and_then(number_of)
 }
 
+/// Whether a file of this name is, or was, a state file.
+pub fn is_ours(file: &str) -> bool {
+    number_of(file).or_else(|| number_of_aside(file)).is_some()
+}
+
 /// The number that a file name stands for, if it is one of ours.
-fn number_of(file: &str) -> Option<u64> {
+pub fn number_of(file: &str) -> Option<u64> {
     if file == "state.redb" {
         return Some(0);
     }

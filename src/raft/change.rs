@@ -14,6 +14,10 @@
 //! one way to argue, and no second rule for groups of one and two. What changes no quorum (learners, records, settings)
 //! is in force without one. [`Membership::left`] leaves a joint configuration; what was [`Role::Leaving`] in it is retired.
 //!
+//! Who lost what it promised is *replaced* ([`Change::Replace`]): it is removed as any other, and in the same step another
+//! one is added, as any other. Until that is committed by a quorum of the voters before, of which the lost one is still
+//! counted and says nothing, nothing has changed for anybody.
+//!
 //! A new member never begins as a voter: it would count in quorums before it has the log. Who asks to be one is
 //! `Joining` and promoted once it has caught up.
 //!
@@ -46,6 +50,14 @@ pub enum Change {
     Promote(NodeId),
     /// A member goes for ever.
     Remove(NodeId),
+    /// A member goes for ever, and a new one comes in its place: under an id that was never used, without a vote, to be
+    /// promoted by itself if the one before it had one or was to get one.
+    Replace {
+        /// Who goes.
+        id: NodeId,
+        /// What is known of who comes; id and role in it are not looked at.
+        record: MemberRecord,
+    },
     /// A member's record, its role apart.
     Update(MemberRecord),
     /// The cluster version is raised.
@@ -64,6 +76,7 @@ impl Membership {
             Change::Add { id, record } => self.with_member(id, record)?,
             Change::Promote(id) => self.promoted(id)?,
             Change::Remove(id) => self.removed(id)?,
+            Change::Replace { id, record } => self.replaced(id, record)?,
             Change::Update(record) => self.updated(record)?,
             Change::Version(version) => self.raised(version)?,
             Change::Lease(lease_ms) => Membership { lease_ms, ..self.clone() },
@@ -107,7 +120,9 @@ impl Membership {
         if self.members.contains_key(&id) {
             return Err(ProposeError::Exists { id });
         }
-        if self.members.len() >= MEMBERS_MAX {
+        // Who leaves makes room for who comes in the same change.
+        let staying = self.members.values().filter(|member| member.role != Role::Leaving).count();
+        if staying >= MEMBERS_MAX {
             return Err(ProposeError::TooMany);
         }
         self.check_supports(&record)?;
@@ -140,6 +155,16 @@ impl Membership {
         next.members.remove(&id);
         next.retired.insert(id);
         Ok(next)
+    }
+
+    /// One entry for both, so that no crash of a leader leaves a group that has lost a member and does not know that another
+    /// one is on its way, or as what.
+    fn replaced(&self, id: NodeId, record: MemberRecord) -> Result<Membership, ProposeError> {
+        let role = match self.members.get(&id).ok_or(ProposeError::NotMember)?.role {
+            Role::Learner => Role::Learner,
+            Role::Voter | Role::Leaving | Role::Joining => Role::Joining,
+        };
+        self.removed(id)?.with_member(None, MemberRecord { role, ..record })
     }
 
     /// Enters a joint configuration in which a member has another role.

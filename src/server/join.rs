@@ -3,20 +3,21 @@
 //! The directory's incarnation is durable before the first question (see `identity`), and the question carries it: if the
 //! answer is lost, or the process dies, the same node asks again and is told what it was told before. What a member
 //! refuses for good ends the node; what may pass is tried again, for as long as it takes.
+//!
+//! A directory that lost its log ([`rejoin`]) asks in the same way, all members whose addresses it knows in turn.
 
 use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Exit, ExitCode, Seams, own_record};
+use super::{Exit, ExitCode, Seams, rejoin};
 use crate::clock::sleep;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::node::identity::Identity;
+use crate::node::identity::{Former, Identity};
 use crate::node::{JoinRequest, Joined};
-use crate::raft::{MemberRecord, Role};
 use crate::transport::{self, JoinError};
-use crate::types::NodeId;
+use crate::types::{NodeId, Owner};
 
 /// How long one question may take: the leader answers when the change is committed.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -36,19 +37,12 @@ pub(super) async fn ensure(config: &Config, seams: &Seams, identity: Identity) -
         }
         return Ok(identity);
     }
-    let Some(address) = &config.join else {
-        let text = format!(
-            "{}: this directory was about to join a cluster: name a member of it with --join, or use another directory",
-            config.data_dir.display()
-        );
-        return Err(Exit::new(ExitCode::Usage, text));
+    let (addresses, request) = match identity.formers().last() {
+        Some(former) => of_rejoin(config, seams, &identity, *former).await?,
+        None => of_join(config, seams, &identity)?,
     };
-    let role = if config.learner { Role::Learner } else { Role::Joining };
-    let record = MemberRecord { role, ..own_record(config, identity.incarnation(), seams.supports) };
-    let id = (config.id != NodeId(0)).then_some(config.id);
-    let request = JoinRequest { token_hash: identity.token_hash(), id, record };
-    let joined = ask(address, &request, seams).await?;
-    info!(id = joined.id.0, cluster = format!("{:016x}", joined.cluster.0), by = address, "joined a cluster");
+    let joined = ask(&addresses, &request, seams).await?;
+    info!(id = joined.id.0, cluster = format!("{:016x}", joined.cluster.0), "joined a cluster");
     let recorded = super::in_lane(seams, config, move |_, _| {
         identity.set_joined(joined.cluster, joined.id)?;
         Ok(identity)
@@ -56,10 +50,47 @@ pub(super) async fn ensure(config: &Config, seams: &Seams, identity: Identity) -
     recorded.await
 }
 
-/// Asks until there is an answer that counts.
-async fn ask(address: &str, request: &JoinRequest, seams: &Seams) -> Result<Joined, Exit> {
+/// Whom a new directory asks, and what.
+fn of_join(config: &Config, seams: &Seams, identity: &Identity) -> Result<(Vec<String>, JoinRequest), Exit> {
+    let Some(address) = &config.join else {
+        let text = format!(
+            "{}: this directory was about to join a cluster: name a member of it with --join, or use another directory",
+            config.data_dir.display()
+        );
+        return Err(Exit::new(ExitCode::Usage, text));
+    };
+    let id = (config.id != NodeId(0)).then_some(config.id);
+    let (token_hash, record) = (identity.token_hash(), rejoin::record(config, identity, seams.supports));
+    Ok((vec![address.clone()], JoinRequest { token_hash, id, replaces: None, record }))
+}
+
+/// Whom a directory asks that was a member before, and what.
+async fn of_rejoin(
+    config: &Config,
+    seams: &Seams,
+    identity: &Identity,
+    former: Former,
+) -> Result<(Vec<String>, JoinRequest), Exit> {
+    let Former { node, incarnation, .. } = former;
+    let lost = Owner { cluster: identity.cluster(), node, incarnation };
+    let known = move |config: &Config, seams: &Seams| rejoin::others(config, seams, former, lost);
+    let addresses = super::in_lane(seams, config, known).await?;
+    if addresses.is_empty() {
+        let text = format!(
+            "{}: this directory was {lost}, lost its log, and has to be let in again: name a member of the cluster with --join",
+            config.data_dir.display()
+        );
+        return Err(Exit::new(ExitCode::Usage, text));
+    }
+    info!(was = %lost, asks = addresses.join(","), "this node lost its log: it asks to be let in as a new member");
+    let (token_hash, record) = (identity.token_hash(), rejoin::record(config, identity, seams.supports));
+    Ok((addresses, JoinRequest { token_hash, id: None, replaces: Some(lost), record }))
+}
+
+/// Asks one after the other until there is an answer that counts.
+async fn ask(addresses: &[String], request: &JoinRequest, seams: &Seams) -> Result<Joined, Exit> {
     let (mut pause, mut refusals) = (PAUSE_MIN, 0);
-    loop {
+    for address in addresses.iter().cycle() {
         let deadline = seams.clock.now().plus(ANSWER_MAX);
         let answer = transport::join(&seams.net, &*seams.clock, address, request.encode(), deadline).await;
         let passing = match answer.map(Joined::decode) {
@@ -72,13 +103,15 @@ async fn ask(address: &str, request: &JoinRequest, seams: &Seams) -> Result<Join
                 error.to_string()
             }
             Ok(Err(error)) => error.to_string(),
-            Err(JoinError::Refused(text)) => return Err(refused(address, &text)),
+            // Where only one is known. Of several one may be another cluster's by now.
+            Err(JoinError::Refused(text)) if addresses.len() == 1 => return Err(refused(address, &text)),
             Err(error) => error.to_string(),
         };
         warn!(member = address, error = passing, "could not join yet: asking again");
         sleep(&*seams.clock, pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+    unreachable!("whoever asks knows an address")
 }
 
 fn is_final(error: &Error) -> bool {

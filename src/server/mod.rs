@@ -3,7 +3,7 @@
 //! What is done to a directory without a node, [`offline`], is apart from all of this.
 //!
 //! **Order at start.** REST binds first of all, so that `/health` answers 503 from the first moment; then peers and gRPC.
-//! Then the data directory: identity, log, state file. Only when the log is recovered does the node speak to peers;
+//! Then the data directory: identity, log, state file; a log that is lost is given up ([`rejoin`]). Only when the log is recovered does the node speak to peers;
 //! other REST requests wait for that within their deadline.
 //!
 //! **Order at the end.** The front doors stop accepting and finish what they have begun, within a bound; the group stops
@@ -14,6 +14,7 @@ pub mod grpc;
 mod join;
 pub mod offline;
 mod production;
+mod rejoin;
 pub mod serve;
 #[cfg(test)]
 mod tests;
@@ -193,11 +194,16 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
         () = &mut shutdown => return Ok(()),
         opened = open(config, &seams) => opened?,
     };
-    let (config, opened) = opened;
+    let (config, identity, opened) = opened;
+    let formers = identity.formers();
     let (fatal, mut fatal_reports) = FatalSender::channel();
-    let poisoned = Arc::new(AtomicBool::new(false));
-    let mut node = Assembled::build(&config, &seams, opened, fatal, poisoned.clone())?;
+    let (poisoned, cleared) = (Arc::new(AtomicBool::new(false)), fatal.clone());
+    let mut node = Assembled::build(&config, &seams, identity, opened, fatal, poisoned.clone())?;
     let mut tasks = JoinSet::new();
+    if !formers.is_empty() {
+        let (config, router) = (config.clone(), node.router.clone());
+        tasks.spawn(rejoin::clear(config, seams.clone(), formers, router, cleared));
+    }
     let (ready_sender, ready) = watch::channel(false);
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
     let peer_routes = node.transport.routes().into_axum_router();
@@ -324,16 +330,48 @@ fn spawn_serve(
     Serving { stop, task }
 }
 
-/// Opens the data directory; a new one may have to be let into its cluster first, which tells it its id.
-async fn open(config: Config, seams: &Seams) -> Result<(Config, Data), Exit> {
-    let identity = in_lane(seams, &config, open_identity).await?;
-    let identity = join::ensure(&config, seams, identity).await?;
-    let config = Config { id: identity.node(), ..config };
-    let data = {
-        let (config, seams) = (config.clone(), seams.clone());
-        in_lane(&seams.clone(), &config.clone(), move |_, _| Data::open(&config, &seams, identity)).await?
-    };
-    Ok((config, data))
+/// Opens the data directory; a new one, and one whose log is lost, has to be let into its cluster first, which tells it its
+/// id.
+async fn open(config: Config, seams: &Seams) -> Result<(Config, Identity, Data), Exit> {
+    let mut identity = in_lane(seams, &config, open_identity).await?;
+    loop {
+        identity = join::ensure(&config, seams, identity).await?;
+        rejoin::tell_id(&config, &identity);
+        let owned = Config { id: identity.node(), ..config.clone() };
+        let opening = move |config: &Config, seams: &Seams| {
+            let opened = Data::open(config, seams, &identity);
+            Ok((identity, opened))
+        };
+        let (back, opened) = in_lane(seams, &owned, opening).await?;
+        identity = match opened {
+            Ok(data) => return Ok((owned, back, data)),
+            Err(Unopened::Lost(exit)) => rejoin::give_up(&config, seams, back, exit).await?,
+            Err(Unopened::Other(exit)) => return Err(exit),
+        };
+    }
+}
+
+/// Why a data directory could not be opened.
+enum Unopened {
+    /// What its log held is lost.
+    Lost(Exit),
+    /// Anything else.
+    Other(Exit),
+}
+
+impl From<Exit> for Unopened {
+    fn from(exit: Exit) -> Unopened {
+        Unopened::Other(exit)
+    }
+}
+
+impl From<wal::Error> for Unopened {
+    fn from(error: wal::Error) -> Unopened {
+        match error {
+            wal::Error::Damaged { .. } => Unopened::Lost(error.into()),
+            error => Unopened::Other(error.into()),
+        }
+    }
 }
 
 /// Runs blocking work of the start on a lane.
@@ -361,7 +399,6 @@ fn open_identity(config: &Config, seams: &Seams) -> Result<Identity, Exit> {
 
 /// What the data directory holds, opened and recovered.
 struct Data {
-    identity: Identity,
     wal: Wal,
     reader: wal::Reader,
     group: wal::RecoveredGroup,
@@ -371,18 +408,18 @@ struct Data {
 }
 
 impl Data {
-    fn open(config: &Config, seams: &Seams, identity: Identity) -> Result<Data, Exit> {
+    fn open(config: &Config, seams: &Seams, identity: &Identity) -> Result<Data, Unopened> {
         let home = identity.home(&config.data_dir);
         let wal_dir = home.join("wal");
-        let has_log =
-            seams.fs.list(&wal_dir).is_ok_and(|names| names.iter().any(|name| name.ends_with(".wal")));
+        let names = rejoin::names(&*seams.fs, &wal_dir)?;
+        let has_log = names.iter().any(|name| name.ends_with(".wal"));
         if identity.is_ready() && !has_log {
             let text = format!(
-                "{}: the log is missing, and with it this node's votes. The other members serve on; put the files back if \
-                 they were moved; a node that lost its log cannot come back under its id",
+                "{}: the log is missing, and with it this node's votes: it cannot come back under its id. Put the files \
+                 back if they were moved",
                 wal_dir.display()
             );
-            return Err(Exit::new(ExitCode::Damaged, text));
+            return Err(Unopened::Lost(Exit::new(ExitCode::Damaged, text)));
         }
         let limits = &config.limits;
         let owner =
@@ -423,9 +460,9 @@ impl Data {
         let files = state_files(&config.limits, seams, home, owner);
         let (store, lost_state) = open_store(config.id, &files, &mut wal, &mut group, !identity.is_ready())?;
         if !identity.is_ready() {
-            set_ready(&identity)?;
+            set_ready(identity)?;
         }
-        Ok(Data { identity, wal, reader, group, store, files, lost_state })
+        Ok(Data { wal, reader, group, store, files, lost_state })
     }
 }
 
@@ -459,7 +496,7 @@ fn open_store(
     wal: &mut Wal,
     group: &mut wal::RecoveredGroup,
     is_new: bool,
-) -> Result<(Store, bool), Exit> {
+) -> Result<(Store, bool), Unopened> {
     let path = files.path(group.state);
     let recovered = files.recover(node, group, is_new).map_err(|error| store_exit(&path, &error))?;
     let state_files::Recovered { store, lost } = recovered;
@@ -477,7 +514,10 @@ fn open_store(
              members serve on; put this node's own files back if they were exchanged",
             path.display()
         );
-        return Err(Exit::new(ExitCode::Damaged, text));
+        let exit = Exit::new(ExitCode::Damaged, text);
+        // An end that the state file has seen: the log's newest files are gone.
+        let is_cut = store.folded().0 > group.last;
+        return Err(if is_cut { Unopened::Lost(exit) } else { Unopened::Other(exit) });
     }
     Ok((store, false))
 }
@@ -536,16 +576,17 @@ impl Assembled {
     fn build(
         config: &Config,
         seams: &Seams,
+        identity: Identity,
         data: Data,
         fatal: FatalSender,
         poisoned: Arc<AtomicBool>,
     ) -> Result<Assembled, Exit> {
-        let Data { identity, wal, reader, group, store, files, lost_state } = data;
+        let Data { wal, reader, group, store, files, lost_state } = data;
         let state = group.state;
         let limits = &config.limits;
         let clock = &seams.clock;
         let (cluster, incarnation) = (identity.cluster(), identity.incarnation());
-        let token_hash = identity.token_hash();
+        let (token_hash, logs_given_up) = (identity.token_hash(), identity.formers().len() as u64);
         let own = own_record(config, incarnation, seams.supports);
         let raft = Raft::new(raft_config(config, clock, incarnation), restored(group, &store), clock.now());
         if let Some(fatal) = node::outdated(raft.committed_membership(), own.supports) {
@@ -576,6 +617,7 @@ impl Assembled {
             files,
             state,
             lost_state,
+            logs_given_up,
             log,
             reader,
             transport: transport.clone(),

@@ -14,8 +14,7 @@ pub enum Error {
     #[error(
         "{}: damaged at byte {offset}: {what}. The node does not start, since it may have acknowledged what is \
          lost here; the other members serve on. Keep the directory as it is, as evidence (`quorate wal inspect` shows \
-         what can be read); never delete log files or cut them to make it start. A node that has lost its data \
-         cannot come back under its id in this version",
+         what can be read); never delete log files or cut them to make it start.",
         file.display()
     )]
     Damaged {

@@ -1,12 +1,18 @@
 //! Shows what is in a log's files, record by record, also where they are damaged. Reads only, takes no lock, judges
-//! nothing: whether a log can be opened is [`super::Wal::open`]'s to say.
+//! nothing: whether a log can be opened is [`super::Wal::open`]'s to say. And what a log that cannot be opened still tells of
+//! its group: a hint, see [`configuration`].
 
 use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
+
+use crate::raft::{EntryKind, Membership};
+use crate::types::{GroupId, Index};
+
 use super::error::Error;
 use super::fs::Fs;
-use super::group;
+use super::group::{self, Base, Group};
 use super::record::{Fault, Kind, Record, Records};
 use super::scan::{Batch, Sectors, Span};
 use super::sector::{SECTOR_BYTES, Sector, offset_of};
@@ -55,11 +61,69 @@ impl std::fmt::Display for RecordInfo {
 }
 const GAP: &str = "unwritten, though more follows";
 
-type Visit<'a> = &'a mut dyn FnMut(RecordInfo);
+/// Gets what is to be shown, and the record itself if it is one that counts.
+type Visit<'a> = &'a mut dyn FnMut(RecordInfo, Option<&Record<'_>>);
 
 /// Visits all records of all segments in `dir`, oldest first. Damage is visited, not returned; an error is one of
 /// the disk.
-pub fn inspect(fs: &dyn Fs, dir: &Path, visit: Visit<'_>) -> Result<(), Error> {
+pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(RecordInfo)) -> Result<(), Error> {
+    walk_all(fs, dir, &mut |shown, _| visit(shown))
+}
+
+/// The newest configuration of a group that a damaged log still tells, and the index as of which; `None` if it tells none.
+/// It may have been replaced, or never committed: good enough to know whom to ask.
+///
+/// # Errors
+/// [`Error::Io`] if the disk fails.
+pub fn configuration(fs: &dyn Fs, dir: &Path, group: GroupId) -> Result<Option<(Index, Membership)>, Error> {
+    let mut newest: Option<(Index, Membership)> = None;
+    let mut hear = |_: RecordInfo, record: Option<&Record<'_>>| {
+        let told = record.filter(|record| record.header.group == group).and_then(configuration_of);
+        if let Some((index, encoded, is_effective)) = told
+            && let Ok(membership) = Membership::decode(&encoded)
+            // Where the log begins is told again while configurations beyond that are in force.
+            && (is_effective || newest.as_ref().is_none_or(|(known, _)| *known < index))
+        {
+            newest = Some((index, membership));
+        }
+    };
+    for number in segment::list(fs, dir)? {
+        // Also where nothing says whose segment it is, and how long: its name and its records do.
+        let path = segment::path(dir, number);
+        let file = fs.open(&path).map_err(Error::io(&path, "open"))?;
+        let bytes = file.len().map_err(Error::io(&path, "length"))?;
+        let sectors = (PREAMBLE_SECTOR, bytes / SECTOR_BYTES as u64);
+        if sectors.1 > sectors.0 {
+            let span = Span { path: &path, file: &*file, segment: number, sectors };
+            inspect_segment(&span, bytes, &mut hear)?;
+        }
+    }
+    Ok(newest)
+}
+
+/// The configuration that a record tells, encoded, and whether it was in force when that was written.
+fn configuration_of(record: &Record<'_>) -> Option<(Index, Bytes, bool)> {
+    let Record { header, payload, .. } = record;
+    if !record.is_intact {
+        return None;
+    }
+    match header.kind {
+        Kind::Entry(EntryKind::Membership) => Some((header.index, Bytes::copy_from_slice(payload), true)),
+        Kind::Group { .. } => {
+            let group = Group::decode(header, payload)?;
+            let base = (group.purged.0, group.base);
+            let (index, encoded) = group.configs.into_iter().next_back().unwrap_or(base);
+            Some((index, encoded, true))
+        }
+        Kind::Base { resets, .. } => {
+            let base = Base::decode((header.index, header.term), resets, payload)?;
+            Some((base.to.0, base.membership, resets))
+        }
+        Kind::Entry(_) | Kind::Repair(_) | Kind::HardState { .. } => None,
+    }
+}
+
+fn walk_all(fs: &dyn Fs, dir: &Path, visit: Visit<'_>) -> Result<(), Error> {
     let numbers = segment::list(fs, dir)?;
     let mut ends = Vec::new();
     for number in &numbers {
@@ -76,18 +140,18 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: Visit<'_>) -> Result<(), Error> {
                 let path = segment::path(dir, *number);
                 let sectors = (PREAMBLE_SECTOR, header.bytes / SECTOR_BYTES as u64);
                 let span = Span { path: &path, file: &*file, segment: *number, sectors };
-                visit(first_sector(&header));
+                visit(first_sector(&header), None);
                 if let Some(at) = damaged.map(offset_of) {
                     let what = "one of the first two sectors is not what was written";
-                    visit(not_a_record(*number, at..at + SECTOR_BYTES as u64, 0, "damaged", what));
+                    visit(not_a_record(*number, at..at + SECTOR_BYTES as u64, 0, "damaged", what), None);
                 }
                 inspect_segment(&span, end.min(header.bytes), visit)?;
             }
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(Error::Damaged { offset, what, .. }) => {
-                visit(not_a_record(*number, offset..offset, 0, "damaged", &what));
+                visit(not_a_record(*number, offset..offset, 0, "damaged", &what), None);
             }
-            Err(error) => visit(not_a_record(*number, 0..0, 0, "damaged", &error.to_string())),
+            Err(error) => visit(not_a_record(*number, 0..0, 0, "damaged", &error.to_string()), None),
         }
     }
     Ok(())
@@ -106,7 +170,8 @@ fn inspect_segment(span: &Span<'_>, end: u64, visit: Visit<'_>) -> Result<(), Er
         }
         let mut fault = |kind, from: u64, batch, what: &str| {
             let kind = if from < end { kind } else { "cut" };
-            visit(not_a_record(span.segment, from..at.max(from + SECTOR_BYTES as u64), batch, kind, what));
+            let place = from..at.max(from + SECTOR_BYTES as u64);
+            visit(not_a_record(span.segment, place, batch, kind, what), None);
         };
         let frame = match judged {
             Sector::Unwritten => {
@@ -150,7 +215,8 @@ fn flush(span: &Span<'_>, batch: &mut Batch, end: u64, whole: bool, visit: Visit
             None if whole => return,
             None => ("the rest of the batch is missing", offset_of(batch.end_sector())),
             Some(Ok(record)) => {
-                visit(info(span.segment, base, &record, end));
+                let counts = base + record.offset < end;
+                visit(info(span.segment, base, &record, end), counts.then_some(&record));
                 continue;
             }
             Some(Err(Fault::Short)) if !whole => {
@@ -162,7 +228,7 @@ fn flush(span: &Span<'_>, batch: &mut Batch, end: u64, whole: bool, visit: Visit
         if at < end {
             let length = offset_of(batch.end_sector()).saturating_sub(at);
             let kind = if whole { "damaged" } else { "partial" };
-            visit(not_a_record(span.segment, at..at + length, batch.number, kind, what));
+            visit(not_a_record(span.segment, at..at + length, batch.number, kind, what), None);
         }
         return;
     }

@@ -69,8 +69,8 @@
 //! | a damaged repair record | It repairs nothing: the entry is damaged as before. |
 //! | found by a reader, or a scrub: an entry that cannot be read | [`Error::Entry`]; the log is not poisoned. |
 //!
-//! Refused means [`Error::Damaged`]: the directory is left as it is, the node does not start, and another node takes its
-//! place under a new id. An entry that lies in a bad sector is damaged also where its checksum holds: no reader believes such
+//! Refused means [`Error::Damaged`]: the log is left as it is, nobody starts from it any more, and the node comes back as a new
+//! member with a new log in another directory, if there is anybody to ask (`server/rejoin.rs`). An entry that lies in a bad sector is damaged also where its checksum holds: no reader believes such
 //! a sector. Whoever drives the log fetches damaged entries from other members and stores them once more, as
 //! [`GroupWrite::repairs`]: a *repair record* has the entry's index, term, payload and checksum, stands where the log ends
 //! now, and is where that entry is read from then on. Nothing is overwritten in place and nothing becomes void. A damaged
@@ -104,7 +104,8 @@
 //! * A sector that is written in part. Disks with 512-byte or 4 KiB atomic writes do not do that; if one does, the
 //!   sector is neither whole nor zero, and the log is refused as damaged although a crash would explain it.
 //! * The newest segments missing, or all of them: nothing in the rest tells of them. Whoever deletes log files makes
-//!   the node forget its vote; the node's identity file notices only that all are gone.
+//!   the node forget its vote; the node's identity file notices only that all are gone, and the state file that an end is
+//!   missing which it has seen. Both are a lost log.
 //! * Someone who changes bytes and mends all checksums.
 
 pub mod fs;

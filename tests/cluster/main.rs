@@ -36,6 +36,7 @@ mod partition;
 mod process;
 mod rare;
 mod recover;
+mod rejoin;
 mod rest;
 mod snapshot;
 mod state;

@@ -144,6 +144,7 @@ const TABLE: &[Row] = &[
             "crc32fast",
             "fastrand",
             "futures_util",
+            "rustix", // the executor seam: a thread's niceness
             "thiserror",
             "tokio",
             "tracing",

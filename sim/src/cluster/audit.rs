@@ -13,12 +13,12 @@ use quorate::raft::{Envelope, Raft, Ready, RoleName};
 use quorate::types::{Index, NodeId, Term};
 
 use crate::Violation;
+use crate::cluster::badge::log_dir;
 use crate::cluster::disk::SharedDisk;
 use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::power::SharedPower;
-use crate::cluster::world::LOG_DIR;
 use crate::core::group::Configurations;
 use crate::invariants::Disks;
 
@@ -53,9 +53,9 @@ impl Held {
     pub fn of<'a>(disks: impl Iterator<Item = Known<'a>>) -> Held {
         let read = disks.map(|Known { node, disk, damage, before }| {
             let held = match damage {
-                Some(Damage::Changed(Part::Log | Part::Identity)) => Disk::Believed,
+                Some(Damage::Changed(Part::Log)) => Disk::Believed,
                 _ => {
-                    let now = disk.map(|disk| Image::read(&Platter::of(disk), LOG_DIR.as_ref()));
+                    let now = disk.map(|disk| Image::read(&Platter::of(disk), &log_dir(disk)));
                     Disk::Images(now.into_iter().chain(before.cloned()).collect())
                 }
             };
@@ -124,11 +124,14 @@ impl SharedFindings {
     }
 }
 
+/// What the log of a node must hold at its start, as long as that is not compared and the node is the same.
+pub type Expectation = Arc<Mutex<Option<Image>>>;
+
 /// A probe that compares a node's log at its start, and passes everything on.
 pub struct Recall {
     inner: SharedProbe,
     node: NodeId,
-    expected: Mutex<Option<Image>>,
+    expected: Expectation,
     /// Set once the node goes on what it has read.
     is_open: Arc<AtomicBool>,
     power: SharedPower,
@@ -140,12 +143,12 @@ impl Recall {
     pub fn over(
         inner: SharedProbe,
         node: u64,
-        expected: Option<Image>,
+        expected: Expectation,
         is_open: Arc<AtomicBool>,
         power: SharedPower,
         findings: SharedFindings,
     ) -> SharedProbe {
-        let (node, expected) = (NodeId(node), Mutex::new(expected));
+        let node = NodeId(node);
         Arc::new(Recall { inner, node, expected, is_open, power, findings })
     }
 

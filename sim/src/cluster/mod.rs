@@ -4,7 +4,7 @@
 //! scenarios -> handle ---- load, session, client, ask  what is played; history and finale judge it
 //!                 |                         order, newcomer   what is asked of the group itself
 //!                 |
-//!               world  ---- faults, exceptions        hosts, links, steps; what may go wrong, and how it may end
+//!               world  ---- faults, ends              hosts, links, steps; what may go wrong, and how it may end
 //!                 |
 //!    net   disk   clock   executor   (power)          the five seams of a node, and its switch
 //!                 |                                   (state_file is redb's door to the disk)
@@ -26,7 +26,7 @@ pub mod world;
 pub mod assembly;
 pub mod faults;
 pub mod flights;
-pub mod exceptions;
+pub mod ends;
 pub mod badge;
 pub mod audit;
 pub mod panics;

@@ -13,8 +13,8 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use quorate::clock::SharedClock;
@@ -27,16 +27,16 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Violation;
-use crate::cluster::audit::{Held, Known, Recall, SharedFindings};
-use crate::cluster::badge::{Badge, SharedBadge};
+use crate::cluster::audit::{Expectation, Held, Known, Recall, SharedFindings};
+use crate::cluster::badge::{Badge, SharedBadge, log_dir};
 use crate::cluster::clock::{Oscillator, SharedOscillator};
 use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::fs::DiskFs;
 use crate::cluster::disk::platter::{Image, Platter};
 use crate::cluster::disk::{Disk, SharedDisk};
+use crate::cluster::ends::{self, Fate, Plight};
 use crate::cluster::entropy;
 use crate::cluster::events::Events;
-use crate::cluster::exceptions::{self, Fate, Plight};
 use crate::cluster::executor::{Delays, Hang, Pace, SharedPace, SimExecutor};
 use crate::cluster::faults::crash::CutPoint;
 use crate::cluster::faults::damage::Damage;
@@ -57,9 +57,6 @@ pub const DATA_DIR: &str = "/data";
 
 /// What is on a new disk: to make the rest is the node's to do.
 pub const DISK_ROOT: &str = "/";
-
-/// Where every node keeps its log.
-pub const LOG_DIR: &str = "/data/wal";
 
 /// The host that all clients run on.
 pub const CLIENTS: &str = "clients";
@@ -288,8 +285,9 @@ pub(crate) struct Node {
     pub(crate) disk: SharedDisk,
     /// Under which id it goes.
     pub(crate) badge: SharedBadge,
-    /// The nodes that this host had before, and what the disk of each held when it was lost.
-    pub(crate) former: Vec<(NodeId, Image)>,
+    /// The nodes that this host had before, and what the disk of each held when it was lost, where that is
+    /// known: a node that gave up its log ran on before, and what it stored then is believed.
+    pub(crate) former: Vec<(NodeId, Option<Image>)>,
     pub(crate) pace: SharedPace,
     pub(crate) oscillator: SharedOscillator,
     pub(crate) slot: Rc<Slot>,
@@ -300,7 +298,7 @@ pub(crate) struct Node {
     pub(crate) resigns: bool,
     /// It stopped since its disk failed.
     pub(crate) has_ailed: bool,
-    /// It took the place of another one, and has no vote yet.
+    /// It took the place of another one, its own former self perhaps, and was not seen to vote yet.
     pub(crate) is_newcomer: bool,
     /// What was done to its disk.
     pub(crate) damage: Option<Damage>,
@@ -326,6 +324,8 @@ pub(crate) struct Slot {
     pub(crate) exit: RefCell<Option<Result<(), String>>>,
     /// What the log must hold at the next start, where that is known.
     pub(crate) recall: RefCell<Option<Image>>,
+    /// The same, of the boot that runs.
+    expected: RefCell<Expectation>,
 }
 
 /// Disks of one cluster may differ widely: who is slow is who vouches too early, if anyone does.
@@ -456,6 +456,7 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         fallen.into_iter().for_each(|id| self.fall(id));
+        self.note_rejoins();
         let exits: Vec<(u64, Result<(), String>)> =
             self.nodes.iter().filter_map(|(id, node)| Some((*id, node.slot.exit.take()?))).collect();
         exits.into_iter().try_for_each(|(id, exit)| self.exited(id, exit))?;
@@ -498,14 +499,14 @@ impl World {
             Ok(()) => return Err(format!("{} stopped though nobody asked it to", host(id))),
             Err(why) => {
                 node.has_ailed = true;
-                node.is_gone = exceptions::judge(id, &why, plight)? == Fate::Gone;
+                node.is_gone = ends::judge(id, &why, plight)? == Fate::Gone;
                 why
             }
         };
         // What a failed call left in the log cannot be told from outside; else it is there again at the next start.
         let is_settled =
-            !plight.disk_failed && plight.damage.is_none() && node.disk.is_settled(LOG_DIR.as_ref());
-        let recall = is_settled.then(|| Image::read(&Platter::of(&node.disk), LOG_DIR.as_ref()));
+            !plight.disk_failed && plight.damage.is_none() && node.disk.is_settled(&log_dir(&node.disk));
+        let recall = is_settled.then(|| Image::read(&Platter::of(&node.disk), &log_dir(&node.disk)));
         node.slot.recall.replace(recall);
         node.disk.process_ended();
         node.is_up = false;
@@ -542,10 +543,11 @@ impl World {
             let former = node.former.iter().map(|(id, image)| Known {
                 node: *id,
                 disk: None,
-                damage: Some(Damage::Wiped),
-                before: Some(image),
+                damage: Some(if image.is_some() { Damage::Wiped } else { Damage::Changed(Part::Log) }),
+                before: image.as_ref(),
             });
-            let (damage, before) = (node.damage, node.held.as_ref());
+            // What was damaged was the disk of the one before.
+            let (damage, before) = (node.damage.filter(|_| !node.is_newcomer), node.held.as_ref());
             let now = node.badge.id().map(|node_id| Known {
                 node: node_id,
                 disk: Some(&node.disk),
@@ -585,6 +587,17 @@ impl Node {
     /// Whether it has to give way to another one, and has not yet.
     pub(crate) fn is_lost(&self) -> bool {
         !self.is_newcomer && self.damage.is_some_and(Damage::is_loss)
+    }
+
+    /// If it has given up its id, durably, what runs there from now on is another node. Returns whom it was.
+    pub(crate) fn leaves_its_id(&mut self) -> Option<NodeId> {
+        let before = self.badge.id().filter(|id| self.badge.gave_up() == Some(*id))?;
+        self.former.push((before, None));
+        self.badge.hand_in();
+        (self.held, self.is_newcomer) = (None, true);
+        self.slot.recall.replace(None);
+        self.slot.expected.borrow().lock().unwrap_or_else(PoisonError::into_inner).take();
+        Some(before)
     }
 
     /// A node whose disk failed has to stop (H15): it may not go on as if nothing had happened.
@@ -630,6 +643,7 @@ impl Slot {
             is_open: RefCell::default(),
             exit: RefCell::new(None),
             recall: RefCell::new(None),
+            expected: RefCell::default(),
         }
     }
 }
@@ -673,7 +687,9 @@ impl Start {
         let seed =
             crate::seed::generator(self.seed, "executor", self.id << 32 | self.slot.boots.get()).u64(..);
         let watch = Watch::over(self.id, self.badge.clone(), power.clone(), self.judge.clone());
-        let (recall, is_open) = (self.slot.recall.take(), Arc::new(AtomicBool::new(false)));
+        let is_open = Arc::new(AtomicBool::new(false));
+        let expected: Expectation = Arc::new(Mutex::new(self.slot.recall.take()));
+        self.slot.expected.replace(expected.clone());
         self.slot.is_open.replace(is_open.clone());
         let executor = SimExecutor::shared(
             &host,
@@ -692,7 +708,7 @@ impl Start {
             net: HostNet::new(&host, power.clone(), self.wires.clone(), self.trace.clone()).shared(),
             executor,
             clock: self.oscillator.boot(power.clone()),
-            probe: Recall::over(watch, self.id, recall, is_open, power.clone(), self.findings.clone()),
+            probe: Recall::over(watch, self.id, expected, is_open, power.clone(), self.findings.clone()),
             shutdown: Box::pin(async move {
                 // The sender lives as long as the slot: a closed channel is no request to stop.
                 if stopped.wait_for(|stop| *stop).await.is_err() {

@@ -56,7 +56,10 @@ impl Watch {
         let run = move || {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(INTERVAL) {
                 let asked = clock.now();
-                let Some(stats) = ask(&url).filter(|stats| stats.id == u64::from(id)) else { continue };
+                // A node that lost its log goes by another id: here it is still the one that was started as this.
+                let Some(stats) = ask(&url).map(|stats| Stats { id: u64::from(id), ..stats }) else {
+                    continue;
+                };
                 let sample = Sample { asked, answered: clock.now(), stats };
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
             }

@@ -12,7 +12,7 @@ use crate::node::forward;
 use crate::node::members::{MemberChange, error_of_change, error_of_transfer};
 use crate::raft::{Change, MemberRecord, ProposeError, Role, RoleName, TransferError};
 use crate::transport::ForwardError;
-use crate::types::{Monotonic, NodeId};
+use crate::types::{Monotonic, NodeId, Owner};
 
 /// Asks that wait for a leader, or are under way, on one node; more are refused.
 const ASKS_MAX: usize = 256;
@@ -119,7 +119,7 @@ impl Driver {
         let answer = Joined { cluster: self.parts.cluster, id }.encode();
         let index = raft.membership_index();
         match raft.term_at(index) {
-            Some(term) if index > raft.commit() => {
+            Some(term) if index > raft.commit() || raft.membership().is_joint() => {
                 let goal = Goal::Committed(index, term);
                 self.under_way.push(UnderWay { asker, goal, answer: Some(answer) });
             }
@@ -212,7 +212,7 @@ impl Driver {
 
     /// What lets a node in.
     fn change_of_join(&self, request: &JoinRequest) -> Result<JoinChange, Error> {
-        let JoinRequest { token_hash, id, record } = request;
+        let JoinRequest { token_hash, id, replaces, record } = request;
         if *token_hash != self.parts.token_hash {
             let text = "it has another --cluster-token than this cluster";
             return Err(Error::new(ErrorKind::Invalid, text));
@@ -225,6 +225,9 @@ impl Driver {
         let mut members = membership.members.values();
         if let Some(known) = members.find(|known| known.incarnation == record.incarnation) {
             return Ok(JoinChange::Done(known.id));
+        }
+        if let Some(lost) = replaces {
+            return self.change_of_replacement(*lost, record);
         }
         let is_its_place = |known: &&MemberRecord| {
             let is_free = known.incarnation.is_none() && matches!(known.role, Role::Joining | Role::Learner);
@@ -242,6 +245,35 @@ impl Driver {
             return Err(Error::new(ErrorKind::MemberExists, text));
         }
         Ok(JoinChange::Make(*id, Change::Add { id: *id, record: record.clone() }))
+    }
+
+    /// What lets a node in that has lost what it promised under another id. That id is never heard again: the node gave it up
+    /// before it asked, and says so under an incarnation of its own.
+    fn change_of_replacement(&self, lost: Owner, record: &MemberRecord) -> Result<JoinChange, Error> {
+        let Owner { cluster, node, incarnation } = lost;
+        if cluster != self.parts.cluster {
+            let text = format!("it was {lost}, and this is cluster {:016x}", self.parts.cluster.0);
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let membership = self.parts.raft.membership();
+        match membership.members.get(&node) {
+            Some(known) if known.incarnation.is_none_or(|known| known == incarnation) => {
+                warn!(%lost, "a member has lost its log: it is replaced by a new one");
+                let (id, record) = (node, record.clone());
+                Ok(JoinChange::Make(None, Change::Replace { id, record }))
+            }
+            Some(_) => {
+                let text = format!(
+                    "node {node} is a member with another data directory: it cannot come in its place"
+                );
+                Err(Error::new(ErrorKind::MemberExists, text))
+            }
+            // Somebody removed it, and did not mean another one to come in its place.
+            None => {
+                let text = format!("node {node}, which it was, was removed from the cluster");
+                Err(Error::new(ErrorKind::IdRetired, text))
+            }
+        }
     }
 
     /// Looks for asks that are done, or can no more be.

@@ -56,6 +56,36 @@ fn simple_promote_and_demote_are_joint() {
     assert_eq!(seen[1..], ["{1 2 / 1}", "{1 2}", "{2 leaving 1 / 1 2}", "{2 gone 1}"]);
 }
 
+/// One step for both; the role of who comes is that of who goes, and its id is new.
+#[test]
+fn a_lost_member_is_replaced() {
+    let replace = |id| Change::Replace { id: NodeId(id), record: record(Role::Voter) };
+    let seen = play(&group(3), [replace(3), Change::Promote(NodeId(4)), replace(4)]);
+    assert_eq!(
+        seen,
+        [
+            "{1 2 joining 4 leaving 3 / 1 2 3}",
+            "{1 2 joining 4 gone 3}",
+            "{1 2 4 / 1 2 gone 3}",
+            "{1 2 4 gone 3}",
+            "{1 2 joining 5 leaving 4 / 1 2 4 gone 3}",
+            "{1 2 joining 5 gone 3 gone 4}",
+        ]
+    );
+    let learner = Change::Add { id: None, record: record(Role::Learner) };
+    let seen = play(&group(2), [learner, replace(3), replace(4)]);
+    assert_eq!(seen, ["{1 2 learner 3}", "{1 2 learner 4 gone 3}", "{1 2 learner 5 gone 3 gone 4}"]);
+    assert_eq!(group(2).changed(replace(3)), Err(ProposeError::NotMember));
+    assert_eq!(group(1).changed(replace(1)), Err(ProposeError::LastVoter));
+    // Where there is no room for one more there is room for another one.
+    let mut full = group(1);
+    while let Ok(next) = full.changed(Change::Add { id: None, record: record(Role::Joining) }) {
+        full = next;
+    }
+    assert_eq!(full.members.len(), MEMBERS_MAX);
+    assert_eq!(full.changed(replace(2)).map(|next| next.members.len()), Ok(MEMBERS_MAX));
+}
+
 #[test]
 fn joint_idempotency() {
     let same = Incarnation(7);

@@ -5,6 +5,7 @@
 //! one sector loses more. It goes on after damage as far as that has a meaning: a damaged log ends at the damage, since nothing behind it can be
 //! told from what never was, but the state files are verified all the same.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Disk, Place, unreadable};
@@ -99,7 +100,10 @@ fn check_identity(
     let finding = Finding::of("identity", &dir.join("identity"));
     match &place.identity {
         Ok(Some(facts)) => {
-            let text = format!("{}, {}", facts.owner, facts.stage);
+            let mut text = format!("{}, {}", facts.owner, facts.stage);
+            if let Some(former) = facts.replaces {
+                let _ = write!(text, "; it replaces node {}, whose log was given up", former.node);
+            }
             if let Some((file, what)) = facts.damaged {
                 let text = format!("{what}: the next start makes it anew from its other copy");
                 tell(Finding::of("identity", &dir.join(file)).damaged(Some(0), text));

@@ -78,8 +78,11 @@ impl Place {
             _ => dir.to_path_buf(),
         };
         let wal = state.join("wal");
-        let numbers = crate::node::state_files::numbers(&*disk.fs, &state)
-            .map_err(|error| unreadable(&state, &error))?;
+        // Who lost its log and asks to be let in again has no home yet.
+        let numbers = match crate::node::state_files::numbers(&*disk.fs, &state) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            numbers => numbers.map_err(|error| unreadable(&state, &error))?,
+        };
         let has_log = match disk.fs.list(&wal) {
             Ok(names) => names.iter().any(|name| name.ends_with(".wal")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,

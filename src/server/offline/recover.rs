@@ -176,10 +176,21 @@ impl Opened {
         let lock = offline::lock(&*disk.fs, &place.wal)?;
         let facts = std::mem::replace(&mut place.identity, Ok(None))?;
         let Some(facts) = facts.filter(|facts| facts.is_ready) else {
-            let text = format!(
-                "{}: no node has ever started here completely: it has nothing to save",
-                dir.display()
-            );
+            let text = match facts.and_then(|facts| facts.replaces) {
+                Some(former) => format!(
+                    "{}: node {} gave up its log here, and waits to be let in as a new member: it has nothing to save. What \
+                     it had lies in {}, and cannot be read as a log",
+                    dir.display(),
+                    former.node,
+                    former.home(dir).display()
+                ),
+                None => {
+                    format!(
+                        "{}: no node has ever started here completely: it has nothing to save",
+                        dir.display()
+                    )
+                }
+            };
             return Err(Exit::new(ExitCode::Usage, text));
         };
         let found = offline::read(&*disk.fs, &place.wal, facts.owner, &mut |_| {})?;

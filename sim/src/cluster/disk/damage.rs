@@ -33,8 +33,19 @@ impl Disk {
     pub fn rot(&self, rng: &mut fastrand::Rng) -> Option<(Part, String)> {
         let mut state = self.lock();
         let (path, id) = state.victim(rng)?;
+        let is_beyond_repair = is_log(&path) && rng.u32(..3) == 0;
         let inode = state.inodes.get_mut(&id)?;
         let sector_bytes = usize::try_from(SECTOR_BYTES).expect("small");
+        if is_beyond_repair && inode.durable().len() >= 2 * sector_bytes {
+            // What a segment begins with stands there twice: neither is what it was.
+            let mut garble = |sector| {
+                inode.garble(sector, sector_bytes, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0xa5))
+            };
+            let did = [0, sector_bytes].map(&mut garble);
+            return did
+                .contains(&true)
+                .then(|| (Part::Log, format!("{} both first sectors", path.display())));
+        }
         let is_used = |sector: &usize| {
             let end = inode.durable().len().min(sector + sector_bytes);
             inode.durable()[*sector..end].iter().any(|byte| *byte != 0)
@@ -109,5 +120,5 @@ fn is_state(path: &Path) -> bool {
 }
 
 fn is_identity(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "identity")
+    path.file_name().is_some_and(|name| name == "identity" || name == "identity.copy")
 }

@@ -6,9 +6,10 @@
 //! process, and then the kernel closes its connections and refuses new ones.
 
 use super::kind::Kind;
+use crate::cluster::badge::log_dir;
 use crate::cluster::disk::Loss;
 use crate::cluster::disk::platter::{Image, Platter};
-use crate::cluster::world::{CLIENTS, LOG_DIR, World, host};
+use crate::cluster::world::{CLIENTS, World, host};
 
 /// Where in its work a node is to lose its power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +91,10 @@ impl World {
         let mut rng = self.rng.fork();
         let node = self.node(id);
         // What a log held before a crash that could not touch it, it must hold after it, damaged or not.
-        let is_settled = loss == Loss::Whole || node.disk.is_settled(LOG_DIR.as_ref());
+        let log = log_dir(&node.disk);
+        let is_settled = loss == Loss::Whole || node.disk.is_settled(&log);
         let image = match &node.held {
-            None => Some(Image::read(&Platter::of(&node.disk), LOG_DIR.as_ref())),
+            None => Some(Image::read(&Platter::of(&node.disk), &log)),
             Some(held) if is_new_damage => Some(held.clone()),
             Some(_) => None,
         };

@@ -1,18 +1,19 @@
 //! Damage to disks, within a budget: never more than a minority of the nodes, ever, so that at least one good copy of
 //! everything that was committed stays where a majority can reach it.
 //!
-//! A node whose log or identity is damaged may refuse to start, or stop, and then stays down ([`crate::cluster::exceptions`]).
-//! What its disk held counts as held for the audit: it was lost by decree, not by the product. One whose state file is damaged
-//! owes all that a sound one does: it heals. One whose disk was wiped, or that
-//! is removed for no reason of its own, is replaced; it counts as damaged until its successor votes.
+//! A node of whose disk anything is damaged owes all that a sound one does: it heals. If its log is beyond that, it comes back as
+//! another one by itself, under an id of its own; what it held as the one before counts as held for the audit: it was lost by
+//! decree, not by the product. One whose disk was wiped, or that is removed for no reason of its own, is replaced by somebody
+//! (see [`crate::cluster::ends`]). Either counts as damaged until its successor votes.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::kind::Kind;
+use crate::cluster::badge::log_dir;
 use crate::cluster::disk::damage::Part;
 use crate::cluster::disk::platter::{Image, Platter};
-use crate::cluster::world::{DATA_DIR, DISK_ROOT, LOG_DIR, World, host};
+use crate::cluster::world::{DATA_DIR, DISK_ROOT, Node, World, host};
 
 /// What was done to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,6 @@ impl Damage {
     /// Whether the node has to give way to another one.
     pub fn is_loss(self) -> bool {
         matches!(self, Damage::Wiped | Damage::Removed)
-    }
-
-    /// Whether the node owes nothing any more.
-    pub fn is_excused(self) -> bool {
-        self != Damage::Changed(Part::State)
     }
 }
 
@@ -120,13 +116,27 @@ impl World {
         node.disk.wipe(Path::new(DISK_ROOT));
         let lost = node.badge.id().expect("it was a member");
         let held = node.held.take().unwrap_or(held);
-        node.former.push((lost, held));
+        node.former.push((lost, Some(held)));
         node.badge.hand_in();
         (node.is_gone, node.has_ailed, node.is_newcomer) = (false, false, true);
         node.slot.recall.replace(None);
         self.trace.record(&host(id), "replaced", format_args!("node {lost}"), &[]);
         self.trace.count("nodes replaced", 1);
         self.ask_another(id);
+    }
+
+    /// A node whose log was damaged beyond repair gives it up, and comes back as another one: takes note of those that have
+    /// done so, durably. What was known of the one before is not asked of the one after.
+    pub(crate) fn note_rejoins(&mut self) {
+        let is_hurt = |node: &&mut Node| matches!(node.damage, Some(Damage::Changed(_)));
+        for (host_id, node) in self.nodes.iter_mut().map(|(id, node)| (*id, node)) {
+            let Some(before) = Some(node).filter(is_hurt).and_then(|node| node.leaves_its_id()) else {
+                continue;
+            };
+            let (name, text) = (host(host_id), format!("node {before}"));
+            self.trace.record(&name, "given up", format_args!("{text}"), &[]);
+            self.trace.count("logs given up", 1);
+        }
     }
 
     /// Whom a node that joins asks at its next start.
@@ -167,6 +177,6 @@ impl World {
 
     /// What a node's disk holds before something is done to it.
     fn held(&self, id: u64) -> Image {
-        Image::read(&Platter::of(&self.nodes[&id].disk), LOG_DIR.as_ref())
+        Image::read(&Platter::of(&self.nodes[&id].disk), &log_dir(&self.nodes[&id].disk))
     }
 }

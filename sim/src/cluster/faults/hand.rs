@@ -36,9 +36,9 @@ impl Cluster {
             .await
     }
 
-    /// The nodes that owe anything: all but those whose disk was damaged so that they may stay down.
+    /// The nodes that owe anything: all but those that have to give way to another one.
     pub async fn sound(&self) -> Vec<u64> {
-        let is_sound = |node: &crate::cluster::world::Node| !node.damage.is_some_and(Damage::is_excused);
+        let is_sound = |node: &crate::cluster::world::Node| !node.damage.is_some_and(Damage::is_loss);
         self.world(move |world| {
             world.nodes.iter().filter(|(_, node)| is_sound(node)).map(|(id, _)| *id).collect()
         })
@@ -63,6 +63,20 @@ impl Cluster {
         let is_lost = |node: &crate::cluster::world::Node| node.damage.is_some_and(Damage::is_loss);
         self.world(move |world| {
             world.nodes.iter().filter(|(_, node)| is_lost(node)).map(|(id, _)| *id).collect()
+        })
+        .await
+    }
+}
+
+/// Who came back as another one.
+impl Cluster {
+    /// The hosts whose nodes gave up a log, and have come back as others that were not seen to vote yet.
+    pub async fn rejoined(&self) -> Vec<u64> {
+        let came_back = |node: &crate::cluster::world::Node| {
+            node.is_newcomer && node.damage.is_some_and(|damage| !damage.is_loss())
+        };
+        self.world(move |world| {
+            world.nodes.iter().filter(|(_, node)| came_back(node)).map(|(id, _)| *id).collect()
         })
         .await
     }

@@ -106,6 +106,7 @@ pub(in crate::core) fn change(
         Change::Promote(_) => "promotions asked for",
         Change::Remove(gone) if gone == id => "removals of the leader",
         Change::Remove(_) => "removals",
+        Change::Replace { .. } => "replacements",
         Change::Update(_) => "records published",
         Change::Version(_) | Change::Lease(_) => "settings changed",
     };

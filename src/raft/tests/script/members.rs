@@ -6,7 +6,7 @@ use crate::types::{Incarnation, NodeId};
 
 impl Script {
     /// `change N` and one of `add=ID|any [role=learner] [incarnation=I] [supports=V]`, `promote=ID`, `remove=ID`,
-    /// `version=V`, `lease=MS`; with `force=yes`.
+    /// `replace=ID [incarnation=I]`, `version=V`, `lease=MS`; with `force=yes`.
     pub(super) fn change(&mut self, args: &mut Args<'_>) {
         let (id, now) = (args.node(), self.now);
         let force = args.fields.remove("force").is_some_and(|value| value == "yes");
@@ -14,6 +14,10 @@ impl Script {
             ("add", which) => add(args, which),
             ("promote", which) => Change::Promote(NodeId(number(which))),
             ("remove", which) => Change::Remove(NodeId(number(which))),
+            ("replace", which) => match add(args, "any") {
+                Change::Add { record, .. } => Change::Replace { id: NodeId(number(which)), record },
+                other => panic!("{other:?}"),
+            },
             ("version", version) => Change::Version(number(version).try_into().unwrap()),
             ("lease", lease) => Change::Lease(number(lease).try_into().unwrap()),
             other => panic!("unknown change {other:?}"),

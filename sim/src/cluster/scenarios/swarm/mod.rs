@@ -6,9 +6,8 @@
 //! weather follows until it is, and one more storm. That was the *safety phase*.
 //!
 //! In the *liveness phase* all faults end, every node starts again, clients rest, and with nothing to push it the cluster
-//! must come to agree within a bound, and then serve everything that it ever acknowledged. A node whose disk was damaged
-//! need not take part ([`crate::cluster::exceptions`]); one whose disk was wiped must not, and another takes its place
-//! ([`newcomer`]).
+//! must come to agree within a bound, and then serve everything that it ever acknowledged, whatever was damaged. A node
+//! whose disk was wiped must not take part ([`crate::cluster::ends`]), and another takes its place ([`newcomer`]).
 
 pub mod plan;
 mod steward;
@@ -158,6 +157,7 @@ async fn replace_all(cluster: &Cluster) -> Result<(), Violation> {
             .eventually(&format!("another node takes the place of {}", host(lost)), PATIENCE, is_replaced)
             .await?;
     }
+    come_back(cluster).await?;
     let hosts = cluster.world(|world| world.hosts()).await;
     let sound = cluster.sound().await;
     let mut session = cluster.session();
@@ -167,6 +167,22 @@ async fn replace_all(cluster: &Cluster) -> Result<(), Violation> {
         voters.iter().eq(hosts.keys()).then_some(())
     };
     cluster.eventually(&format!("the voters are {:?}", hosts.keys()), PATIENCE, all_vote).await
+}
+
+/// Who gave up a log votes again, under another id, without anybody's help.
+async fn come_back(cluster: &Cluster) -> Result<(), Violation> {
+    let mut session = cluster.session();
+    for node in cluster.rejoined().await {
+        let sound = cluster.sound().await;
+        let votes = async || {
+            let through = cluster.draw(|rng| sound[rng.usize(..sound.len())]);
+            let id = cluster.id(node).await?;
+            newcomer::voters(&mut session, through).await?.contains(&id).then_some(())
+        };
+        cluster.eventually(&format!("{} votes again, as another node", host(node)), PATIENCE, votes).await?;
+        cluster.world(move |world| world.settle(node)).await;
+    }
+    Ok(())
 }
 
 /// Waits until every node whose disk was wiped, and that came back, has been turned away.

@@ -1,18 +1,17 @@
-//! What the product may do today that it must not do for ever: the fixed outcomes of faults whose cure is not built yet.
+//! How a node may end by itself: rules of the product, each stated in its documents. Any other stop is a violation.
 //!
-//! * A disk call that fails stops the node with the disk error. It is started again later; a hung disk comes back when the
-//!   faults end. A disk that is full stops no node.
-//! * A node whose log or identity was damaged refuses to start, or stops when it meets the damage, with the error that names
-//!   it. It stays down, as a member of the minority that is down. Damage that it never meets it may live with. (One whose state
-//!   file was damaged has no such excuse: it gets another state.)
-//! * A node whose disk was wiped is refused by the others under its id, and stops. It stays down until another one, with an
-//!   id of its own, takes its place; that one has to start like any other.
+//! * A disk call that failed stops the node with the disk error, at once (H15). It is started again later. A disk that is
+//!   full, or hangs, stops no node.
+//! * A node whose disk was wiped is refused by the others under its id, and stops (H35): an empty directory says nothing of who
+//!   it was, so nobody can tell it from a stranger. It stays down until another one, with an id of its own, takes its place;
+//!   that one has to start like any other.
 //! * A node that the group has removed is told so, and stops. It stays down in the same way.
 //!
-//! Any other stop of a node's own is a violation.
+//! No damage is among them: whatever is damaged of one disk, the node heals, or comes back as another one by itself. Both
+//! copies of the identity at once would be an exception, and are not damaged here: nothing else says who the node was, and a
+//! person has to replace it.
 
 use crate::Violation;
-use crate::cluster::disk::damage::Part;
 use crate::cluster::faults::damage::Damage;
 use crate::cluster::world::host;
 
@@ -40,9 +39,6 @@ pub enum Fate {
 pub fn judge(node: u64, why: &str, plight: Plight) -> Result<Fate, Violation> {
     let (code, _) = why.split_once(": ").unwrap_or((why, ""));
     match (code, plight) {
-        ("Damaged", Plight { damage: Some(Damage::Changed(Part::Log | Part::Identity)), .. }) => {
-            Ok(Fate::Gone)
-        }
         ("Identity", Plight { damage: Some(Damage::Wiped), .. } | Plight { is_removed: true, .. }) => {
             Ok(Fate::Gone)
         }
@@ -54,24 +50,24 @@ pub fn judge(node: u64, why: &str, plight: Plight) -> Result<Fate, Violation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::disk::damage::Part;
 
     #[test]
     fn a_stop_needs_a_reason() {
         let well = Plight { disk_failed: false, damage: None, is_removed: false };
         let failed = Plight { disk_failed: true, ..well };
-        let changed = Plight { damage: Some(Damage::Changed(Part::Log)), ..well };
-        let stateless = Plight { damage: Some(Damage::Changed(Part::State)), ..well };
         let wiped = Plight { damage: Some(Damage::Wiped), ..well };
         for code in ["Disk", "Damaged", "Identity", "Unexpected", "Usage"] {
             assert!(judge(1, &format!("{code}: it says"), well).is_err(), "{code}");
+            for part in [Part::Log, Part::State, Part::Identity] {
+                let changed = Plight { damage: Some(Damage::Changed(part)), ..well };
+                assert!(judge(1, &format!("{code}: it says"), changed).is_err(), "{code}");
+            }
         }
         assert_eq!(judge(1, "Disk: fsync failed", failed), Ok(Fate::Down));
         assert!(judge(1, "Usage: the disk is to blame", failed).is_err());
-        assert_eq!(judge(1, "Damaged: at byte 7", changed), Ok(Fate::Gone));
         assert_eq!(judge(1, "Identity: another directory", wiped), Ok(Fate::Gone));
         assert_eq!(judge(1, "Identity: removed", Plight { is_removed: true, ..well }), Ok(Fate::Gone));
         assert!(judge(1, "Damaged: after a crash", failed).is_err());
-        assert!(judge(1, "Damaged: at byte 7", stateless).is_err());
-        assert!(judge(1, "Unexpected: a task ended", changed).is_err());
     }
 }
