@@ -221,6 +221,13 @@ impl redb::StorageBackend for FailingState {
     }
 }
 
+/// A number of an answer in JSON.
+fn number(answer: &str, name: &str) -> u64 {
+    let (_, value) = answer.split_once(&format!("\"{name}\":")).expect("the answer has it");
+    let digits = value.find(|character: char| !character.is_ascii_digit()).unwrap_or(value.len());
+    value[..digits].parse().expect("a number")
+}
+
 /// A cluster of one in this process.
 struct Node {
     address: String,
@@ -310,7 +317,13 @@ impl Node {
     /// Waits until the node has published its addresses: it then has nothing of its own to write any more.
     async fn wait_published(&self) {
         let published = async {
-            while !self.get("/api/stats").await.contains("\"http\":\"127.0.0.1:0\"") {
+            loop {
+                let stats = self.get("/api/stats").await;
+                // It is shown once it is in the log; it is applied after that.
+                let is_applied = number(&stats, "applied_index") == number(&stats, "last_index");
+                if is_applied && stats.contains("\"http\":\"127.0.0.1:0\"") {
+                    return;
+                }
                 tokio::task::yield_now().await;
             }
         };
