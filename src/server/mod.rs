@@ -3,7 +3,7 @@
 //! What is done to a directory without a node, [`offline`], is apart from all of this.
 //!
 //! **Order at start.** REST binds first of all, so that `/health` answers 503 from the first moment; then peers and gRPC.
-//! Then the data directory: identity, log, state file; a log that is lost is given up ([`rejoin`]). Only when the log is recovered does the node speak to peers;
+//! Then the data directory: identity, log, state file; a log that is lost is given up (see `rejoin`). Only when the log is recovered does the node speak to peers;
 //! other REST requests wait for that within their deadline.
 //!
 //! **Order at the end.** The front doors stop accepting and finish what they have begun, within a bound; the group stops
