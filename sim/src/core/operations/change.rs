@@ -46,6 +46,23 @@ pub(super) const REMOVE: Operation = Operation {
     },
 };
 
+/// A member goes and another one takes its place, as when it lost its log: in one step.
+pub(super) const REPLACE: Operation = Operation {
+    weight: 2,
+    is_restful: false,
+    is_disturbing: true,
+    is_change: true,
+    perform: |world: &mut World, rng: &mut Rng, id: NodeId| {
+        let at = world.leader().unwrap_or(id);
+        if world.nodes.len() >= NODES_MAX {
+            return;
+        }
+        if let Some(lost) = any_member(world, rng, at, |member| member.id != at) {
+            let _ = bring_in(world, rng, at, |record| Change::Replace { id: lost, record });
+        }
+    },
+};
+
 /// A member of the configuration in force at a node.
 fn any_member(
     world: &World,
@@ -77,11 +94,21 @@ pub(in crate::core) fn add(
     id: Option<NodeId>,
     role: Role,
 ) -> Option<NodeId> {
+    bring_in(world, rng, at, |record| Change::Add { id, record: MemberRecord { role, ..record } })
+}
+
+/// Makes a change that brings in a member, and starts it.
+fn bring_in(
+    world: &mut World,
+    rng: &mut Rng,
+    at: NodeId,
+    how: impl FnOnce(MemberRecord) -> Change,
+) -> Option<NodeId> {
     let next = world.nodes.len() as u64 + 1;
     let peers = [(NodeId(next), format!("node{next}:7000"))];
     let record = Membership::bootstrap(peers).members.into_values().next()?;
     let before: Vec<NodeId> = world.node(at).raft()?.membership().members.keys().copied().collect();
-    change(world, at, Change::Add { id, record: MemberRecord { role, ..record } }, false).ok()?;
+    change(world, at, how(record), false).ok()?;
     let members = &world.node(at).raft()?.membership().members;
     let added = members.keys().copied().find(|id| !before.contains(id))?;
     world.admit(added, rng);

@@ -41,7 +41,7 @@ pub(super) struct Operation {
 }
 
 /// All there are.
-pub(super) const ALL: [Operation; 11] = [
+pub(super) const ALL: [Operation; 12] = [
     propose::OPERATION,
     read::OPERATION,
     lease_read::OPERATION,
@@ -52,6 +52,7 @@ pub(super) const ALL: [Operation; 11] = [
     change::ADD,
     change::PROMOTE,
     change::REMOVE,
+    change::REPLACE,
     transfer::OPERATION,
 ];
 
