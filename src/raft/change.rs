@@ -101,10 +101,12 @@ impl Membership {
         Some(next)
     }
 
-    /// One more than any id that was ever used; `None` if there is none.
-    fn free_id(&self) -> Option<NodeId> {
+    /// One more than any id that was ever used; where somebody has used the last one there is, the first that nobody has.
+    fn free_id(&self) -> NodeId {
+        let is_used = |id: &NodeId| self.members.contains_key(id) || self.retired.contains(id);
         let last = self.members.keys().chain(&self.retired).max().map_or(0, |id| id.0);
-        last.checked_add(1).map(NodeId)
+        let next = last.checked_add(1).map(NodeId);
+        next.or_else(|| (1..).map(NodeId).find(|id| !is_used(id))).expect("there are more ids than members")
     }
 
     fn with_member(&self, id: Option<NodeId>, record: MemberRecord) -> Result<Membership, ProposeError> {
@@ -113,7 +115,7 @@ impl Membership {
         if let Some(known) = self.members.values().find(is_same) {
             return Err(ProposeError::Exists { id: known.id });
         }
-        let id = id.or_else(|| self.free_id()).ok_or(ProposeError::TooMany)?;
+        let id = id.unwrap_or_else(|| self.free_id());
         if self.retired.contains(&id) {
             return Err(ProposeError::Retired { id });
         }

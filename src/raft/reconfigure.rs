@@ -56,6 +56,34 @@ impl Raft {
     /// their quorum needs: it could end all writes.
     pub fn change(&mut self, now: Monotonic, change: Change, force: bool) -> Result<Proposed, ProposeError> {
         self.timers.see(now);
+        let membership = self.changed(change, force)?;
+        self.check_load(Entry::OVERHEAD_BYTES)?;
+        Ok(self.enter(membership))
+    }
+
+    /// Whether a change could be made now, that a quorum of the voters there are would commit without `lost`. Nothing is done.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn may_replace(&self, lost: NodeId, change: Change) -> Result<(), ProposeError> {
+        self.changed(change, false)?;
+        let voters = || self.log.membership().voters();
+        let others = voters().filter(|id| *id != lost && self.is_heard(*id)).count();
+        let needed = majority(voters().count());
+        if others < needed {
+            return Err(ProposeError::Unreachable { reachable: others, needed });
+        }
+        Ok(())
+    }
+
+    /// Whether this node leads and has heard from that one lately; it hears itself.
+    pub fn is_heard(&self, id: NodeId) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        id == self.config.id || leader.peers.get(&id).is_some_and(Progress::is_reachable)
+    }
+
+    /// What a change makes of the configuration, if this node leads and it may be made now.
+    fn changed(&self, change: Change, force: bool) -> Result<Membership, ProposeError> {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ProposeError::NotLeader { leader: self.leader });
         };
@@ -69,8 +97,7 @@ impl Raft {
         if !force {
             self.check_reachable(&membership)?;
         }
-        self.check_load(Entry::OVERHEAD_BYTES)?;
-        Ok(self.enter(membership))
+        Ok(membership)
     }
 
     /// Whether every configuration so far is committed, and an entry of this leader's own term with them.

@@ -6,6 +6,7 @@
 //!
 //! A directory that lost its log ([`rejoin`]) asks in the same way, all members whose addresses it knows in turn.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -43,11 +44,10 @@ pub(super) async fn ensure(config: &Config, seams: &Seams, identity: Identity) -
     };
     let joined = ask(&addresses, &request, seams).await?;
     info!(id = joined.id.0, cluster = format!("{:016x}", joined.cluster.0), "joined a cluster");
-    let recorded = super::in_lane(seams, config, move |_, _| {
-        identity.set_joined(joined.cluster, joined.id)?;
-        Ok(identity)
-    });
-    recorded.await
+    rejoin::record_when_there_is_room(config, seams, identity, "that it was let in", move |identity| {
+        identity.set_joined(joined.cluster, joined.id)
+    })
+    .await
 }
 
 /// Whom a new directory asks, and what.
@@ -89,29 +89,78 @@ async fn of_rejoin(
 
 /// Asks one after the other until there is an answer that counts.
 async fn ask(addresses: &[String], request: &JoinRequest, seams: &Seams) -> Result<Joined, Exit> {
-    let (mut pause, mut refusals) = (PAUSE_MIN, 0);
-    for address in addresses.iter().cycle() {
+    let mut patience = Patience::new();
+    loop {
+        if let Some(joined) = ask_each(addresses, request, seams, &mut patience).await? {
+            return Ok(joined);
+        }
+    }
+}
+
+/// What a node that asks has heard so far.
+pub(super) struct Patience {
+    pause: Duration,
+    /// How often each address has refused in a row, and those that said that it may be otherwise later (0).
+    said: BTreeMap<String, u32>,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { pause: PAUSE_MIN, said: BTreeMap::new() }
+    }
+
+    /// A refusal from there. It is believed once it was repeated, unless another one that answers gives hope: of several
+    /// addresses one may be another cluster's by now.
+    fn is_believed(&mut self, address: &str) -> bool {
+        let refusals = self.said.entry(address.to_owned()).or_default();
+        *refusals += 1;
+        *refusals >= REFUSALS_BELIEVED && self.said.values().all(|refusals| *refusals > 0)
+    }
+
+    fn hopes(&mut self, address: &str) {
+        self.said.insert(address.to_owned(), 0);
+    }
+
+    fn hears_nothing(&mut self, address: &str) {
+        self.said.remove(address);
+    }
+}
+
+/// Asks each once, with a pause behind it; `None` if nobody had an answer that counts.
+pub(super) async fn ask_each(
+    addresses: &[String],
+    request: &JoinRequest,
+    seams: &Seams,
+    patience: &mut Patience,
+) -> Result<Option<Joined>, Exit> {
+    assert!(!addresses.is_empty(), "whoever asks knows an address");
+    for address in addresses {
         let deadline = seams.clock.now().plus(ANSWER_MAX);
         let answer = transport::join(&seams.net, &*seams.clock, address, request.encode(), deadline).await;
         let passing = match answer.map(Joined::decode) {
-            Ok(Ok(joined)) => return Ok(joined),
+            Ok(Ok(joined)) => return Ok(Some(joined)),
             Ok(Err(error)) if is_final(&error) => {
-                refusals += 1;
-                if refusals == REFUSALS_BELIEVED {
+                if patience.is_believed(address) {
                     return Err(refused(address, error.message()));
                 }
                 error.to_string()
             }
-            Ok(Err(error)) => error.to_string(),
-            // Where only one is known. Of several one may be another cluster's by now.
+            Ok(Err(error)) => {
+                patience.hopes(address);
+                error.to_string()
+            }
+            // Where only one is known there is nobody else to ask.
             Err(JoinError::Refused(text)) if addresses.len() == 1 => return Err(refused(address, &text)),
-            Err(error) => error.to_string(),
+            Err(error) => {
+                patience.hears_nothing(address);
+                error.to_string()
+            }
         };
         warn!(member = address, error = passing, "could not join yet: asking again");
-        sleep(&*seams.clock, pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        sleep(&*seams.clock, patience.pause).await;
+        patience.pause = (patience.pause * 2).min(PAUSE_MAX);
     }
-    unreachable!("whoever asks knows an address")
+    Ok(None)
 }
 
 fn is_final(error: &Error) -> bool {

@@ -47,7 +47,7 @@ use crate::shard::Router;
 use crate::transport::net::{Listener, SharedNet};
 use crate::transport::{self, Transport};
 use crate::types::{GroupId, Index, NodeId, Owner, Term};
-use crate::wal::fs::{SharedFs, is_out_of_room};
+use crate::wal::fs::SharedFs;
 use crate::wal::{self, Wal};
 
 /// How long a stopping leader waits for another one, in election timeouts.
@@ -334,6 +334,7 @@ fn spawn_serve(
 /// id.
 async fn open(config: Config, seams: &Seams) -> Result<(Config, Identity, Data), Exit> {
     let mut identity = in_lane(seams, &config, open_identity).await?;
+    let mut patience = join::Patience::new();
     loop {
         identity = join::ensure(&config, seams, identity).await?;
         rejoin::tell_id(&config, &identity);
@@ -344,8 +345,16 @@ async fn open(config: Config, seams: &Seams) -> Result<(Config, Identity, Data),
         };
         let (back, opened) = in_lane(seams, &owned, opening).await?;
         identity = match opened {
-            Ok(data) => return Ok((owned, back, data)),
-            Err(Unopened::Lost(exit)) => rejoin::give_up(&config, seams, back, exit).await?,
+            Ok(data) if back.is_ready() => return Ok((owned, back, data)),
+            // Without that record the next start would take a log that is gone for one that never was.
+            Ok(data) => {
+                let ready = "that the data directory is complete";
+                let recorded = rejoin::record_when_there_is_room(&config, seams, back, ready, |identity| {
+                    identity.set_ready()
+                });
+                return Ok((owned, recorded.await?, data));
+            }
+            Err(Unopened::Lost(exit)) => rejoin::give_up(&config, seams, back, exit, &mut patience).await?,
             Err(Unopened::Other(exit)) => return Err(exit),
         };
     }
@@ -459,21 +468,7 @@ impl Data {
         })?;
         let files = state_files(&config.limits, seams, home, owner);
         let (store, lost_state) = open_store(config.id, &files, &mut wal, &mut group, !identity.is_ready())?;
-        if !identity.is_ready() {
-            set_ready(identity)?;
-        }
         Ok(Data { wal, reader, group, store, files, lost_state })
-    }
-}
-
-/// Records that log and state file are there; on a disk without room, at the next start.
-fn set_ready(identity: &Identity) -> Result<(), Exit> {
-    match identity.set_ready() {
-        Err(identity::Error::Io { path, source }) if is_out_of_room(&source) => {
-            warn!(file = %path.display(), "no room to record that the data directory is complete: at the next start");
-            Ok(())
-        }
-        set => Ok(set?),
     }
 }
 

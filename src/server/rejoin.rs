@@ -6,15 +6,22 @@
 //!
 //! ```text
 //! start      the log is damaged beyond what `wal` heals, or gone      an error line; nothing is shortened or removed
-//! 1          identity: joining, a new incarnation, no id,             one replacement: from here on nobody is that member
+//! 1          asks one member after the other whether the group can   `join`, under the incarnation that it still has; the log
+//!            do without it, for as long as it takes                   is read again before each round
+//! 2          identity: joining, a new incarnation, no id,             one replacement: from here on nobody is that member
 //!            `replaces ID INCARNATION HOME`, the next home
-//! 2          asks one member after the other to be let in             `join`; for as long as it takes
-//! 3          the leader: Change::Replace, committed                   the old id is retired, the new one is a learner
-//! 4          identity: joined, the new id; then log, state, ready     as any node that joins
-//! 5          catches up, is promoted by itself                        the state files of the old home are removed
+//! 3          asks one member after the other to be let in             `join`; for as long as it takes
+//! 4          the leader: Change::Replace, committed                   the old id is retired, the new one is a learner
+//! 5          identity: joined, the new id; then log, state, ready     as any node that joins
+//! 6          catches up, is promoted by itself                        the state files of the old home are removed
 //! ```
 //!
-//! A crash between any two steps leaves a directory that starts with the next one: before 1 it finds the same damage again;
+//! **Asked first.** What is given up is given up for good, and it may be nobody's but this node's: of three nodes that come up
+//! without their disks none must give up a log that is mounted a minute later. So a leader has to say first that a majority of
+//! the voters is there without this one, and that it has not heard it lately: then the replacement can be committed, and no
+//! copy of a directory takes the place of a member that lives.
+//!
+//! A crash between any two steps leaves a directory that starts with the next one: before 2 it finds the same damage again;
 //! after it, it asks under the incarnation that is on the disk, and hears the same answer as often as it asks.
 //!
 //! **Why this is safe.** The directory gave up the old id before it asked, durably, so nobody is ever heard under it again: for
@@ -25,8 +32,8 @@
 //! it has; it is promoted by the ordinary rule. Votes and acknowledgements of the old id that are still on their way count
 //! for the old id, which nobody counts once it is removed.
 //!
-//! **When it does not.** A node that knows of no other voter would give up the only copy, and nobody could let it in: it refuses
-//! to start (exit 3), as it does where it knows nobody's address. What it knows of others is the newest configuration that its
+//! **When it does not.** Where the other voters that a node knows of are no majority without it, nobody could let it in: it
+//! refuses to start (exit 3), as it does where it knows nobody's address. What it knows of others is the newest configuration that its
 //! state file, or its log as far as it can be read, tells; only where neither tells one it goes by `--initial-cluster` and
 //! `--join`. A log or state file of *another* owner is never given up: somebody exchanged files, and can put them back.
 //!
@@ -40,10 +47,12 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::join::{Patience, ask_each};
 use super::{Exit, Seams, in_lane, own_record, store_exit};
 use crate::clock::sleep;
 use crate::config::Config;
 use crate::fsm;
+use crate::node::JoinRequest;
 use crate::node::executor::Lane;
 use crate::node::identity::{self, Former, Identity};
 use crate::node::state_files;
@@ -60,8 +69,8 @@ const ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// So often a node that came back looks whether it votes again.
 const SETTLED_PAUSE: Duration = Duration::from_secs(5);
 
-/// The peer addresses of the other members that a directory knows, newest knowledge first; none where it knows that there
-/// are no other voters.
+/// The peer addresses of the other members that a directory knows, newest knowledge first; none where it knows that the other
+/// voters are no majority.
 ///
 /// # Errors
 /// If the disk fails; what is damaged on it tells nothing.
@@ -75,7 +84,8 @@ pub(super) fn others(
     let mut addresses: Vec<String> = Vec::new();
     // Before it has the log, a node that joins knows of no member.
     if let Some(membership) = known.filter(|membership| !membership.members.is_empty()) {
-        if membership.voters().all(|id| id == former.node) {
+        let others = membership.voters().filter(|id| *id != former.node).count();
+        if others <= membership.voters().count() / 2 {
             return Ok(Vec::new());
         }
         let members = membership.members.values().filter(|member| member.id != former.node);
@@ -127,20 +137,23 @@ pub(super) fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Exit> {
     }
 }
 
-/// Gives up a log that is lost, if the cluster can do without it and this node knows whom to ask; `lost` says what is wrong
-/// with it, and comes back if not.
+/// Gives up a log that is lost, once the leader has said that the group can do without this member; `lost` says what is wrong
+/// with it, and comes back if there is nobody who could say so. The identity is as it was if nobody has said so yet: then the
+/// caller looks whether the log is still lost, and tries again.
 pub(super) async fn give_up(
     config: &Config,
     seams: &Seams,
     identity: Identity,
     lost: Exit,
+    patience: &mut Patience,
 ) -> Result<Identity, Exit> {
     let former = identity.current();
     let owner = Owner { cluster: identity.cluster(), node: former.node, incarnation: former.incarnation };
     let known = in_lane(seams, config, move |config, seams| others(config, seams, former, owner)).await?;
     if known.is_empty() {
         let text = format!(
-            "{} This node knows of no other voter that it could ask for what is lost: it does not give its log up by itself",
+            "{} The voters that this node knows of are no majority without it, and could not let it in again: it does not give \
+             its log up by itself",
             lost.message
         );
         return Err(Exit::new(lost.code, text));
@@ -149,23 +162,43 @@ pub(super) async fn give_up(
         error = lost.message,
         was = %owner,
         asks = known.join(","),
-        "THE LOG IS LOST, and with it what this node promised: it gives up its id and asks to be let in as a new member; \
-         the files stay where they are"
+        "THE LOG IS LOST, and with it what this node promised: it asks whether the group can do without it"
     );
+    let (token_hash, record) = (identity.token_hash(), record(config, &identity, seams.supports));
+    let question = JoinRequest { token_hash, id: None, replaces: Some(owner), record };
+    if ask_each(&known, &question, seams, patience).await?.is_none() {
+        return Ok(identity);
+    }
+    error!(was = %owner, "it gives up its id and asks to be let in as a new member; the files stay where they are");
     let incarnation = Incarnation(seams.clock.random());
-    let mut identity = identity;
+    let given_up =
+        record_when_there_is_room(config, seams, identity, "that the log is given up", move |identity| {
+            identity.give_up(incarnation).map(drop)
+        });
+    given_up.await
+}
+
+/// Changes an identity. On a full disk what was there is still there (H18), so it is tried again until there is room: a node
+/// that went on without the record would be another one after the next start.
+pub(super) async fn record_when_there_is_room(
+    config: &Config,
+    seams: &Seams,
+    mut identity: Identity,
+    what: &str,
+    change: impl Fn(&mut Identity) -> Result<(), identity::Error> + Clone + Send + 'static,
+) -> Result<Identity, Exit> {
     loop {
+        let change = change.clone();
         let record = move |_: &Config, _: &Seams| {
-            let recorded = identity.give_up(incarnation);
+            let recorded = change(&mut identity);
             Ok((identity, recorded))
         };
         let (back, recorded) = in_lane(seams, config, record).await?;
         identity = back;
         match recorded {
-            Ok(_) => return Ok(identity),
-            // On a full disk what was there is still there (H18), and so is the damage.
+            Ok(()) => return Ok(identity),
             Err(identity::Error::Io { path, source }) if is_out_of_room(&source) => {
-                warn!(file = %path.display(), "no room to record that the log is given up: trying again");
+                warn!(file = %path.display(), "no room to record {what}: trying again");
                 sleep(&*seams.clock, ROOM_PAUSE).await;
             }
             Err(error) => return Err(error.into()),

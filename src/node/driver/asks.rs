@@ -220,6 +220,10 @@ impl Driver {
         if record.incarnation.is_none() || record.peer.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "it does not say who it is and where it is reached"));
         }
+        // It has not given up anything yet, and asks whether it can.
+        if let Some(lost) = replaces.filter(|lost| record.incarnation == Some(lost.incarnation)) {
+            return self.judge_loss(lost, record).map(|_| JoinChange::Done(lost.node));
+        }
         let membership = self.parts.raft.membership();
         // It asked before, and did not hear the answer.
         let mut members = membership.members.values();
@@ -227,7 +231,9 @@ impl Driver {
             return Ok(JoinChange::Done(known.id));
         }
         if let Some(lost) = replaces {
-            return self.change_of_replacement(*lost, record);
+            let change = self.judge_loss(*lost, record)?;
+            warn!(%lost, "a member has lost its log: it is replaced by a new one");
+            return Ok(JoinChange::Make(None, change));
         }
         let is_its_place = |known: &&MemberRecord| {
             let is_free = known.incarnation.is_none() && matches!(known.role, Role::Joining | Role::Learner);
@@ -247,32 +253,42 @@ impl Driver {
         Ok(JoinChange::Make(*id, Change::Add { id: *id, record: record.clone() }))
     }
 
-    /// What lets a node in that has lost what it promised under another id. That id is never heard again: the node gave it up
-    /// before it asked, and says so under an incarnation of its own.
-    fn change_of_replacement(&self, lost: Owner, record: &MemberRecord) -> Result<JoinChange, Error> {
+    /// What lets a node in that has lost what it promised under another id, if the group can do without the lost one now. That
+    /// id is never heard again: the node gives it up before it asks for more than this, and says so under an incarnation of
+    /// its own. One that is heard all the same has not lost its log: then a copy of its directory asks.
+    fn judge_loss(&self, lost: Owner, record: &MemberRecord) -> Result<Change, Error> {
         let Owner { cluster, node, incarnation } = lost;
         if cluster != self.parts.cluster {
             let text = format!("it was {lost}, and this is cluster {:016x}", self.parts.cluster.0);
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        let membership = self.parts.raft.membership();
-        match membership.members.get(&node) {
-            Some(known) if known.incarnation.is_none_or(|known| known == incarnation) => {
-                warn!(%lost, "a member has lost its log: it is replaced by a new one");
-                let (id, record) = (node, record.clone());
-                Ok(JoinChange::Make(None, Change::Replace { id, record }))
-            }
+        let raft = &self.parts.raft;
+        match raft.membership().members.get(&node) {
+            Some(known) if known.incarnation.is_none_or(|known| known == incarnation) => {}
             Some(_) => {
                 let text = format!(
                     "node {node} is a member with another data directory: it cannot come in its place"
                 );
-                Err(Error::new(ErrorKind::MemberExists, text))
+                return Err(Error::new(ErrorKind::MemberExists, text));
             }
             // Somebody removed it, and did not mean another one to come in its place.
             None => {
                 let text = format!("node {node}, which it was, was removed from the cluster");
-                Err(Error::new(ErrorKind::IdRetired, text))
+                return Err(Error::new(ErrorKind::IdRetired, text));
             }
+        }
+        if raft.is_heard(node) {
+            let text = format!("node {node} was heard a moment ago: it cannot have lost its log, or not yet");
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        // Who has given nothing up yet asks under the incarnation that would go.
+        let own = record.incarnation.filter(|own| *own != incarnation);
+        let change =
+            Change::Replace { id: node, record: MemberRecord { incarnation: own, ..record.clone() } };
+        match raft.may_replace(node, change.clone()) {
+            Ok(()) => Ok(change),
+            // Where this leader's first entry is on its way, or another change, it is asked again.
+            Err(error) => Err(Error::new(ErrorKind::Unavailable, error_of_change(&error).message())),
         }
     }
 
