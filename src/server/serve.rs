@@ -42,6 +42,13 @@ pub enum Traffic {
 }
 
 impl Traffic {
+    fn streams_max(self) -> u32 {
+        match self {
+            Traffic::Peers => PEER_STREAMS_MAX,
+            Traffic::Clients => CLIENT_STREAMS_MAX,
+        }
+    }
+
     /// Flow control: the bytes that one HTTP/2 request may have sent and not yet seen read. A connection: twice that.
     fn window_bytes(self) -> u32 {
         match self {
@@ -110,8 +117,9 @@ const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// HTTP/2: the same.
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
-/// HTTP/2: requests of one connection that run at once.
-const STREAMS_MAX: u32 = 1_024;
+/// HTTP/2: requests of one connection that run at once. A peer's each carry many; a client's each hold an answer until it is read.
+const PEER_STREAMS_MAX: u32 = 1_024;
+const CLIENT_STREAMS_MAX: u32 = 128;
 /// After a failed `accept`: the first pause, doubled with each further failure, and the longest.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -219,7 +227,7 @@ fn builder(options: &ServeOptions) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .auto_date_header(options.date_header)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(traffic.streams_max())
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_frame_size(traffic.data_frame_bytes_max())
         .initial_stream_window_size(traffic.window_bytes())

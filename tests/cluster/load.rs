@@ -380,7 +380,7 @@ fn a_list_of_everything_comes_in_pages_and_is_nowhere_as_a_whole() {
     runtime().block_on(async {
         let many = Many::connect(&address).await;
         let pairs = (0..KEYS).map(|n| (format!("key-{n:08}"), value.clone()));
-        many.set_all(pairs, 200).await;
+        many.set_all(pairs, 100).await;
     });
     let usual = resident_peak(loaded.pid());
     let (client, mut after, mut found) = (loaded.client(), String::new(), 0);

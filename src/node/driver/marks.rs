@@ -112,6 +112,11 @@ impl Driver {
         (index, hash): (Index, u128),
         reply: oneshot::Sender<bytes::Bytes>,
     ) {
+        // A mark is committed before anybody applies it, and of the latest few alone there is a record: what a peer makes up must
+        // not push those out.
+        if index > self.parts.raft.commit() || !self.membership.members.contains_key(&from) {
+            return;
+        }
         let (answer, told) = oneshot::channel();
         tokio::spawn(async move {
             let Ok(verdict) = told.await else { return };

@@ -20,7 +20,7 @@
 //!
 //! A node that has nobody to ask and whose log begins later ends with exit 3, and leaves its directory as it is.
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Driver, Internal};
 use crate::fsm::{self, Fresh};
@@ -33,6 +33,8 @@ use crate::types::{Index, NodeId};
 pub(super) struct Rebuild {
     pub faults: StateFaults,
     step: Step,
+    /// There was no room to begin a state: once there is, it is tried again.
+    wants_room: bool,
     /// States that were lost, at the start included, and those that took their place.
     pub lost: u64,
     pub rebuilt: u64,
@@ -61,7 +63,8 @@ impl Rebuild {
     pub fn new(faults: StateFaults, has_state: bool, lost: bool) -> Rebuild {
         let step = if has_state { Step::Whole } else { Step::Stateless };
         // One that begins anew from the log is as good as rebuilt.
-        Rebuild { faults, step, lost: u64::from(lost), rebuilt: u64::from(lost && has_state) }
+        let rebuilt = u64::from(lost && has_state);
+        Rebuild { faults, step, wants_room: false, lost: u64::from(lost), rebuilt }
     }
 
     /// Whether the node has a state, and nothing is wrong with it as far as it knows.
@@ -120,6 +123,10 @@ impl Driver {
                 assert_eq!(fresh.applied().0, Index(0), "a state that begins is empty");
                 let _ = self.work.send(Work::Begin(fresh));
             }
+            StateNews::Begun(Err(error @ fsm::Error::NoRoom { .. })) => {
+                warn!(%error, "the state is begun anew once there is room");
+                self.rebuild.wants_room = true;
+            }
             StateNews::SetAside(Err(error)) | StateNews::Begun(Err(error)) => {
                 self.parts.fatal.report(Fatal::of_store(&error));
             }
@@ -133,6 +140,13 @@ impl Driver {
         self.heard.clear();
         self.board.set_fresh_at(None);
         self.maybe_begin_state();
+    }
+
+    /// The disk was asked how much room it has.
+    pub(super) fn begin_state_again(&mut self) {
+        if std::mem::take(&mut self.rebuild.wants_room) {
+            self.maybe_begin_state();
+        }
     }
 
     /// Begins an empty state, if the log reaches back to the beginning.

@@ -102,6 +102,7 @@ impl Driver {
             let _ = self.work.send(Work::Fold);
         }
         self.room.space.tell();
+        self.begin_state_again();
     }
 
     fn say_room(&self, before: Room, room: Room, measured: &Measured) {

@@ -615,8 +615,12 @@ impl Receiving {
 
 /// Begins the file of a snapshot, if there is room for all of it.
 fn receive(files: &StateFiles, space: &Space, number: u64, manifest: &Bytes) -> Result<Builder, fsm::Error> {
-    let cost_bytes = Manifest::decode(manifest)?.cost_bytes;
-    space.fits_file(fsm::staged_bytes(cost_bytes)).map_err(|(needed, free)| {
+    let bytes = fsm::staged_bytes(Manifest::decode(manifest)?.cost_bytes);
+    if space.fits_file(bytes).is_err() {
+        // A state that is large for its disk leaves no room for another one beside it: then nobody can look at it any more.
+        files.remove_aside()?;
+    }
+    space.fits_file(bytes).map_err(|(needed, free)| {
         let what = format!("a snapshot needs {needed} bytes and the floor, and {free} are free");
         fsm::Error::GivenUp { what }
     })?;
