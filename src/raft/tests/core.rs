@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::node::{Node, config, membership};
 use super::script::Script;
 use crate::raft::{
-    Append, AppendReply, AppendResult, Entry, EntryKind, Envelope, Message, ProposeError, Raft, ReadRequest,
-    RoleName, Room, Round, SessionId, WriteSeq,
+    Append, AppendReply, AppendResult, Change, Entry, EntryKind, Envelope, MemberRecord, Message,
+    ProposeError, Raft, ReadRequest, RoleName, Room, Round, SessionId, WriteSeq,
 };
 use crate::types::{Incarnation, Index, Monotonic, NodeId, Term};
 
@@ -405,4 +405,32 @@ fn an_append_that_contradicts_what_is_committed_is_dropped() {
         assert_eq!((raft.last_index(), raft.commit()), (last, commit));
         raft.check_invariants();
     }
+}
+
+/// Whether a member could be replaced is answered from what was heard lately: not while it is heard itself, and not unless the
+/// others are a majority of all.
+#[test]
+fn a_member_can_be_replaced_while_it_is_silent_and_a_majority_is_not() {
+    let mut script = Script::play("cluster nodes=5\nelect 1\nrun time=300");
+    let incarnation = Some(Incarnation(77));
+    let record = MemberRecord { incarnation, ..script.raft(1).membership().members[&NodeId(5)].clone() };
+    let may = |script: &Script| {
+        let change = Change::Replace { id: NodeId(5), record: record.clone() };
+        (script.raft(1).is_heard(NodeId(5)), script.raft(1).may_replace(NodeId(5), change))
+    };
+    assert_eq!(may(&script), (true, Ok(())), "whoever asks looks at the first");
+    // Of two voters the other one decides nothing alone, and is heard.
+    let two = Script::play("cluster nodes=2\nelect 1\nrun time=300");
+    let change = Change::Replace { id: NodeId(2), record: record.clone() };
+    let refused = two.raft(1).may_replace(NodeId(2), change);
+    assert_eq!(refused, Err(ProposeError::Unreachable { reachable: 1, needed: 2 }));
+    script.then("crash 5\nrun time=2500");
+    assert_eq!(may(&script), (false, Ok(())));
+    let before = script.raft(1).last_index();
+    script.then("crash 4\nrun time=2500");
+    assert_eq!(may(&script), (false, Ok(())), "three of five are there");
+    script.then("crash 3\nrun time=2500");
+    let (_, refused) = may(&script);
+    assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+    assert_eq!(script.raft(1).last_index(), before, "a question changes nothing");
 }
