@@ -20,6 +20,7 @@
 //! # Invariants
 //!
 //! - What all have never exceeds the bound, but for answers to writes: what was done is said.
+//! - An answer that nobody takes is found at the third look after it was made ([`Connection::is_overdue`]).
 //! - What a [`Held`] counts is given back when it is dropped, wherever its request ended.
 
 use std::fmt;
@@ -56,6 +57,22 @@ struct Part {
     total: Arc<Total>,
     /// Changed only while the total's lock is held, so that the two agree.
     used: Mutex<Used>,
+    answers: Mutex<Answers>,
+}
+
+/// Answers that have not left, by their age in looks of whoever serves the connection.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Looks so far.
+    looks: u64,
+    /// Made since the last look, between the two last ones, and before.
+    waiting: [usize; 3],
+}
+
+impl Answers {
+    fn age(&self, made: u64) -> usize {
+        usize::try_from(self.looks - made).unwrap_or(2).min(2)
+    }
 }
 
 /// What one request counts for. Dropped: nothing.
@@ -73,7 +90,8 @@ impl Shares {
 
     /// A connection that has nothing under way.
     pub fn connection(&self) -> Connection {
-        Connection(Arc::new(Part { total: self.0.clone(), used: Mutex::default() }))
+        let (used, answers) = (Mutex::default(), Mutex::default());
+        Connection(Arc::new(Part { total: self.0.clone(), used, answers }))
     }
 }
 
@@ -97,6 +115,16 @@ impl Connection {
         Some(Held { part: part.clone(), bytes: 0 })
     }
 
+    /// Looks, from time to time, for an answer that was there two looks ago: its client does not read it, and what it holds is
+    /// lacking to others. A connection's own buffers do not show that where each request has a window of its own (HTTP/2).
+    pub fn is_overdue(&self) -> bool {
+        let mut answers = self.0.answers();
+        let [young, old, older] = answers.waiting;
+        answers.waiting = [0, young, old + older];
+        answers.looks += 1;
+        older > 0
+    }
+
     /// The same, whatever the share.
     pub fn enter_always(&self) -> Held {
         let (mut total, mut own) = self.0.lock();
@@ -113,6 +141,12 @@ impl Part {
         let total = self.total.used.lock().unwrap_or_else(PoisonError::into_inner);
         let own = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         (total, own)
+    }
+}
+
+impl Part {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,7 +195,12 @@ impl Held {
 
     /// The answer's bytes, which count until the last of them has left: hyper drops them then.
     pub fn keep(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Kept { bytes, _held: self })
+        let made = {
+            let mut answers = self.part.answers();
+            answers.waiting[0] += 1;
+            answers.looks
+        };
+        Bytes::from_owner(Kept { bytes, held: self, made })
     }
 
     fn give_back(&self, requests: usize, bytes: usize) {
@@ -182,7 +221,17 @@ impl Drop for Held {
 /// Bytes that count for as long as anybody has them.
 struct Kept {
     bytes: Bytes,
-    _held: Held,
+    held: Held,
+    /// At which look of the connection.
+    made: u64,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut answers = self.held.part.answers();
+        let age = answers.age(self.made);
+        answers.waiting[age] -= 1;
+    }
 }
 
 impl AsRef<[u8]> for Kept {
@@ -281,6 +330,25 @@ mod tests {
         assert_eq!(used(&shares), (1, 120));
         assert_eq!(rest.len(), 20);
         drop(rest);
+        assert_eq!(used(&shares), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_takes_is_found() {
+        let shares = shares(10, 100);
+        let connection = shares.connection();
+        let answer = || connection.enter().unwrap().keep(Bytes::from_static(b"answer"));
+        for _ in 0..3 {
+            let taken = answer();
+            assert!(!connection.is_overdue());
+            drop(taken);
+        }
+        let (first, slow) = (answer(), answer());
+        assert!(!connection.is_overdue() && !connection.is_overdue(), "it has two looks' time");
+        drop(slow);
+        assert!(connection.is_overdue() && connection.is_overdue(), "until it is gone");
+        drop(first);
+        assert!(!connection.is_overdue());
         assert_eq!(used(&shares), (0, 0));
     }
 }

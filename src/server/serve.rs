@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::api::shares::Shares;
+use crate::api::shares::{Connection, Shares};
 use crate::clock::{self, SharedClock, Sleep};
 use crate::transport::net::{BoxStream, Listener};
 
@@ -157,6 +157,7 @@ pub async fn serve<S, B>(
         let (stream, permits) = accepted;
         let stream = Greeting::new(stream, &options.clock);
         let connection = options.shares.as_ref().map(Shares::connection);
+        let overdue = overdue(connection.clone(), options.clock.clone());
         let service = service.clone().map_request(move |mut request: http::Request<Incoming>| {
             if let Some(connection) = &connection {
                 request.extensions_mut().insert(connection.clone());
@@ -171,6 +172,10 @@ pub async fn serve<S, B>(
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
+                () = overdue => {
+                    tracing::debug!("cut off a client that does not take its answers");
+                    return;
+                }
                 () = raised(&mut draining) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -184,6 +189,14 @@ pub async fn serve<S, B>(
     drop(acceptor);
     draining.send_replace(true);
     drain(connections, &options).await;
+}
+
+/// Waits until a client has left an answer where it is for too long: twice [`SEND_TIMEOUT`] at least.
+async fn overdue(connection: Option<Connection>, clock: SharedClock) {
+    let Some(connection) = connection else { return std::future::pending().await };
+    while !connection.is_overdue() {
+        clock::sleep(&*clock, SEND_TIMEOUT).await;
+    }
 }
 
 async fn raised(flag: &mut watch::Receiver<bool>) {
