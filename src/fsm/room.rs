@@ -37,19 +37,21 @@ impl Store {
         Needs { rows_bytes: view.base.needed_bytes(), added_bytes: added, folds_bytes: folds }
     }
 
-    /// What the next [`Store::fold`] writes at the most. Waits for one that is under way.
-    pub fn next_fold_bytes(&self) -> u64 {
+    /// What the next [`Store::fold`] writes at the most: pages that go into any free ones, and rows that need room in one piece,
+    /// which free pages that lie scattered do not give. Waits for one that is under way.
+    pub fn next_fold_bytes(&self) -> (u64, u64) {
         let folding = self.shared.folding();
         let view = self.shared.view();
         let set = match &view.frozen {
             Some(frozen) => &frozen.set,
-            None if view.head.applied == view.folded => return 0,
+            None if view.head.applied == view.folded => return (0, 0),
             // How far the state is, is written too, though no row has changed.
             None => &view.active,
         };
         // While a file is rewritten, folds may go into both.
         let files = if Folding::is_twofold(&folding) { 2 } else { 1 };
-        files * view.fold_bytes(set)
+        let added = added_bytes(set);
+        (files * (view.fold_bytes(set) - added), files * added)
     }
 }
 

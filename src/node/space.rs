@@ -109,15 +109,16 @@ impl Space {
 
     /// Whether the next fold has room for all that it may write. redb may choose a page that was never written although there
     /// are free ones that were, so only what is free beyond all such holes is believed in, and of that half: it is an
-    /// estimate, and an older reader may hold some. Blocks. A disk that cannot be asked is tried.
+    /// estimate, and an older reader may hold some. And only for pages that go anywhere: a large row finds no place in free pages that
+    /// lie scattered, and the file grows by it. Blocks. A disk that cannot be asked is tried.
     pub fn fits_fold(&self) -> Result<(), (u64, u64)> {
         let store = &self.0.store;
-        let (needed, rows, length) =
-            (store.next_fold_bytes(), store.needs().rows_bytes, store.sizes().file_bytes);
+        let (scattered, whole) = store.next_fold_bytes();
+        let (rows, length) = (store.needs().rows_bytes, store.sizes().file_bytes);
         let allocated = self.file_bytes();
         let holes = length.saturating_sub(allocated);
         let inside = allocated.saturating_sub(rows).saturating_sub(holes);
-        let needed = needed.saturating_sub(inside / 2);
+        let needed = whole + scattered.saturating_sub(inside / 2);
         match self.0.files.fs.free_bytes(&self.0.files.dir) {
             Ok(free) if free < needed => Err((needed, free)),
             _ => Ok(()),
