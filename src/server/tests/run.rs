@@ -445,6 +445,7 @@ async fn a_node_is_asked_to_end_while_it_opens_its_data() {
 async fn a_disk_that_fails_is_the_end_of_a_node_that_serves() {
     let node = Node::start("list", Limits::default()).await;
     assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    node.wait_published().await;
     node.disk_fails.store(true, Ordering::SeqCst);
     let (head, body) = set_request("late");
     let mut late = node.send(&format!("{head}{body}")).await;
