@@ -40,7 +40,8 @@ pub struct JoinRequest {
     pub token_hash: u64,
     /// The id that it asks for; the one that its record was announced under, or the first free one, if none.
     pub id: Option<NodeId>,
-    /// Which member it was until it lost its log: that one goes, and it comes in its place.
+    /// Which member it was until it lost its log: that one goes, and it comes in its place. If its record still has that
+    /// member's incarnation, it only asks whether that could be done: nothing is, and the answer names the old id.
     pub replaces: Option<Owner>,
     /// Its record. Its role says whether it is to stay a learner.
     pub record: MemberRecord,

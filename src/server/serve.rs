@@ -3,7 +3,8 @@
 //! Invariants:
 //! - At most `connections_max` connections are served at once; further ones wait in the system's backlog.
 //! - At most as many are served by all listeners for clients together as this process may open files for.
-//! - A client that takes nothing of its answer for `SEND_TIMEOUT` is cut off.
+//! - A client that takes nothing of its answer for `SEND_TIMEOUT` is cut off; one that leaves an answer where it is though it
+//!   takes others, as HTTP/2's windows allow, after at most three times that (`api::shares`).
 //! - A failing `accept` (no more file descriptors) pauses the loop, it never ends it.
 //! - A client that connects and says nothing, or says it too slowly, is cut off: by `Greeting` until the protocol is
 //!   known, by hyper's header timeout (HTTP/1.1) or its keepalive pings (HTTP/2) from then on.
