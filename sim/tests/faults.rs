@@ -139,6 +139,24 @@ fn what_needs_room_is_refused_where_a_quorum_has_none_and_taken_when_it_has() {
     assert_eq!(report.faults["disk full"], 3);
 }
 
+/// The disk says that there is room where there is none, so nobody holds back: folds find out in the middle.
+#[test]
+fn a_fold_that_finds_no_room_ends_nobody_and_is_done_when_there_is() {
+    play(3, Kind::DiskFull, |cluster| {
+        Box::pin(async move {
+            let (node, others) = follower(&cluster).await?;
+            cluster.fill_disk_unsaid(node, 20_000, 64 << 20).await;
+            cluster.write_through(&others, 150).await?;
+            if !cluster.up().await.contains(&node) {
+                return Err("a node stopped for want of room".to_owned());
+            }
+            cluster.mend_disk(node).await;
+            cluster.ready(node).await?;
+            cluster.converge().await
+        })
+    });
+}
+
 #[test]
 fn nothing_is_acknowledged_that_a_hung_disk_holds_up() {
     let report = play(3, Kind::DiskHang, |cluster| {

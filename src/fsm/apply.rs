@@ -29,6 +29,10 @@ impl Store {
     /// # Panics
     /// If the first index is not the one after [`Store::applied`], an index is missing, or the term falls.
     pub fn apply(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
+        self.shared.reading(|| self.apply_all(batch))
+    }
+
+    fn apply_all(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
         let shared = &*self.shared;
         let mut applier = shared.applier();
         let base = shared.base();
@@ -37,6 +41,10 @@ impl Store {
         let steps = decode(batch).map_err(|error| base.latch.set(error))?;
         let head = shared.view().head.clone();
         let mut run = Run::new(shared, &base, &mut applier, head)?;
+        // All that is needed of the file is read before anything changes: so far the batch may begin anew.
+        for step in &steps {
+            run.fetch(step)?;
+        }
         let mut replies = Vec::with_capacity(batch.len());
         for (input, step) in batch.iter().zip(steps) {
             // Half a batch may have changed the sessions: after an error nothing must be applied any more.
@@ -119,6 +127,25 @@ impl<'a> Run<'a> {
         }
         view.head = self.head;
         view.sessions = self.applier.sessions.len();
+    }
+
+    /// Reads what the entry may ask for or change.
+    fn fetch(&mut self, step: &Step) -> Result<(), Error> {
+        let Step::Command(Envelope { command: Command::Write(write), .. }) = step else { return Ok(()) };
+        let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
+        let ops = write.ops.iter().map(|(Op::Put { key, .. } | Op::Delete { key })| key);
+        for key in conditions.chain(ops) {
+            self.touch(&schema::record_key(write.keyspace, key))?;
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, key: &Bytes) -> Result<(), Error> {
+        if !self.records.contains_key(key) {
+            let row = self.look_up(key)?;
+            self.records.insert(key.clone(), Touched { row, changed: false });
+        }
+        Ok(())
     }
 
     fn step(&mut self, index: Index, term: Term, step: Step) -> Result<Reply, Error> {
@@ -238,10 +265,7 @@ impl<'a> Run<'a> {
     /// The table key, and the record as the batch left it so far, without its value.
     fn find(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<(Bytes, Option<Record>), Error> {
         let key = schema::record_key(keyspace, key);
-        if !self.records.contains_key(&key) {
-            let row = self.look_up(&key)?;
-            self.records.insert(key.clone(), Touched { row, changed: false });
-        }
+        self.touch(&key)?;
         let record = match &self.records[&key].row {
             None => None,
             Some(row) => Some(

@@ -31,16 +31,22 @@
 //! The first failed call (or sum) is kept in a latch and every later call fails with it: a write or sync that failed
 //! is never repeated, since after it nobody knows what the disk holds.
 //!
+//! A write, or a growth, that found no room is the one exception (H18): the disk has said that it did not take it, and all
+//! that was written before is where it was written. It is latched too, since redb believes in nothing after it; but the file
+//! can be opened again ([`Checked::reopen`]), which is what a crash of this process would lead to, without the crash. A *sync*
+//! that fails is final, whatever it gives as its reason (H15).
+//!
 //! Not done here: no repair, no encryption.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use redb::StorageBackend;
 
 use super::Error;
+use super::error::is_out_of_room;
 use super::layout::{
     BLOCK_BYTES, FORMAT_VERSION, GROUP_BLOCKS, MAGIC, SECTOR_BYTES, SECTOR_CRC_AT, block_sum, blocks_of_raw,
     groups, is_on_grid, owner_of, position, raw_bytes, raw_offset, runs, seal_sector, sector_is_intact,
@@ -50,20 +56,47 @@ use crate::types::Owner;
 
 /// The first failure, for all to see. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Latch(Arc<OnceLock<Error>>);
+pub(super) struct Latch(Arc<Latched>);
+
+#[derive(Debug, Default)]
+struct Latched {
+    /// A write found no room: the file is to be opened again.
+    full: OnceLock<Error>,
+    /// What has no way back. It may be met beside the other, and counts for more.
+    failed: OnceLock<Error>,
+}
 
 impl Latch {
-    /// The failure, if there was one.
+    /// The failure, if there was one, of either kind.
     pub(super) fn check(&self) -> Result<(), Error> {
-        match self.0.get() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
+        self.check_failed()?;
+        self.0.full.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Keeps a failure, unless there was one before, and returns the one that is kept.
+    /// The failure that has no way back, if there was one.
+    pub(super) fn check_failed(&self) -> Result<(), Error> {
+        self.0.failed.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Whether all that is wrong is that a write found no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.full.get().is_some() && self.0.failed.get().is_none()
+    }
+
+    /// What those are told who began something on a file that was full.
+    pub(super) fn undone(&self) -> Error {
+        let what = self.0.full.get().map_or_else(String::new, ToString::to_string);
+        Error::Undone { what }
+    }
+
+    /// Keeps a failure that has no way back, unless there was one before, and returns the one that is kept.
     pub(super) fn set(&self, error: Error) -> Error {
-        self.0.get_or_init(|| error).clone()
+        self.0.failed.get_or_init(|| error).clone()
+    }
+
+    /// Keeps that a write found no room.
+    pub(super) fn set_full(&self, error: Error) -> Error {
+        self.0.full.get_or_init(|| error).clone()
     }
 }
 
@@ -81,7 +114,15 @@ pub(super) struct Checked {
     changing: Arc<Mutex<()>>,
     /// Bytes written since the last sync.
     unsynced: Arc<AtomicUsize>,
+    phase: Arc<AtomicU8>,
 }
+
+/// It is in use.
+const IN_USE: u8 = 0;
+/// redb is being opened again over the file: a header that finds no room is not written.
+const REOPENING: u8 = 1;
+/// Another one has taken the raw file over: this one leaves it alone, its closing included.
+const SEVERED: u8 = 2;
 
 /// Written bytes after which the file is synced, asked or not. A fold writes tens of megabytes within a moment: left to
 /// its last sync they would reach the disk as one burst, and every sync of the log would wait behind all of them.
@@ -134,6 +175,10 @@ impl Checked {
         if !formed {
             begin(raw.as_ref(), owner).map_err(|error| io_error("begin", 0, &error))?;
         }
+        Checked::over(raw, owner, formed, IN_USE)
+    }
+
+    fn over(raw: Arc<dyn StorageBackend>, owner: Owner, formed: bool, phase: u8) -> Result<Checked, Error> {
         let sums = read_sums(raw.as_ref(), formed)?;
         if formed {
             check_length(raw.as_ref(), sums.blocks)?;
@@ -145,7 +190,36 @@ impl Checked {
             sums: Arc::new(RwLock::new(sums)),
             changing: Arc::new(Mutex::new(())),
             unsynced: Arc::default(),
+            phase: Arc::new(AtomicU8::new(phase)),
         })
+    }
+
+    /// Takes the raw file over from this one, which met a full disk: what the file holds is believed, and nothing that is in
+    /// memory. From now on this one reaches the file no more, neither to write nor to read: what its readers look for may be
+    /// overwritten soon. redb is to be opened over the new one, and then [`Checked::set_reopened`] to be called.
+    ///
+    /// # Errors
+    /// If the disk fails, or had failed. Want of room is no error.
+    pub(super) fn reopen(&self) -> Result<Checked, Error> {
+        assert!(self.latch.check().is_err(), "a file that nothing is wrong with is taken over");
+        // Whoever has one of these locks was admitted before the latch was set, and is waited for; nobody is after that.
+        drop(self.change_lock());
+        drop(self.write_lock());
+        self.phase.store(SEVERED, Ordering::Release);
+        self.latch.check_failed()?;
+        // What is read from here on is on the disk, so that a crash cannot take it back. No sync failed before: it is no
+        // second try (H15).
+        self.raw.sync_data().map_err(|error| io_error("sync", 0, &error))?;
+        if !read_superblock(self.raw.as_ref(), self.owner)? {
+            let what = "a file that was formed says that it is not".to_owned();
+            return Err(Error::Damaged { offset: Some(0), what });
+        }
+        Checked::over(self.raw.clone(), self.owner, true, REOPENING)
+    }
+
+    /// redb has opened the file again.
+    pub(super) fn set_reopened(&self) {
+        self.phase.store(IN_USE, Ordering::Release);
     }
 
     /// The failure that all calls see.
@@ -203,6 +277,7 @@ impl Checked {
             // one read of little.
             let _guard = self.change_lock();
             let sums = self.read_lock();
+            self.latch.check()?;
             if block >= sums.blocks {
                 break;
             }
@@ -269,14 +344,33 @@ impl Checked {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses everything once something failed.
+    /// Refuses everything once something failed. Who is to reach the raw file asks under a lock, for whose release
+    /// [`Checked::reopen`] waits.
     fn admit(&self) -> io::Result<()> {
         self.latch.check().map_err(io::Error::other)
+    }
+
+    fn admit_reader(&self) -> io::Result<std::sync::RwLockReadGuard<'_, Sums>> {
+        let sums = self.read_lock();
+        self.admit().map(|()| sums)
+    }
+
+    fn admit_writer(&self) -> io::Result<MutexGuard<'_, ()>> {
+        let guard = self.change_lock();
+        self.admit().map(|()| guard)
     }
 
     /// Latches a failed raw call.
     fn failed(&self, call: &str, offset: u64, error: &io::Error) -> io::Error {
         io::Error::other(self.latch.set(raw_error(call, offset, error)))
+    }
+
+    /// Latches a write or a growth that failed: the one call that may find no room and leave everything as it was.
+    fn refused(&self, call: &str, offset: u64, error: &io::Error) -> io::Error {
+        match raw_error(call, offset, error) {
+            error @ Error::NoRoom { .. } => io::Error::other(self.latch.set_full(error)),
+            error => io::Error::other(self.latch.set(error)),
+        }
     }
 
     /// Latches a sum that does not match. `offset` is the raw file's.
@@ -307,11 +401,17 @@ impl Checked {
         let mut sector = [0; SECTOR_BYTES];
         sector[..data.len()].copy_from_slice(data);
         seal_sector(&mut sector);
-        self.raw.write(at, &sector).map_err(|error| self.failed("write", at, &error))
+        match self.raw.write(at, &sector) {
+            // The block is there, so only a file system that writes nothing in place refuses this. The header on the disk says
+            // what redb would have it say, that the file was not closed, and of the same commit.
+            Err(error) if is_out_of_room(&error) && self.phase.load(Ordering::Acquire) == REOPENING => Ok(()),
+            written => written.map_err(|error| self.refused("write", at, &error)),
+        }
     }
 
     fn sync_raw(&self) -> io::Result<()> {
         self.unsynced.store(0, Ordering::Relaxed);
+        // Without a way back, whatever the reason (H15).
         self.raw.sync_data().map_err(|error| self.failed("sync", 0, &error))
     }
 
@@ -331,8 +431,7 @@ impl StorageBackend for Checked {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.admit()?;
-        let sums = self.read_lock();
+        let sums = self.admit_reader()?;
         let bytes = sums.blocks * BLOCK_BYTES as u64;
         let end = offset.checked_add(out.len() as u64).filter(|&end| end <= bytes);
         let Some(end) = end else {
@@ -361,20 +460,19 @@ impl StorageBackend for Checked {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.admit()?;
         if !len.is_multiple_of(BLOCK_BYTES as u64) {
             return Err(off_grid(len, 0));
         }
         let blocks = len / BLOCK_BYTES as u64;
         // To cut a file takes a while, for which nobody waits who reads: the blocks go before the file is cut, and come
         // after it has grown.
-        let _guard = self.change_lock();
+        let _guard = self.admit_writer()?;
         let cut = blocks < self.read_lock().blocks;
         if cut {
             self.write_lock().resize(blocks);
         }
         let bytes = raw_bytes(blocks);
-        self.raw.set_len(bytes).map_err(|error| self.failed("set_len", bytes, &error))?;
+        self.raw.set_len(bytes).map_err(|error| self.refused("set_len", bytes, &error))?;
         if !cut {
             self.write_lock().resize(blocks);
         }
@@ -382,19 +480,17 @@ impl StorageBackend for Checked {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.admit()?;
-        let _guard = self.change_lock();
+        let _guard = self.admit_writer()?;
         // No block changes between its sum's way to the file and the sync: whoever writes blocks is who calls this.
         let dirty = self.write_lock().take_dirty();
         for (at, block) in dirty {
-            self.raw.write(at, &block).map_err(|error| self.failed("write", at, &error))?;
+            self.raw.write(at, &block).map_err(|error| self.refused("write", at, &error))?;
         }
         self.sync_raw()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.admit()?;
-        let _guard = self.change_lock();
+        let _guard = self.admit_writer()?;
         if offset < BLOCK_BYTES as u64 {
             return self.write_header(offset, data);
         }
@@ -406,7 +502,7 @@ impl StorageBackend for Checked {
         for (first, run) in runs(offset / BLOCK_BYTES as u64, data.len()) {
             let content = &data[run];
             let at = raw_offset(first);
-            self.raw.write(at, content).map_err(|error| self.failed("write", at, &error))?;
+            self.raw.write(at, content).map_err(|error| self.refused("write", at, &error))?;
             let mut sums = self.write_lock();
             for (block, content) in (first..).zip(content.chunks_exact(BLOCK_BYTES)) {
                 sums.set(block, block_sum(block, content));
@@ -419,7 +515,10 @@ impl StorageBackend for Checked {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.raw.close()
+        match self.phase.load(Ordering::Acquire) {
+            SEVERED => Ok(()),
+            _ => self.raw.close(),
+        }
     }
 }
 

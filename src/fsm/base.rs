@@ -42,6 +42,7 @@ pub(super) struct Base {
     footprint: AtomicU64,
     /// The file's bytes and its rows' cost when it was written as a whole, if it was in this process.
     written_whole: Option<(u64, u64)>,
+    cache_bytes: usize,
 }
 
 /// What the store keeps in memory of a file.
@@ -59,7 +60,7 @@ impl Base {
             let what = "the file was cut short: it ends behind the superblock".to_owned();
             return Err(Error::Damaged { offset: Some(file.raw_bytes()), what });
         }
-        let base = Base::over(file, options)?;
+        let base = Base::over(file, options.cache_bytes)?;
         if !base.file.is_formed() {
             base.form()?;
             base.file.set_formed()?;
@@ -69,13 +70,27 @@ impl Base {
     }
 
     /// redb over a file, formed or not.
-    pub(super) fn over(file: Checked, options: &Options) -> Result<Base, Error> {
+    pub(super) fn over(file: Checked, cache_bytes: usize) -> Result<Base, Error> {
         let latch = file.latch().clone();
         let db = redb::Builder::new()
-            .set_cache_size(options.cache_bytes)
+            .set_cache_size(cache_bytes)
             .create_with_backend(file.clone())
             .map_err(|error| fault(&latch, error))?;
-        Ok(Base { db, file, latch, footprint: AtomicU64::new(0), written_whole: None })
+        Ok(Base { db, file, latch, footprint: AtomicU64::new(0), written_whole: None, cache_bytes })
+    }
+
+    /// Opens the file again, as the last transaction left it that counts, and says how far that is. This base reads and
+    /// writes no more; see [`super::undo`].
+    pub(super) fn reopen(&self) -> Result<(Base, Head), Error> {
+        let file = self.file.reopen()?;
+        let mut base = Base::over(file, self.cache_bytes)?;
+        base.file.set_reopened();
+        base.written_whole = self.written_whole;
+        let txn = base.begin_read()?;
+        let head = base.head(&txn)?;
+        base.load_footprint(&txn)?;
+        drop(txn);
+        Ok((base, head))
     }
 
     /// Turns redb's error into ours and latches it.
@@ -91,6 +106,17 @@ impl Base {
     pub(super) fn load(&self) -> Result<Loaded, Error> {
         let txn = self.begin_read()?;
         let head = self.head(&txn)?;
+        self.load_footprint(&txn)?;
+        let mut sessions = Sessions::default();
+        let mut rows = Rows::of(txn, Table::Sessions);
+        while let Some((table, key, row)) = rows.next(self)? {
+            let (key, row) = (key.value(), row.value());
+            load_row(&mut sessions, table, key, row).map_err(|error| self.latch.set(error))?;
+        }
+        Ok(Loaded { head, sessions })
+    }
+
+    fn load_footprint(&self, txn: &ReadTransaction) -> Result<(), Error> {
         let meta = txn.open_table(META).map_err(|error| self.fault(error))?;
         let row = meta.get(META_FOOTPRINT).map_err(|error| self.fault(error))?;
         // A file from before that row was kept is counted once, by a walk; its next fold writes the row.
@@ -99,13 +125,7 @@ impl Base {
             None => self.count()?,
         };
         self.set_footprint(footprint);
-        let mut sessions = Sessions::default();
-        let mut rows = Rows::of(txn, Table::Sessions);
-        while let Some((table, key, row)) = rows.next(self)? {
-            let (key, row) = (key.value(), row.value());
-            load_row(&mut sessions, table, key, row).map_err(|error| self.latch.set(error))?;
-        }
-        Ok(Loaded { head, sessions })
+        Ok(())
     }
 
     /// What the rows cost, by reading them all.
@@ -187,6 +207,9 @@ pub(super) fn cost(key: &[u8], row: &[u8]) -> u64 {
 
 /// The latch knows better than redb what happened below it.
 fn fault(latch: &Latch, error: impl Into<redb::Error>) -> Error {
+    if let Err(first) = latch.check() {
+        return first;
+    }
     latch.set(match error.into() {
         redb::Error::Corrupted(what) => Error::Damaged { offset: None, what },
         // redb reads what it has written: something cut it short.

@@ -1,6 +1,6 @@
 //! What can go wrong in the state machine. None is a caller's fault, since what a caller gets wrong is part of the
 //! deterministic reply. Every one of these stops the node but [`Error::Snapshot`] and [`Error::Staged`], which are about
-//! a file that nobody points to yet.
+//! a file that nobody points to yet, and [`Error::Undone`], after which all is as it was before.
 
 use std::io;
 
@@ -54,9 +54,18 @@ pub enum Error {
         /// The call that failed and how.
         what: String,
     },
-    /// The disk is full. In the state file this ends the node like any failed write; whoever writes another one gives it up.
+    /// The disk is full, for a file that is being opened or written to take the state file's place: it is given up. In the
+    /// state file itself it is an [`Error::Undone`].
     #[error("there is no room on the disk: {what}")]
     NoRoom {
+        /// The call that failed and how.
+        what: String,
+    },
+    /// A fold found no room on the disk, and was undone: what it was to write waits where it was, and it may be tried another
+    /// time. For whoever read from the file meanwhile, in more than one call: what is left of that must be begun anew. This
+    /// node's state is as it was. It stops nothing.
+    #[error("there was no room on the disk, and what was begun was undone: {what}")]
+    Undone {
         /// The call that failed and how.
         what: String,
     },
@@ -94,11 +103,24 @@ pub enum Error {
 impl Error {
     /// A failed call, `what` names it.
     pub fn io(what: String, error: &io::Error) -> Error {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom { what },
-            _ => Error::Io { what },
+        match is_out_of_room(error) {
+            true => Error::NoRoom { what },
+            false => Error::Io { what },
         }
     }
+
+    /// As whoever is told reads more of the state file than one call does: it was full, and is opened again.
+    pub(super) fn undone(self) -> Error {
+        match self {
+            Error::NoRoom { what } => Error::Undone { what },
+            error => error,
+        }
+    }
+}
+
+/// Whether a call failed for want of room and of nothing else.
+pub(super) fn is_out_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn at(offset: &Option<u64>) -> String {

@@ -2,7 +2,8 @@
 //!
 //! It knows nothing of blocks or checksums; [`super::backend`] adds those. After a failed write, truncation or sync it
 //! refuses everything: Linux marks pages clean after a failed sync, so a second one would report success for bytes
-//! that never reached the disk.
+//! that never reached the disk. But a write or a growth that found no room was not taken, or in part, and nothing else
+//! was lost by it (H18): it is for the caller to say what becomes of it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::StorageBackend;
 
 use super::Error;
+use super::error::is_out_of_room;
 
 /// Opens the state file for this process alone, creating it if need be; its name is durable when this returns.
 ///
@@ -67,9 +69,18 @@ struct RawFile {
 }
 
 impl RawFile {
-    fn change(&self, result: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn sync(&self, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         self.admit()?;
-        result().inspect_err(|_| self.poisoned.store(true, Ordering::Release))
+        sync(&self.file).inspect_err(|_| self.poisoned.store(true, Ordering::Release))
+    }
+
+    fn change(&self, change: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        self.admit()?;
+        change(&self.file).inspect_err(|error| {
+            if !is_out_of_room(error) {
+                self.poisoned.store(true, Ordering::Release);
+            }
+        })
     }
 
     fn admit(&self) -> io::Result<()> {
@@ -92,15 +103,15 @@ impl StorageBackend for RawFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(|| self.file.set_len(len))
+        self.change(|file| file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(|| self.file.sync_data())
+        self.sync(File::sync_data)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(|| self.file.write_all_at(data, offset))
+        self.change(|file| file.write_all_at(data, offset))
     }
 }
 
@@ -147,5 +158,21 @@ mod tests {
             let error = result.expect_err("poisoned");
             assert!(error.to_string().contains("never retried"), "{error}");
         }
+    }
+
+    /// Covers H18 and H15: want of room is no failure of the disk, unless a sync gives it as its reason.
+    #[test]
+    fn want_of_room_poisons_nothing_but_a_sync() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("state.redb");
+        let file = File::options().create_new(true).read(true).write(true).open(&path).expect("create");
+        let file = RawFile { file, poisoned: AtomicBool::new(false) };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(file.change(|_| Err(kind.into())).is_err());
+            file.write(0, b"x").expect("there is room again");
+        }
+        assert!(file.sync(|_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        let error = file.write(0, b"x").expect_err("poisoned");
+        assert!(error.to_string().contains("never retried"), "{error}");
     }
 }

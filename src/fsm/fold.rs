@@ -6,7 +6,8 @@
 //!
 //! The transaction is committed in two phases with redb's allocator state in it ("quick repair"). Both matter: with
 //! two phases the header on disk never refers to a page that was not synced, on which [`super::backend`]'s
-//! crash-safety rests; with the allocator state in it, opening after a crash does not walk the whole file.
+//! crash-safety rests; with the allocator state in it, opening after a crash does not walk the whole file, nor does opening
+//! it again after a full disk ([`super::undo`]).
 
 use std::sync::Arc;
 
@@ -30,15 +31,23 @@ impl Store {
     /// far that is. Blocks on the disk. Without anything new it writes nothing.
     ///
     /// # Errors
-    /// Any error of the file; it is latched, and the frozen set stays visible to readers.
+    /// [`Error::Undone`] if there was no room for it: nothing has changed, what was set aside still is, and it may be tried
+    /// again. Any other error of the file; it is latched. The frozen set stays visible to readers.
     pub fn fold(&self) -> Result<(Index, Term), Error> {
         let shared = &*self.shared;
         let folding = shared.folding();
-        shared.base().latch.check()?;
+        shared.undo(&folding)?;
         let Some((base, frozen)) = self.set_aside() else { return Ok(self.folded()) };
         // First into the copy that may be the one a restart opens: what `folded` says is in both.
         folding.fold(&base, &frozen)?;
-        base.fold(&frozen)?;
+        let written = base.fold(&frozen);
+        if base.latch.is_full() {
+            shared.undo(&folding)?;
+            let folded = self.folded();
+            // The commit may have come before the write that found no room; or another state did.
+            return if folded >= frozen.head.applied { Ok(folded) } else { Err(base.latch.undone()) };
+        }
+        written?;
         let folded = frozen.head.applied;
         {
             // A batch holds the set while it runs, and whoever lets go of it last frees it, which takes a while: with
@@ -49,9 +58,7 @@ impl Store {
                 // A snapshot was installed meanwhile: what was folded belongs to a state that is gone.
                 return Ok(view.folded);
             }
-            assert!(folded > view.folded, "a fold of {folded:?} after one of {:?}", view.folded);
-            view.folded = folded;
-            view.frozen = None;
+            drop(view.take_frozen(folded));
         }
         // The set is freed here, outside the lock: that takes a while.
         drop(frozen);

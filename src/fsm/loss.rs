@@ -39,12 +39,14 @@ impl Store {
     /// # Errors
     /// Why not: the error that every call gives.
     pub fn check(&self) -> Result<(), Error> {
-        self.shared.base().latch.check()
+        // A file that is full is opened again, and answers.
+        self.shared.base().latch.check_failed()
     }
 
     /// From now on the state is damaged: it is known, from elsewhere, to be wrong. Nothing is read from it any more.
     pub fn condemn(&self, what: String) {
-        self.shared.base().latch.set(Error::Damaged { offset: None, what });
+        // Under the view's lock: a file that is being opened again takes nothing over from one that is condemned.
+        self.shared.view().base.latch.set(Error::Damaged { offset: None, what });
     }
 
     /// Lets go of file, sets and sessions: there is no state any more. Waits for the batch that is being applied.
@@ -87,7 +89,7 @@ impl Store {
             let mut view = shared.view_mut();
             let (index, before) = (head.applied.0, view.head.applied.0);
             // Only where nothing was, or nothing that may be believed, may it be another past.
-            let was_lost = view.base.latch.check().is_err() || base.latch.check().is_err();
+            let was_lost = view.base.latch.check_failed().is_err() || base.latch.check_failed().is_err();
             assert!(index > before || was_lost, "a snapshot of index {index} at index {before}");
             view.folded = head.applied;
             view.sessions = sessions.len();

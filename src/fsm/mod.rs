@@ -37,7 +37,8 @@
 //! - A command that cannot be decoded stops the node. It is never skipped: the nodes' states would part.
 //! - The first error about the file is latched; from then on the store answers nothing else (H15), until another state
 //!   takes the place of that one. An error about a
-//!   file that nobody points to yet ([`Error::Snapshot`], [`Error::Staged`]) is not: the state is as it was.
+//!   file that nobody points to yet ([`Error::Snapshot`], [`Error::Staged`]) is not: the state is as it was. Nor is want of
+//!   room: the fold that met it is undone ([`Error::Undone`]), and the store answers as before (see `undo`).
 //! - Who holds a transaction on a file holds that file open; one that was replaced is closed when its last reader is done.
 //!
 //! # What it deliberately does not do
@@ -71,6 +72,7 @@ mod stage;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod undo;
 mod write_set;
 
 use bytes::Bytes;

@@ -144,7 +144,7 @@ fn open(raw: RawFile, owner: Owner) -> Result<Option<Base>, Error> {
     if !file.is_formed() {
         return Ok(None);
     }
-    Base::over(file, &options(owner)).map(Some)
+    Base::over(file, options(owner).cache_bytes).map(Some)
 }
 
 /// What it takes to read a file. Nothing is applied to it: the limits do not matter.

@@ -6,6 +6,8 @@
 //! that same lock, when redb has all of it. Then the lock is released, before the disk is touched. (With one exception:
 //! while redb makes a growth of the file durable, it lets no transaction begin. Growth doubles the file, so it is rare.)
 //!
+//! A file that met a full disk is opened again, and the query begins anew (see [`super::undo`]).
+//!
 //! A transaction lives as long as one query, which is bounded in pairs and bytes: pages that a long-lived one pins
 //! would make the file grow for good.
 
@@ -33,13 +35,13 @@ impl Store {
     /// Any error of the file.
     pub fn query(&self, query: &Query) -> Result<Answer, Error> {
         let shared = &*self.shared;
-        match query {
+        shared.reading(|| match query {
             Query::Get { keyspace, key } => get(shared, *keyspace, key),
             Query::List { keyspace, prefix, after, limit, bytes_max } => {
                 let range = Range::new(*keyspace, prefix, after.as_deref());
                 list(shared, &range, *limit, *bytes_max)
             }
-        }
+        })
     }
 }
 

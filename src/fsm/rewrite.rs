@@ -14,6 +14,11 @@
 //! both files, first in the new one, before it counts: whichever of them a crash leaves the pointer at, it holds
 //! everything up to [`Store::folded`], and the log may be purged up to there (H27).
 //!
+//! A full disk is no failure of either file (see [`super::undo`]). While the copy is made it gives the rewrite up: its own want of
+//! room, and that of the old file too, since the reading breaks off when that is opened again. From the moment it has caught up
+//! it may not be given up any more, since the pointer may be on its way: a fold that has no room in one of the two
+//! counts in neither, and comes again. The new file may then be one fold ahead; adopted, it brings that along.
+//!
 //! The copy is checked on its way: its rows must add up to the head's count and state hash.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -49,12 +54,19 @@ impl Folding {
             _ => Ok(()),
         }
     }
+
+    /// The file that is copied was opened again: folds into it still go into the copy.
+    pub(super) fn follow(&self, old: &Arc<Base>, new: &Arc<Base>) {
+        if let Some(twin) = self.0.upgrade().filter(|twin| twin.is_of(old)) {
+            *twin.source() = Arc::downgrade(new);
+        }
+    }
 }
 
 /// The new file, as folds see it.
 struct Twin {
     /// The file that is copied. It only tells whether that is still the one in use; it keeps nothing open.
-    source: Weak<Base>,
+    source: Mutex<Weak<Base>>,
     state: Mutex<State>,
 }
 
@@ -70,7 +82,11 @@ enum State {
 impl Twin {
     fn is_of(&self, base: &Arc<Base>) -> bool {
         // The weak handle keeps the address from being used again.
-        self.source.as_ptr() == Arc::as_ptr(base)
+        self.source().as_ptr() == Arc::as_ptr(base)
+    }
+
+    fn source(&self) -> MutexGuard<'_, Weak<Base>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,9 +104,21 @@ impl Twin {
                     *state = State::GivenUp;
                 }
             }
+            // The old file had no room for this one the last time.
+            State::Beside(_, applied) if *applied == frozen.head.applied => {}
             State::Beside(base, applied) => {
-                base.fold(frozen).map_err(staged)?;
-                *applied = frozen.head.applied;
+                let written = base.fold(frozen);
+                if !base.latch.is_full() {
+                    written.map_err(staged)?;
+                    *applied = frozen.head.applied;
+                    return Ok(());
+                }
+                let undone = base.latch.undone();
+                let (reopened, head) = base.reopen().map_err(staged)?;
+                (*base, *applied) = (Arc::new(reopened), head.applied);
+                if *applied < frozen.head.applied {
+                    return Err(undone);
+                }
             }
         }
         Ok(())
@@ -140,9 +168,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Staged`] if the new file's disk fails, if folds outran the copy, if another state was installed meanwhile
-    /// or another rewrite is under way: the store goes on as if nothing had been tried. Any error of the old file,
+    /// or another rewrite is under way, [`Error::Undone`] if a fold found no room: the store goes on as if nothing had been tried. Any error of the old file,
     /// [`Error::Damaged`] also if its rows are not what its head says; that one is latched.
     pub fn rewrite(&self, raw: RawFile) -> Result<Rewritten, Error> {
+        self.copy_all(raw).map_err(Error::undone)
+    }
+
+    fn copy_all(&self, raw: RawFile) -> Result<Rewritten, Error> {
         let shared = &*self.shared;
         let (source, twin, rows, head) = {
             let mut folding = shared.folding();
@@ -156,7 +188,7 @@ impl Store {
             let head = source.head(&txn)?;
             let bytes_max = KEPT_SETS_MAX * shared.options.write_set_bytes_max;
             let state = Mutex::new(State::Behind { sets: Vec::new(), bytes: 0, bytes_max });
-            let twin = Arc::new(Twin { source: Arc::downgrade(&source), state });
+            let twin = Arc::new(Twin { source: Mutex::new(Arc::downgrade(&source)), state });
             folding.0 = Arc::downgrade(&twin);
             (source, twin, Rows::of(txn, Table::Records), head)
         };
@@ -199,15 +231,21 @@ impl Store {
         let old = {
             let _no_batch_is_under_way = shared.applier();
             let mut view = shared.view_mut();
-            view.base.latch.check()?;
+            view.base.latch.check_failed()?;
             if !rewritten.twin.is_of(&view.base) {
                 return Err(Error::GivenUp { what: "another state was installed meanwhile".to_owned() });
             }
             let State::Beside(base, applied) = &*rewritten.twin.state() else {
                 unreachable!("a rewritten file has caught up")
             };
-            assert_eq!(*applied, view.folded, "the rewritten file is not as far as the old one");
-            std::mem::replace(&mut view.base, base.clone())
+            assert!(
+                *applied >= view.folded,
+                "the new file is at {applied:?}, the old one at {:?}",
+                view.folded
+            );
+            // The last fold had room in the new file alone.
+            let frozen = if *applied > view.folded { view.take_frozen(*applied) } else { None };
+            (std::mem::replace(&mut view.base, base.clone()), frozen)
         };
         *folding = Folding::default();
         drop(folding);

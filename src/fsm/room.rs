@@ -1,8 +1,9 @@
 //! Room: what the rows need on disk, and what folds may write before they free anything (H18).
 //!
 //! redb changes nothing in place: a fold writes each page that it touches anew, and the old ones are free only when it is
-//! durable. So it needs more room than it adds, and one that meets a full disk in the middle ends the node. These are upper
-//! bounds, from counts that are kept anyway; nothing is walked. Whoever starts folds compares them with what is free.
+//! durable. So it needs more room than it adds, and one that finds none in the middle is undone, with all that it wrote
+//! ([`super::undo`]). These are estimates, on the large side, from counts that are kept anyway; nothing is walked. Whoever starts
+//! folds compares them with what is free.
 
 use super::Store;
 use super::layout::BLOCK_BYTES;

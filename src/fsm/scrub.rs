@@ -32,10 +32,12 @@ impl Store {
     /// # Errors
     /// Any error of the file, but for blocks that differ.
     pub fn scrub(&self, from: u64, bytes: usize) -> Result<Scrubbed, Error> {
-        let base = self.shared.base();
-        base.latch.check()?;
         let blocks = (bytes / BLOCK_BYTES).max(1) as u64;
-        let scanned = base.file.scrub(from, blocks)?;
+        let scanned = self.shared.reading(|| {
+            let base = self.shared.base();
+            base.latch.check()?;
+            base.file.scrub(from, blocks)
+        })?;
         let next = (scanned.blocks >= blocks).then_some(from + scanned.blocks);
         Ok(Scrubbed { next, strays: scanned.strays, first_stray: scanned.first_stray })
     }

@@ -41,7 +41,7 @@ impl Stage {
         if file.is_formed() {
             return Err(Error::Staged { what: "it is a state file already".to_owned() });
         }
-        let base = Base::over(file, options).map_err(staged)?;
+        let base = Base::over(file, options.cache_bytes).map_err(staged)?;
         Ok(Stage { base, options: options.clone(), footprint: 0, unsynced: 0 })
     }
 
@@ -82,7 +82,7 @@ impl Stage {
         drop(db);
         // redb has no word for an error while it closes.
         latch.check().map_err(staged)?;
-        let mut base = Base::over(file, &options).map_err(staged)?;
+        let mut base = Base::over(file, options.cache_bytes).map_err(staged)?;
         base.set_footprint(footprint);
         base.set_written_whole();
         Ok(base)
@@ -111,7 +111,7 @@ impl Inserter<'_> {
 /// An error of a file that nobody points to.
 pub(super) fn staged(error: Error) -> Error {
     match error {
-        Error::Snapshot { .. } | Error::Staged { .. } | Error::GivenUp { .. } => error,
+        Error::Snapshot { .. } | Error::Staged { .. } | Error::GivenUp { .. } | Error::Undone { .. } => error,
         Error::NoRoom { what } => Error::GivenUp { what },
         error => Error::Staged { what: error.to_string() },
     }

@@ -186,6 +186,19 @@ impl Store {
     }
 }
 
+impl View {
+    /// The frozen set is durable, up to this entry: from now on the file is read for it. Returns what is to be freed, not
+    /// under the locks.
+    pub(super) fn take_frozen(&mut self, folded: (Index, Term)) -> Option<Arc<Frozen>> {
+        let frozen = self.frozen.take();
+        let end = frozen.as_ref().map(|frozen| frozen.head.applied);
+        assert_eq!(end, Some(folded), "what is in the file is not what was set aside");
+        assert!(folded > self.folded, "a fold of {folded:?} after one of {:?}", self.folded);
+        self.folded = folded;
+        frozen
+    }
+}
+
 impl Shared {
     // A lock is poisoned when an assertion failed while it was held, and then this node is stopping. Nothing is
     // half done under these locks at a point that can panic, so the other threads may finish what they are at.

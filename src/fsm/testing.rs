@@ -51,6 +51,10 @@ struct Disk {
     granted: Option<u64>,
     /// A call to fail once, by its number.
     fail_at: Option<u64>,
+    /// The calls that find no room, by their numbers.
+    full: std::ops::Range<u64>,
+    /// How many did.
+    refused: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +99,24 @@ impl CrashFile {
     pub fn fail_after(&self, calls: u64) {
         let mut disk = self.disk();
         disk.fail_at = Some(disk.calls + calls);
+    }
+
+    /// Makes so many changing calls fail for want of room, by how many come before them. A sync among them does not, since it
+    /// needs none.
+    pub fn no_room_after(&self, calls: u64, failing: u64) {
+        let mut disk = self.disk();
+        let first = disk.calls + calls;
+        disk.full = first..first.saturating_add(failing);
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        self.disk().full = 0..0;
+    }
+
+    /// How many calls found no room.
+    pub fn refused(&self) -> u64 {
+        self.disk().refused
     }
 
     /// Flips bits of a byte on the disk, behind everyone's back.
@@ -146,6 +168,17 @@ impl CrashFile {
 impl Disk {
     /// Counts a changing call, and says whether it happens.
     fn change(&mut self) -> io::Result<()> {
+        let is_full = self.full.contains(&self.calls);
+        self.call()?;
+        if is_full {
+            self.refused += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// The same for a call that needs no room.
+    fn call(&mut self) -> io::Result<()> {
         let number = self.calls;
         self.calls += 1;
         match &mut self.granted {
@@ -191,7 +224,7 @@ impl StorageBackend for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.change()?;
+        disk.call()?;
         let disk = &mut *disk;
         for pending in disk.pending.drain(..) {
             match pending {

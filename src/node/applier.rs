@@ -4,8 +4,8 @@
 //! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
 //! set: a few keys written over and over would otherwise pin the log for ever. A fold that may not fit on the disk is not
-//! begun, and waits. One that fails, or a committed entry that
-//! cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
+//! begun, and waits; so does one that found no room in the middle, and was undone (see `fsm::undo`). One that fails, or a
+//! committed entry that cannot be decoded, stops the node: an entry is never skipped, or this node's state would differ from the others'.
 //!
 //! Where the file is damaged the state is lost (see `driver/rebuild.rs`), and with it what is given to it from then on: until
 //! there is another one, the driver gives nothing new.
@@ -195,10 +195,10 @@ enum Folded {
     LostThread,
 }
 
-/// Folds what was set aside, once there is room for it: one that meets a full disk in the middle would end the node (H18).
-/// Until then the sets stay, and so the applier waits when the other one is full.
+/// Folds what was set aside, once there is room for it (H18). One that seems not to fit is not begun: to undo it costs all that
+/// it has written. Until then the sets stay, and so the applier waits when the other one is full.
 async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
-    let mut has_waited = false;
+    let (mut has_waited, mut was_undone) = (false, false);
     loop {
         let (store, space_now) = (store.clone(), space.clone());
         let job = move || match space_now.fits_fold() {
@@ -207,11 +207,12 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
         };
         match lane.run(job).await {
             Some(Ok(None)) => {
-                if has_waited {
+                if has_waited || was_undone {
                     info!("there was room for the fold that waited");
                 }
                 return Folded::Done;
             }
+            // Each is said once, however often the disk is asked until there is room.
             Some(Ok(Some((needed_bytes, free_bytes)))) => {
                 if !std::mem::replace(&mut has_waited, true) {
                     warn!(
@@ -219,12 +220,17 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
                         free_bytes, "a fold waits: the disk has no room for what it may write"
                     );
                 }
-                if !space.asked_again().await {
-                    return Folded::Stopping;
+            }
+            Some(Err(error @ fsm::Error::Undone { .. })) => {
+                if !std::mem::replace(&mut was_undone, true) {
+                    warn!(%error, "a fold waits: there was less room for it than it seemed");
                 }
             }
             Some(Err(error)) => return Folded::Failed(error),
             None => return Folded::LostThread,
+        }
+        if !space.asked_again().await {
+            return Folded::Stopping;
         }
     }
 }

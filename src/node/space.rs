@@ -110,7 +110,8 @@ impl Space {
     /// Whether the next fold has room for all that it may write. redb may choose a page that was never written although there
     /// are free ones that were, so only what is free beyond all such holes is believed in, and of that half: it is an
     /// estimate, and an older reader may hold some. And only for pages that go anywhere: a large row finds no place in free pages that
-    /// lie scattered, and the file grows by it. Blocks. A disk that cannot be asked is tried.
+    /// lie scattered, and the file grows by it. Blocks. A disk that cannot be asked is tried; a fold that finds no room all the
+    /// same is undone.
     pub fn fits_fold(&self) -> Result<(), (u64, u64)> {
         let store = &self.0.store;
         let (scattered, whole) = store.next_fold_bytes();
@@ -139,8 +140,13 @@ impl Space {
     pub fn fold_all(&self) -> Result<(), fsm::Error> {
         for _ in 0..2 {
             // A state that is lost is folded no more.
-            if self.0.store.check().is_ok() && self.fits_fold().is_ok() {
-                self.0.store.fold()?;
+            if self.0.store.check().is_err() || self.fits_fold().is_err() {
+                continue;
+            }
+            match self.0.store.fold() {
+                // There was less room than it seemed. The log has what is not folded.
+                Err(fsm::Error::Undone { .. }) => break,
+                folded => drop(folded?),
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Damage is the driver's to mend (see `driver/rebuild.rs`): it is told to look at the store, whose latch says what is
 //! wrong. What was met in a file that has been replaced since is then nobody's concern any more. Everything else that can be
-//! wrong with a disk ends the node (H15).
+//! wrong with a disk ends the node (H15). A fold that was undone for want of room is nothing that is wrong.
 
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ impl StateFaults {
             fsm::Error::Damaged { .. } => self.damaged.notify_one(),
             // Who knows of no state knows why.
             fsm::Error::Lost => {}
+            // It is as good as never tried, and whoever tried says so: it is tried again when there is room (H18).
+            fsm::Error::Undone { .. } => {}
             error => self.fatal.report(Fatal::of_store(error)),
         }
     }

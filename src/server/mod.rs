@@ -166,6 +166,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         fsm::Error::Io { .. }
         | fsm::Error::Lost
         | fsm::Error::NoRoom { .. }
+        | fsm::Error::Undone { .. }
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
         | fsm::Error::Staged { .. }
@@ -344,6 +345,10 @@ async fn open(config: Config, seams: &Seams) -> Result<(Config, Identity, Data),
             Ok((identity, opened))
         };
         let (back, opened) = in_lane(seams, &owned, opening).await?;
+        let opened = match opened {
+            Ok(data) => settle_when_there_is_room(&owned, seams, data).await?,
+            Err(unopened) => Err(unopened),
+        };
         identity = match opened {
             Ok(data) if back.is_ready() => return Ok((owned, back, data)),
             // Without that record the next start would take a log that is gone for one that never was.
@@ -358,6 +363,40 @@ async fn open(config: Config, seams: &Seams) -> Result<(Config, Identity, Data),
             Err(Unopened::Other(exit)) => return Err(exit),
         };
     }
+}
+
+/// Makes log and state file go on where the other ends. What that writes to the log waits for room (H18): the node that is here
+/// cannot go on without it, and nothing is wrong with its disk.
+async fn settle_when_there_is_room(
+    config: &Config,
+    seams: &Seams,
+    mut data: Data,
+) -> Result<Result<Data, Unopened>, Exit> {
+    let mut has_waited = false;
+    loop {
+        let settling = move |_: &Config, _: &Seams| {
+            let settled = data.settle();
+            Ok((data, settled))
+        };
+        let (back, settled) = in_lane(seams, config, settling).await?;
+        data = back;
+        match settled {
+            Ok(()) => return Ok(Ok(data)),
+            Err(Unsettled::NoRoom(error)) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!(%error, "no room to record where the log begins anew: trying again");
+                }
+                rejoin::room_pause(seams).await;
+            }
+            Err(Unsettled::For(unopened)) => return Ok(Err(unopened)),
+        }
+    }
+}
+
+/// Why log and state file do not belong together, yet or at all.
+enum Unsettled {
+    NoRoom(wal::Error),
+    For(Unopened),
 }
 
 /// Why a data directory could not be opened.
@@ -448,7 +487,7 @@ impl Data {
             }
         };
         let bootstrap = BTreeMap::from([(GroupId::FIRST, first)]);
-        let (mut wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
+        let (wal, reader, mut recovered) = Wal::open(seams.fs.clone(), &wal_dir, options, &bootstrap)?;
         let is_lacking = recovered.groups.values().any(|group| !group.damaged.is_empty());
         for wound in &recovered.wounds {
             match is_lacking {
@@ -467,8 +506,45 @@ impl Data {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);
-        let (store, lost_state) = open_store(config.id, &files, &mut wal, &mut group, !identity.is_ready())?;
+        let (store, lost_state) = open_store(config.id, &files, &group, !identity.is_ready())?;
         Ok(Data { wal, reader, group, store, files, lost_state })
+    }
+
+    /// Sees to it that the log goes on where the state file ends. Where it finds no room, nothing has changed.
+    fn settle(&mut self) -> Result<(), Unsettled> {
+        // One that begins anew, or that is asked for, ends nowhere.
+        if self.lost_state {
+            return Ok(());
+        }
+        let (group, store) = (&mut self.group, &self.store);
+        if group.hard_state.in_doubt && continues(group, store.folded()).is_err() {
+            begin_behind(&mut self.wal, group, store)?;
+        }
+        let Err(what) = continues(group, store.folded()) else { return Ok(()) };
+        let text = format!(
+            "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
+             members serve on; put this node's own files back if they were exchanged",
+            self.files.path(group.state).display()
+        );
+        let exit = Exit::new(ExitCode::Damaged, text);
+        // An end that the state file has seen: the log's newest files are gone.
+        let is_cut = store.folded().0 > group.last;
+        Err(Unsettled::For(if is_cut { Unopened::Lost(exit) } else { Unopened::Other(exit) }))
+    }
+}
+
+impl From<Exit> for Unsettled {
+    fn from(exit: Exit) -> Unsettled {
+        Unsettled::For(Unopened::Other(exit))
+    }
+}
+
+impl From<wal::Error> for Unsettled {
+    fn from(error: wal::Error) -> Unsettled {
+        match error {
+            wal::Error::NoRoom { .. } => Unsettled::NoRoom(error),
+            error => Unsettled::For(Unopened::Other(error.into())),
+        }
     }
 }
 
@@ -488,10 +564,9 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
 fn open_store(
     node: NodeId,
     files: &StateFiles,
-    wal: &mut Wal,
-    group: &mut wal::RecoveredGroup,
+    group: &wal::RecoveredGroup,
     is_new: bool,
-) -> Result<(Store, bool), Unopened> {
+) -> Result<(Store, bool), Exit> {
     let path = files.path(group.state);
     let recovered = files.recover(node, group, is_new).map_err(|error| store_exit(&path, &error))?;
     let state_files::Recovered { store, lost } = recovered;
@@ -500,25 +575,11 @@ fn open_store(
         tracing::error!(file = %path.display(), error = %lost, from, "the state is lost: it is given up and rebuilt");
         return Ok((store, true));
     }
-    if group.hard_state.in_doubt && continues(group, store.folded()).is_err() {
-        begin_behind(wal, group, &store)?;
-    }
-    if let Err(what) = continues(group, store.folded()) {
-        let text = format!(
-            "{}: {what}: they are not of the same node or moment, and the node does not start from them. The other \
-             members serve on; put this node's own files back if they were exchanged",
-            path.display()
-        );
-        let exit = Exit::new(ExitCode::Damaged, text);
-        // An end that the state file has seen: the log's newest files are gone.
-        let is_cut = store.folded().0 > group.last;
-        return Err(if is_cut { Unopened::Lost(exit) } else { Unopened::Other(exit) });
-    }
     Ok((store, false))
 }
 
 /// A log whose end is lost may end before its state file does. Then it begins anew behind that: what is before is there.
-fn begin_behind(wal: &mut Wal, group: &mut wal::RecoveredGroup, store: &Store) -> Result<(), Exit> {
+fn begin_behind(wal: &mut Wal, group: &mut wal::RecoveredGroup, store: &Store) -> Result<(), Unsettled> {
     let to = store.folded();
     if to.0 <= group.purged.0 || to.1 > group.hard_state.term {
         return Ok(()); // it is no state file of this log, which its caller says

@@ -199,11 +199,16 @@ pub(super) async fn record_when_there_is_room(
             Ok(()) => return Ok(identity),
             Err(identity::Error::Io { path, source }) if is_out_of_room(&source) => {
                 warn!(file = %path.display(), "no room to record {what}: trying again");
-                sleep(&*seams.clock, ROOM_PAUSE).await;
+                room_pause(seams).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Waits until it is worth while to look for room again.
+pub(super) async fn room_pause(seams: &Seams) {
+    sleep(&*seams.clock, ROOM_PAUSE).await;
 }
 
 /// Says which id a node goes by now that was given another one on the command line.

@@ -63,11 +63,14 @@ impl Store {
     /// # Errors
     /// Any error of the file.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let base = self.shared.base();
-        base.latch.check()?;
-        let txn = base.begin_read()?;
-        // From the transaction and not from the view: a fold may be durable and not known there yet.
-        let manifest = Manifest::of(&base.head(&txn)?, base.footprint_of(&txn)?);
+        let (base, txn, manifest) = self.shared.reading(|| {
+            let base = self.shared.base();
+            base.latch.check()?;
+            let txn = base.begin_read()?;
+            // From the transaction and not from the view: a fold may be durable and not known there yet.
+            let manifest = Manifest::of(&base.head(&txn)?, base.footprint_of(&txn)?);
+            Ok((base, txn, manifest))
+        })?;
         let encoded = manifest.encode();
         let mut hasher = Xxh3::new();
         hasher.update(&encoded);
@@ -131,12 +134,13 @@ impl Snapshot {
     /// The next chunk, at most [`CHUNK_BYTES_MAX`] long; `None` after the last. Blocks on the disk.
     ///
     /// # Errors
-    /// Any error of the file; it is latched, as for any other reader.
+    /// [`Error::Undone`] if the file was full meanwhile, and is opened again: another snapshot is to be begun. Any other error
+    /// of the file; it is latched, as for any other reader.
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if self.is_over {
             return Ok(None);
         }
-        self.fill()?;
+        self.fill().map_err(Error::undone)?;
         let number = self.number;
         self.number += 1;
         if self.piece.is_empty() {

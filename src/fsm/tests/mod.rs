@@ -13,3 +13,4 @@ mod scripts;
 mod sessions;
 mod snapshots;
 mod support;
+mod undo;

@@ -162,6 +162,7 @@ impl Driver {
             // What was set aside before, and then what was applied since.
             for _ in 0..2 {
                 if store.folded().0 < wanted.at_least {
+                    // Without room for it there is no snapshot now: the member asks again.
                     store.fold()?;
                 }
             }
@@ -722,7 +723,7 @@ impl Driver {
     fn end_rewrite(&mut self, number: u64, error: &fsm::Error) {
         self.snapshots.rewriting = Rewriting::No;
         match error {
-            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } => {
+            fsm::Error::GivenUp { .. } | fsm::Error::NoRoom { .. } | fsm::Error::Undone { .. } => {
                 info!(%error, "the state file is rewritten another time");
                 self.remove_file(number);
             }

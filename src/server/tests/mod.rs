@@ -6,4 +6,5 @@ mod grpc;
 mod limits;
 mod run;
 mod serve;
+mod settle;
 mod version;

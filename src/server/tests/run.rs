@@ -240,7 +240,7 @@ struct Node {
     _directory: tempfile::TempDir,
 }
 
-fn config(directory: &Path, limits: Limits) -> Config {
+pub(super) fn config(directory: &Path, limits: Limits) -> Config {
     let any = "127.0.0.1:0".to_owned();
     Config {
         id: NodeId(1),

@@ -1,4 +1,4 @@
-//! A disk that fails with the power on: one call that fails, and a disk without room.
+//! A disk that fails with the power on: one call that fails, and a disk without room, which may say that it has some.
 //!
 //! A failed call does nothing, and is not repeated by the disk. A failed sync is worse (H15): what waited for it is still
 //! read as if it were there, no later sync brings it to the platter, and the next crash takes it.
@@ -28,6 +28,8 @@ pub struct Health {
     fails_in_reads: Option<u64>,
     /// How many bytes fit on it, if that is limited.
     capacity: Option<usize>,
+    /// How much more it says is free than fits on it: it knows of no quota, or others are about to take that much.
+    unsaid: usize,
     /// Whether a call failed, for whatever reason, since the node started.
     has_failed: bool,
     /// When a call failed for the first time since the node started.
@@ -60,9 +62,10 @@ impl State {
         self.inodes.values().map(Inode::allocated).sum()
     }
 
-    /// How much more fits on it.
+    /// How much more fits on it, as it says.
     pub fn free(&self) -> u64 {
-        self.health.capacity.map_or(ENDLESS_BYTES, |capacity| capacity.saturating_sub(self.used()) as u64)
+        let Health { capacity, unsaid, .. } = self.health;
+        capacity.map_or(ENDLESS_BYTES, |capacity| (capacity + unsaid).saturating_sub(self.used()) as u64)
     }
 
     /// The error of a call that fails. `synced` is the file whose sync it was.
@@ -85,10 +88,11 @@ impl Disk {
         self.lock().health.fails_in_reads = Some(reads);
     }
 
-    /// No more than `bytes` beyond what is there now fit on the disk.
-    pub fn fill_up(&self, bytes: usize) {
+    /// No more than `bytes` beyond what is there now fit on the disk, which says that `unsaid` more do.
+    pub fn fill_up(&self, bytes: usize, unsaid: usize) {
         let mut state = self.lock();
         state.health.capacity = Some(state.used() + bytes);
+        state.health.unsaid = unsaid;
     }
 
     /// All calls succeed again, and there is room.

@@ -18,15 +18,15 @@ impl World {
         self.node(id).disk.fail_read_after(reads);
     }
 
-    /// No more than `bytes` more fit on a node's disk. Nothing happens to one that is not complete yet: its node could only
+    /// No more than `bytes` more fit on a node's disk, which says that `unsaid` more do. Nothing happens to one that is not complete yet: its node could only
     /// say that it needs room.
-    pub fn fill_disk(&mut self, id: u64, bytes: usize) {
+    pub fn fill_disk(&mut self, id: u64, bytes: usize, unsaid: usize) {
         let identity = self.node(id).disk.read(&Path::new(DATA_DIR).join("identity")).unwrap_or_default();
         if !String::from_utf8_lossy(&identity).contains("state ready") {
             return;
         }
         self.ledger.begin(Kind::DiskFull, id, "");
-        self.node(id).disk.fill_up(bytes);
+        self.node(id).disk.fill_up(bytes, unsaid);
     }
 
     /// A node's disk does not come back from any call of these lanes. It counts as a fault when it is called.

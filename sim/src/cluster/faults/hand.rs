@@ -258,7 +258,12 @@ impl Cluster {
 
     /// No more than `bytes` more fit on a node's disk.
     pub async fn fill_disk(&self, node: u64, bytes: usize) {
-        self.world(move |world| world.fill_disk(node, bytes)).await;
+        self.world(move |world| world.fill_disk(node, bytes, 0)).await;
+    }
+
+    /// No more than `bytes` more fit on a node's disk, and nobody is told: it says that `unsaid` more do.
+    pub async fn fill_disk_unsaid(&self, node: u64, bytes: usize, unsaid: usize) {
+        self.world(move |world| world.fill_disk(node, bytes, unsaid)).await;
     }
 
     /// A node's disk does not come back.

@@ -22,6 +22,9 @@ use crate::core::swarm::rate_for_leases;
 /// How often the keeper looks.
 const KEEPER_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How much more than there is a disk says is free, where it does.
+const UNSAID_BYTES: usize = 4 << 20;
+
 /// How often a storm tries to be there when a write is acknowledged.
 const ACK_TRIES: usize = 5;
 
@@ -307,7 +310,9 @@ impl Storm {
                 for _ in 0..self.draw(|rng| rng.usize(1..=3)) {
                     let bytes =
                         self.draw(|rng| [0, rng.usize(0..200_000), rng.usize(0..2_000_000)][rng.usize(..3)]);
-                    self.cluster.fill_disk(node, bytes).await;
+                    // And what a disk says is free need not be so.
+                    let unsaid = if bytes % 3 == 1 { UNSAID_BYTES } else { 0 };
+                    self.cluster.fill_disk_unsaid(node, bytes, unsaid).await;
                     self.sleep(Plan::length).await;
                 }
                 self.sleep(Plan::length).await;
