@@ -2,7 +2,8 @@
 //!
 //! A batch is worked out beside the view, on an overlay of the keys it touches, and becomes visible at once at its
 //! end. So readers are locked out only while finished changes are moved in, never while a key is looked up in redb,
-//! and they never see half a batch.
+//! and they never see half a batch. All that a batch needs of the file is read before anything changes, sessions
+//! included: where the file has to be opened again (see [`super::undo`]), the batch begins anew.
 
 use std::collections::BTreeMap;
 

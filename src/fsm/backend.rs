@@ -155,7 +155,7 @@ impl Scanned {
 }
 
 /// The checksums of all data blocks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sums {
     /// Whether the first commit is durable.
     formed: bool,
@@ -175,12 +175,12 @@ impl Checked {
         if !formed {
             begin(raw.as_ref(), owner).map_err(|error| io_error("begin", 0, &error))?;
         }
-        Checked::over(raw, owner, formed, IN_USE)
+        let sums = read_sums(raw.as_ref(), formed)?;
+        Checked::over(raw, owner, sums, IN_USE)
     }
 
-    fn over(raw: Arc<dyn StorageBackend>, owner: Owner, formed: bool, phase: u8) -> Result<Checked, Error> {
-        let sums = read_sums(raw.as_ref(), formed)?;
-        if formed {
+    fn over(raw: Arc<dyn StorageBackend>, owner: Owner, sums: Sums, phase: u8) -> Result<Checked, Error> {
+        if sums.formed {
             check_length(raw.as_ref(), sums.blocks)?;
         }
         Ok(Checked {
@@ -194,8 +194,7 @@ impl Checked {
         })
     }
 
-    /// Takes the raw file over from this one, which met a full disk: what the file holds is believed, and nothing that is in
-    /// memory. From now on this one reaches the file no more, neither to write nor to read: what its readers look for may be
+    /// Takes the raw file over from this one, which met a full disk. From now on this one reaches the file no more, neither to write nor to read: what its readers look for may be
     /// overwritten soon. redb is to be opened over the new one, and then [`Checked::set_reopened`] to be called.
     ///
     /// # Errors
@@ -210,11 +209,12 @@ impl Checked {
         // What is read from here on is on the disk, so that a crash cannot take it back. No sync failed before: it is no
         // second try (H15).
         self.raw.sync_data().map_err(|error| io_error("sync", 0, &error))?;
-        if !read_superblock(self.raw.as_ref(), self.owner)? {
-            let what = "a file that was formed says that it is not".to_owned();
-            return Err(Error::Damaged { offset: Some(0), what });
-        }
-        Checked::over(self.raw.clone(), self.owner, true, REOPENING)
+        let bytes = self.raw.len().map_err(|error| io_error("len", 0, &error))?;
+        // Those of the pages that were written in vain too: a scrub would take them for damage.
+        let mut sums = self.read_lock().clone();
+        assert!(sums.formed, "a file that was never formed is begun anew, not opened again");
+        sums.resize(whole_blocks(bytes)?);
+        Checked::over(self.raw.clone(), self.owner, sums, REOPENING)
     }
 
     /// redb has opened the file again.
@@ -481,10 +481,14 @@ impl StorageBackend for Checked {
 
     fn sync_data(&self) -> io::Result<()> {
         let _guard = self.admit_writer()?;
-        // No block changes between its sum's way to the file and the sync: whoever writes blocks is who calls this.
-        let dirty = self.write_lock().take_dirty();
-        for (at, block) in dirty {
-            self.raw.write(at, &block).map_err(|error| self.refused("write", at, &error))?;
+        // No block changes between its sum's way to the file and the sync: whoever writes blocks is who calls this. While it
+        // is opened again nothing new is referred to, and sums may find no room.
+        if self.phase.load(Ordering::Acquire) != REOPENING {
+            let dirty = self.read_lock().dirty();
+            for (at, block) in dirty {
+                self.raw.write(at, &block).map_err(|error| self.refused("write", at, &error))?;
+            }
+            self.write_lock().dirty.clear();
         }
         self.sync_raw()
     }
@@ -533,10 +537,10 @@ impl Sums {
     }
 
     /// The checksum blocks that are not what the file holds, with where they belong.
-    fn take_dirty(&mut self) -> Vec<(u64, Vec<u8>)> {
+    fn dirty(&self) -> Vec<(u64, Vec<u8>)> {
         let block =
             |group: u64| self.groups[group as usize].iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        std::mem::take(&mut self.dirty).into_iter().map(|group| (sums_offset(group), block(group))).collect()
+        self.dirty.iter().map(|&group| (sums_offset(group), block(group))).collect()
     }
 
     fn set(&mut self, block: u64, sum: u32) {
@@ -668,13 +672,18 @@ fn begin(raw: &dyn StorageBackend, owner: Owner) -> io::Result<()> {
     raw.sync_data()
 }
 
+/// How many of redb's blocks a raw file of this length has.
+fn whole_blocks(bytes: u64) -> Result<u64, Error> {
+    blocks_of_raw(bytes).ok_or_else(|| Error::Damaged {
+        offset: Some(bytes),
+        what: format!("a length of {bytes} bytes, which no state file has"),
+    })
+}
+
 /// Reads all checksum blocks.
 fn read_sums(raw: &dyn StorageBackend, formed: bool) -> Result<Sums, Error> {
     let bytes = raw.len().map_err(|error| io_error("len", 0, &error))?;
-    let Some(blocks) = blocks_of_raw(bytes) else {
-        let what = format!("a length of {bytes} bytes, which no state file has");
-        return Err(Error::Damaged { offset: Some(bytes), what });
-    };
+    let blocks = whole_blocks(bytes)?;
     let mut sums = Sums { formed, ..Sums::default() };
     sums.resize(blocks);
     for group in 0..groups(blocks) {

@@ -10,7 +10,7 @@
 //!   1 a write finds no room; the latch says so             redb refuses everything from here on, and so does `Checked`
 //!   2 the raw file is taken from the old base              whoever is at it is waited for; nobody reaches it any more
 //!   3 the raw file is synced                               what it shows from here on no crash takes back
-//!   4 redb is opened over it again, in a new base          the sums are read from the file; two writes of its header
+//!   4 redb is opened over it again, in a new base          it knows the sums already; two writes of redb's header
 //!   5 the new base takes the old one's place               under the applier's lock and the view's, as for any other file
 //!   6 [`Store::fold`] says [`Error::Undone`]               the frozen set lies over the new base, as it did over the old one
 //! ```
@@ -27,7 +27,8 @@
 //! no repetition, since no sync of this file failed before. Any other failure, met before or beside this one, has none either.
 //!
 //! Step 4 needs no room: it writes the header alone, in place, since every commit of ours holds the allocator's state. A file
-//! system that writes nothing in place may refuse even that; then the header stays as it is, which says the same.
+//! system that writes nothing in place may refuse even that; then the header stays as it is, which says the same. Sums that are
+//! not in the file yet are of pages that nothing refers to: they wait for the next fold.
 //!
 //! # Readers
 //!

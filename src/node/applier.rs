@@ -198,7 +198,7 @@ enum Folded {
 /// Folds what was set aside, once there is room for it (H18). One that seems not to fit is not begun: to undo it costs all that
 /// it has written. Until then the sets stay, and so the applier waits when the other one is full.
 async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
-    let (mut has_waited, mut was_undone) = (false, false);
+    let (mut has_waited, mut undone) = (false, 0_u32);
     loop {
         let (store, space_now) = (store.clone(), space.clone());
         let job = move || match space_now.fits_fold() {
@@ -207,7 +207,7 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
         };
         match lane.run(job).await {
             Some(Ok(None)) => {
-                if has_waited || was_undone {
+                if has_waited || undone > 0 {
                     info!("there was room for the fold that waited");
                 }
                 return Folded::Done;
@@ -222,18 +222,25 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
                 }
             }
             Some(Err(error @ fsm::Error::Undone { .. })) => {
-                if !std::mem::replace(&mut was_undone, true) {
+                if undone == 0 {
                     warn!(%error, "a fold waits: there was less room for it than it seemed");
                 }
+                undone += 1;
             }
             Some(Err(error)) => return Folded::Failed(error),
             None => return Folded::LostThread,
         }
-        if !space.asked_again().await {
-            return Folded::Stopping;
+        // Each try that is undone has written for nothing.
+        for _ in 0..undone.clamp(1, UNDONE_PAUSE_MAX) {
+            if !space.asked_again().await {
+                return Folded::Stopping;
+            }
         }
     }
 }
+
+/// How often the disk is asked, at the most, between two folds of which one was undone.
+const UNDONE_PAUSE_MAX: u32 = 8;
 
 /// What is known of one state's folds.
 struct Folds {

@@ -502,7 +502,7 @@ impl Data {
         if let Some(torn) = &recovered.torn {
             warn!(torn, "the log ended in an unfinished batch, which nobody was promised: cut off");
         }
-        let mut group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
+        let group = recovered.groups.remove(&GroupId::FIRST).ok_or_else(|| {
             Exit::new(ExitCode::Damaged, format!("{}: the log knows no group 1", wal_dir.display()))
         })?;
         let files = state_files(&config.limits, seams, home, owner);

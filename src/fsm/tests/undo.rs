@@ -132,7 +132,8 @@ fn a_crash_at_any_call_after_the_disk_was_full_loses_no_fold() {
             let when = format!("no room after {nth} of {calls}, the power went {cut} calls later");
             assert_survives(&file, &expected, &store, cut, &when);
             if folded.is_ok() {
-                break assert_eq!(store.folded(), expected.applied, "{when}");
+                assert_eq!(store.folded(), expected.applied, "{when}");
+                break;
             }
             assert!(matches!(folded, Err(Error::Io { .. })), "{when}: {folded:?}");
             crashes += 1;
@@ -148,17 +149,19 @@ fn a_fold_is_tried_as_often_as_it_takes() {
     let store = with_a_fold_due(&file);
     let (expected, before) = (State::of(&store), store.folded());
     let mut tries = 0;
-    for nth in 0.. {
+    let folded = loop {
+        let nth = tries;
         file.no_room_after(nth, u64::MAX);
         match store.fold() {
-            Ok(folded) => break assert_eq!(folded, expected.applied),
+            Ok(folded) => break folded,
             undone => assert_undone(&undone, &format!("try {nth}")),
         }
         tries += 1;
         assert_eq!(store.folded(), before, "try {nth}");
         assert_eq!(State::of(&store), expected, "try {nth}");
         assert_survives(&file, &expected, &store, nth, &format!("try {nth}"));
-    }
+    };
+    assert_eq!(folded, expected.applied);
     assert!(tries > 20, "{tries} tries");
     assert_survives(&file, &expected, &store, 0, "at the end");
 }
@@ -311,12 +314,17 @@ fn a_copy_is_given_up_when_the_original_is_full() {
 }
 
 /// A file in whose n-th write a fold of the original finds no room.
-#[derive(Debug)]
 struct WhileWritten {
     file: CrashFile,
     nth: AtomicU64,
     store: Store,
     original: CrashFile,
+}
+
+impl std::fmt::Debug for WhileWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.file.fmt(f)
+    }
 }
 
 impl StorageBackend for WhileWritten {

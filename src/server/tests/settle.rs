@@ -33,12 +33,7 @@ fn open(fs: &MemFs) -> (Wal, wal::Reader, wal::RecoveredGroup) {
 /// A log of a few entries, its last segment full and the disk too, whose end was lost; and a state that has seen more.
 fn behind(fs: &MemFs, seams: &Seams) -> Data {
     let (mut wal, reader, mut group) = open(fs);
-    let entry = |index| Entry {
-        index: Index(index),
-        term: Term(1),
-        kind: EntryKind::Noop,
-        payload: bytes::Bytes::new(),
-    };
+    let entry = |index| Entry::new(Index(index), Term(1), EntryKind::Noop, bytes::Bytes::new());
     let hard_state = Some(crate::raft::HardState { term: Term(1), ..group.hard_state });
     let write = |hard_state, index| GroupWrite {
         group: GroupId::FIRST,
