@@ -274,7 +274,7 @@ fn readers_and_appliers_begin_anew_on_the_file_that_was_opened_again() {
     bases.push(fill());
     assert_eq!(store.fold(), Ok(store.applied()));
     for base in bases {
-        assert!(base.latch.is_full() && base.begin_read().is_err(), "one that was left is used no more");
+        assert!(base.latch.is_full() && base.file.len().is_err(), "one that was left is used no more");
     }
 }
 
