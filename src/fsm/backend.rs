@@ -507,9 +507,13 @@ impl StorageBackend for Checked {
             let content = &data[run];
             let at = raw_offset(first);
             self.raw.write(at, content).map_err(|error| self.refused("write", at, &error))?;
+            // Worked out before the lock is taken: readers wait for it.
+            let blocks = (first..).zip(content.chunks_exact(BLOCK_BYTES));
+            let made: Vec<(u64, u32)> =
+                blocks.map(|(block, content)| (block, block_sum(block, content))).collect();
             let mut sums = self.write_lock();
-            for (block, content) in (first..).zip(content.chunks_exact(BLOCK_BYTES)) {
-                sums.set(block, block_sum(block, content));
+            for (block, sum) in made {
+                sums.set(block, sum);
             }
         }
         match self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len() {

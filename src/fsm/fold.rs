@@ -8,10 +8,21 @@
 //! two phases the header on disk never refers to a page that was not synced, on which [`super::backend`]'s
 //! crash-safety rests; with the allocator state in it, opening after a crash does not walk the whole file, nor does opening
 //! it again after a full disk ([`super::undo`]).
+//!
+//! # Two transactions
+//!
+//! After a durable commit redb frees the pages that it replaced, in a commit of its own that is not durable. Its pages stay in
+//! the write buffer until the next durable commit, that is, until the end of the next fold; and as long as there are such, a
+//! reader that misses redb's cache looks into that buffer first, and makes room in the cache by writing pages out of it. So
+//! readers, the applier among them, waited for the locks under which a fold writes and syncs, and wrote and synced its pages
+//! themselves (measured: 5,800 writes and 87 syncs of the state file by the threads that serve requests, within 8 s of folds).
+//!
+//! So a reader is held over the commit, which keeps redb from freeing anything behind it, and a second transaction without
+//! any change frees it then, durably. Between folds the buffer is empty, and nobody but a fold ever writes.
 
 use std::sync::Arc;
 
-use redb::{Database, Durability, Table as Opened, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, Table as Opened, WriteTransaction};
 
 use super::base::{Base, cost};
 use super::schema::{self, Head, META, META_FOOTPRINT, META_MEMBERSHIP, META_STATE, Table};
@@ -103,18 +114,26 @@ impl Base {
     }
 }
 
-/// One durable transaction.
+/// Makes changes durable in one transaction, and gives the pages that it replaced back in another: see the [module](self).
 pub(super) fn commit(
     db: &Database,
     write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
+    let kept = db.begin_read()?;
+    let txn = begin_durable(db)?;
+    write(&txn)?;
+    txn.commit()?;
+    drop(kept);
+    begin_durable(db)?.commit()?;
+    Ok(())
+}
+
+fn begin_durable(db: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut txn = db.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
     // Implies two-phase commit.
     txn.set_quick_repair(true);
-    write(&txn)?;
-    txn.commit()?;
-    Ok(())
+    Ok(txn)
 }
 
 /// Writes a set over rows that cost `footprint`, and returns what they cost then.

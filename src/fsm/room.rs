@@ -11,7 +11,7 @@ use super::rewrite::Folding;
 use super::store::View;
 use super::write_set::WriteSet;
 
-/// What redb writes with each commit besides rows: its header, the allocator's state, its own tables.
+/// What redb writes with each of a fold's commits besides rows: its header, the allocator's state, its own tables.
 const COMMIT_BYTES: u64 = 64 << 10;
 
 /// redb's allocator keeps less than a byte for so many bytes of its file, and writes that with each commit.
@@ -62,7 +62,7 @@ impl View {
         let rows = self.base.needed_bytes();
         // A leaf for each row, and of the pages above them an eighth as many; but no more than there are.
         let touched = (set.len() as u64 * BLOCK_BYTES as u64).min(rows);
-        let commit = COMMIT_BYTES + self.base.file.raw_bytes() / ALLOCATED_BYTES_PER_BYTE;
+        let commit = 2 * (COMMIT_BYTES + self.base.file.raw_bytes() / ALLOCATED_BYTES_PER_BYTE);
         touched + touched / 8 + added_bytes(set) + commit
     }
 }

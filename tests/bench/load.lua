@@ -1,11 +1,12 @@
 -- wrk script: LOAD=set or get, KEYS=number of keys, QUERY=what a get asks besides, BYTES=size of a value, keys drawn at
--- random; with LOAD=fill, sets of one key after the other from FROM on.
+-- random; with LOAD=fill, sets of one key after the other from FROM on. PAUSE_MS=time that a connection waits before each.
 local load = os.getenv("LOAD") or "set"
 local keys = tonumber(os.getenv("KEYS") or "10000")
 local bytes = tonumber(os.getenv("BYTES") or "256")
 local letters = {}
 local next_key = tonumber(os.getenv("FROM") or "0")
 local query = os.getenv("QUERY") or ""
+local pause_ms = tonumber(os.getenv("PAUSE_MS") or "0")
 local thread_count = 0
 
 function setup(thread)
@@ -20,6 +21,12 @@ function init(args)
     letters[at] = string.char(math.random(97, 122))
   end
   letters = table.concat(letters)
+end
+
+if pause_ms > 0 then
+  function delay()
+    return pause_ms
+  end
 end
 
 function request()

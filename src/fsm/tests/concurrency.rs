@@ -243,3 +243,26 @@ fn a_full_write_set_says_so_and_a_fold_empties_it() {
     assert!(!store.is_full() && !store.fold_due());
     assert_eq!((store.sizes().write_set_bytes, store.sizes().frozen_bytes), (0, 0));
 }
+
+/// Folds replace pages, and readers have a cache that does not hold them all: to make room in it is nothing that the file sees.
+#[test]
+fn nobody_but_a_fold_writes_the_file() {
+    let mut options = options();
+    options.cache_bytes = 64 << 10;
+    let file = CrashFile::new();
+    let store = Store::open(Box::new(file.clone()), options).expect("open");
+    for round in 1..=4 {
+        for at in 0..200 {
+            // Each round changes some rows of nearly every page.
+            let (index, key) = (store.applied().0.next().0, format!("k{:04}", at * 7 + round));
+            store.apply(&[input(index, write(vec![put(&key, &"v".repeat(500))]))]).expect("apply");
+        }
+        store.fold().expect("fold");
+        let calls = file.calls();
+        for at in 0..1_410 {
+            let query = Query::Get { keyspace: Keyspace(0), key: bytes(&format!("k{at:04}")) };
+            store.query(&query).expect("query");
+        }
+        assert_eq!(file.calls(), calls, "a reader wrote the file after fold {round}");
+    }
+}
