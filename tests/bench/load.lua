@@ -1,5 +1,6 @@
 -- wrk script: LOAD=set or get, KEYS=number of keys, QUERY=what a get asks besides, BYTES=size of a value, keys drawn at
 -- random; with LOAD=fill, sets of one key after the other from FROM on. PAUSE_MS=time that a connection waits before each.
+-- VALUES=text: values like those of programs, names and numbers in JSON, instead of letters at random.
 local load = os.getenv("LOAD") or "set"
 local keys = tonumber(os.getenv("KEYS") or "10000")
 local bytes = tonumber(os.getenv("BYTES") or "256")
@@ -29,6 +30,18 @@ if pause_ms > 0 then
   end
 end
 
+-- A document of about so many bytes; its quotes are escaped, since it goes into a JSON string.
+function document()
+  local parts, length = {}, 0
+  while length < bytes do
+    local part = string.format([[{\"id\":%d,\"name\":\"user-%05d\",\"active\":%s,\"score\":%.3f,\"updated\":\"2026-%02d-%02dT%02d:%02d:00Z\"}]],
+      math.random(1e9), math.random(1e5), math.random(2) == 1 and "true" or "false", math.random() * 1000, math.random(12),
+      math.random(28), math.random(0, 23), math.random(0, 59))
+    parts[#parts + 1], length = part, length + #part - 10
+  end
+  return table.concat(parts, ",")
+end
+
 function request()
   local key = string.format("key:%08d", math.random(0, keys - 1))
   if load == "fill" then
@@ -38,6 +51,9 @@ function request()
   if load == "set" or load == "fill" then
     local from = math.random(1, #letters - bytes)
     local value = letters:sub(from, from + bytes - 1)
+    if os.getenv("VALUES") == "text" then
+      value = document()
+    end
     local body = '{"key":"' .. key .. '","value":"' .. value .. '"}'
     return wrk.format("POST", "/api/set", {["Content-Type"] = "application/json"}, body)
   end

@@ -259,6 +259,20 @@ def folds(cluster, keys, rate, seconds):
     return "\n".join(rows)
 
 
+def metric(node, name):
+    page = urllib.request.urlopen(f"http://{address(node)}/metrics", timeout=5).read().decode()
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", page, re.M))
+
+
+def logged(cluster, node, text):
+    """When a node first said this, on the clock of time.time()."""
+    for line in open(f"{cluster.dir}/node{node}.log"):
+        if text in line:
+            at = re.search(r"(\d{4}-\d\d-\d\dT[\d:.]+)Z", line)[1]
+            return datetime.datetime.fromisoformat(at + "+00:00").timestamp()
+    raise SystemExit(f"node {node} never said: {text}")
+
+
 def peak(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read())[1]) // 1024
 
@@ -313,8 +327,14 @@ def snapshot(cluster, gigabytes):
         taken.append(time.monotonic() - start)
 
     meanwhile = paced(leader, join)
+    sent = metric(leader, "quorate_transport_snapshot_bytes_sent_total") / 1e6
+    opened, installed = logged(cluster, leader, "sending a snapshot"), logged(cluster, 4, "installing a snapshot")
+    asked = logged(cluster, 4, "joined a cluster")
     print("\n| what | figure |\n|---|---|")
     print(f"| new node with {gigabytes} GB is a voter after | {taken[0]:.1f} s, {count * 1.033 / 1000 / taken[0]:.0f} MB/s |")
+    print(f"| of that until the snapshot was there to be sent, and until all of it was installed | "
+          f"{opened - asked:.2f} s, {installed - opened:.1f} s |")
+    print(f"| on the wire | {sent:.0f} MB of {count * 1.05 / 1000:.0f} MB, {sent / (installed - opened):.0f} MB/s |")
     print(f"| peak memory: sender, receiver | {peak(cluster.nodes[leader].pid)} MB, {peak(cluster.nodes[4].pid)} MB |")
     for name, times in (("without", before), ("meanwhile", meanwhile)):
         print(f"| p50, p99, longest write {name} | {milliseconds(part(times, 0.5))}, {milliseconds(part(times, 0.99))}, "
@@ -382,6 +402,10 @@ def main():
         del os.environ["QUORATE_LOG_LEVEL"]
     if "snapshot" in parts:
         snapshot(Quorate(binary), options.gigabytes)
+        print(f"\nthe same with texts for values ({options.gigabytes / 4:g} GB)")
+        os.environ["VALUES"] = "text"
+        snapshot(Quorate(binary), options.gigabytes / 4)
+        del os.environ["VALUES"]
     if "reads" in parts:
         reads(Quorate(binary), 8)
 
