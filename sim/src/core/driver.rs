@@ -234,7 +234,7 @@ impl World {
         let written = ready.writes.iter().flat_map(|write| &write.entries);
         let is_leader = raft.role() == RoleName::Leader;
         for entry in written.filter(|entry| is_leader && entry.kind == EntryKind::Membership) {
-            self.reconfigured.push(id);
+            self.notable.push(id);
             self.configurations.appended(entry.index, raft.membership_at(entry.index));
         }
         // What was judged false already tells nothing of the group.

@@ -204,13 +204,14 @@ impl<'a> Story<'a> {
         is_so(self.world)
     }
 
-    /// Looks at changes of role: they are when faults hurt most, and in a calm they must not be.
+    /// Looks at changes of role, of the group, and of whole states: they are when faults hurt most, and changes of role must not
+    /// be in a calm.
     fn note_changes(&mut self) {
-        if self.world.changes.is_empty() && self.world.reconfigured.is_empty() {
+        if self.world.changes.is_empty() && self.world.notable.is_empty() {
             return;
         }
         let changes = std::mem::take(&mut self.world.changes);
-        let reconfigured = std::mem::take(&mut self.world.reconfigured);
+        let notable = std::mem::take(&mut self.world.notable);
         if let Some(peace) = self.peace {
             self.world.check_peace(peace);
         }
@@ -219,7 +220,7 @@ impl<'a> Story<'a> {
         }
         let is_notable = |role| matches!(role, RoleName::Leader | RoleName::Candidate);
         let changed = changes.into_iter().filter(|(_, change)| is_notable(change.role)).map(|(id, _)| id);
-        for id in changed.chain(reconfigured) {
+        for id in changed.chain(notable) {
             if chance(&mut self.rng, self.swarm.ambush) {
                 let delay = up_to(&mut self.rng, self.swarm.ambush_delay_max);
                 self.later(delay, Deed::Ambush(self.swarm.ambush_fault, id));

@@ -150,6 +150,7 @@ impl World {
         assert!(matches!(envelope.message, Message::Snapshot(_)), "a snapshot's message: {envelope:?}");
         self.count("snapshots received");
         self.nodes[node].disk.stage(*state);
+        self.notable.push(envelope.to);
         self.take_in(node, *number, envelope.clone());
         // The last acknowledgement may be lost, whatever came before it.
         let is_heard = !chance(&mut self.rng, self.weather.loss);

@@ -115,8 +115,8 @@ pub struct World {
     pub(super) violation: Option<Violation>,
     /// Changes of role since somebody last looked.
     pub(super) changes: Vec<(NodeId, RoleChange)>,
-    /// Leaders that appended a configuration since somebody last looked.
-    pub(super) reconfigured: Vec<NodeId>,
+    /// Since somebody last looked: leaders that appended a configuration, nodes that all of a snapshot has come to.
+    pub(super) notable: Vec<NodeId>,
     /// The largest commit index there ever was.
     pub(super) committed: Index,
     /// The largest term that any message ever bore.
@@ -190,7 +190,7 @@ impl World {
             faults: BTreeMap::new(),
             violation: None,
             changes: Vec::new(),
-            reconfigured: Vec::new(),
+            notable: Vec::new(),
             committed: Index(0),
             term_sent: Term(0),
             sent_until: 0,
