@@ -6,22 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::harness::client::Outcome;
+use crate::harness::files::segments;
 use crate::harness::node::command;
 use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::run::run;
 use crate::harness::{Client, Cluster, Writers};
 
 const SECTOR_BYTES: usize = 512;
-
-/// The segments of a log, oldest first.
-fn segments(wal: &Path) -> Vec<PathBuf> {
-    let names = std::fs::read_dir(wal).expect("there is a log");
-    let paths = names.map(|entry| entry.expect("a name").path());
-    let mut segments: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|kind| kind == "wal")).collect();
-    segments.sort();
-    segments
-}
 
 /// Makes the first sectors of every segment others: what it begins with, and both copies of every preamble's hard state.
 fn lose_hard_states(wal: &Path) {
