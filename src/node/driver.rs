@@ -13,7 +13,7 @@ mod scrub;
 mod snapshots;
 mod writes;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -201,6 +201,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         returned_asks: Vec::new(),
         under_way: Vec::new(),
         resigning: Vec::new(),
+        leaving: BTreeMap::new(),
         heard: VecDeque::new(),
         leaves_at: None,
         last_written: parts.raft.last_index(),
@@ -314,8 +315,10 @@ struct Driver {
     shown: Option<(RoleName, Term, Option<NodeId>)>,
     /// The membership that the transport and the board know.
     membership: Membership,
-    /// Who was removed by a committed configuration, as the transport knows it.
+    /// Who was removed by a committed configuration.
     retired: BTreeSet<NodeId>,
+    /// Who is in no configuration any more that is in force, and until when this node speaks to them all the same.
+    leaving: BTreeMap<NodeId, (PeerInfo, Monotonic)>,
     /// Asks that wait for a leader.
     asks: Vec<(Ask, Asker)>,
     /// Asks that came back; tried again at the next sweep, like forwards.
@@ -666,6 +669,7 @@ impl Driver {
         }
         self.asks.append(&mut self.returned_asks);
         self.sweep_asks();
+        self.sweep_leaving(now);
         self.sweep_snapshots(now);
         self.maybe_scrub(now);
         self.maybe_mark(now);
