@@ -1,6 +1,7 @@
 //! A node that was away for longer than the log reaches back gets a snapshot, and so does a new one. It may be killed at any
 //! step of that.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -438,6 +439,58 @@ fn a_node_that_is_killed_while_a_snapshot_comes_in_converges() {
     check(&second, "data", 160);
     assert!(cluster.node(2).output().contains("installing a snapshot"), "{}", cluster.node(2).output());
     cluster.assert_all_alive();
+}
+
+/// The receiver stands still in the middle of a snapshot, and writes go on: what they replace has to be kept for as long as the
+/// snapshot is read. The sender breaks off before that costs too much, and begins again when the receiver moves.
+#[test]
+fn a_snapshot_whose_receiver_stands_still_is_broken_off_before_it_costs_too_much() {
+    const MIB: u64 = 1 << 20;
+    const KEYS: usize = 100;
+    const GROWTH: u64 = 32 * MIB;
+    /// A fold is written as a whole: one that is under way, and one more.
+    const FOLDS: u64 = 2 * 8 * MIB;
+    let flags = [&SMALL[..], &["--snapshot-pin-growth-bytes", "32MiB"]].concat();
+    let mut cluster = Cluster::start_growing("snapshot-pin", 1, 2, &flags);
+    cluster.wait_leader_among(&[1]);
+    let first = cluster.client(1);
+    let value = |round: usize, key: usize| format!("{round:04}-{key:04}-").repeat(90_000);
+    for key in 0..KEYS {
+        first.set(&format!("key-{key}"), &value(0, key));
+    }
+    wait_purged(&first, KEYS as u64 / 2);
+    cluster.node_mut(2).arguments.push("--learner".to_owned());
+    cluster.start_node(2);
+    poll_until("a snapshot to be sent", PATIENCE, || {
+        cluster.node(1).output().contains("sending a snapshot").then_some(())
+    });
+    cluster.node(2).pause();
+    // What it takes up on the disk: redb makes a file twice as long when it grows, and does not fill it.
+    let bytes = || {
+        let files = state_files(&cluster.node(1).data);
+        files.iter().map(|file| std::fs::metadata(file).map_or(0, |found| found.blocks() * 512)).sum::<u64>()
+    };
+    let before = bytes();
+    assert!(!cluster.node(1).output().contains("a snapshot has arrived"), "too little to send");
+
+    let (mut round, mut most) = (0, 0);
+    poll_until("the snapshot to be broken off", PATIENCE, || {
+        round += 1;
+        for key in 0..KEYS {
+            first.set(&format!("key-{key}"), &value(round, key));
+            most = most.max(bytes());
+        }
+        let output = cluster.node(1).output();
+        output.contains("the state file has grown too much meanwhile").then_some(())
+    });
+    eprintln!("{} MiB, and {} MiB after {round} rounds", before / MIB, most / MIB);
+    cluster.node(2).resume();
+    let second = cluster.client(2);
+    poll_until("the receiver to be ready", PATIENCE, || second.is_ready().then_some(()));
+    for key in 0..KEYS {
+        assert!(second.value(&format!("key-{key}")) == Some(value(round, key)), "key-{key}");
+    }
+    assert!(most <= before + GROWTH + FOLDS, "the file grew from {} MiB to {} MiB", before / MIB, most / MIB);
 }
 
 /// What was deleted is given back to the file system, with no command from anybody.
