@@ -157,7 +157,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let applier = applier(&parts, fold_lane.clone(), faults.clone(), space.clone(), applied);
     let board = Arc::new(Board::new(&parts.raft));
     let handle = handle(&parts, requests, board.clone(), faults.clone());
-    let now = parts.clock.now();
+    let (now, limits) = (parts.clock.now(), parts.limits.clone());
     let mut driver = Driver {
         queues: Queues {
             requests: requests_receiver,
@@ -185,10 +185,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         persisted,
         internal,
         held: VecDeque::new(),
-        proposals: Proposals::new(
-            parts.limits.proposals_inflight_max,
-            parts.limits.proposals_inflight_bytes_max,
-        ),
+        proposals: Proposals::new(limits.proposals_inflight_max, limits.proposals_inflight_bytes_max),
         returned: Vec::new(),
         forwarding: Arc::new(AtomicUsize::new(0)),
         reads: Reads::new(parts.limits.reads_waiting_max),

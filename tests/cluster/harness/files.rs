@@ -49,7 +49,7 @@ pub fn pointer(data: &Path, scratch: &Path) -> u64 {
     inspect.args(["wal", "inspect", "--json"]).arg(data);
     let printed = run(scratch, inspect).expect(0, &[]).stdout;
     let records = printed.lines().map(|line| -> Value { serde_json::from_str(line).expect("a JSON line") });
-    let pointers =
+    let mut pointers =
         records.filter(|record| record["kind"] != "cut").filter_map(|record| record["state"].as_u64());
-    pointers.last().unwrap_or_else(|| panic!("no record names a state file: {printed}"))
+    pointers.next_back().unwrap_or_else(|| panic!("no record names a state file: {printed}"))
 }
