@@ -170,6 +170,10 @@ pub struct Limits {
     pub sessions_max: usize,
     /// How long a stopping node lets requests finish.
     pub drain_timeout: Duration,
+    /// How long a connection may take none of the bytes that wait for it: then it ends. An answer that is left where it is though
+    /// others are taken ends it after at most three times this. Without it, clients that ask and never read would hold for ever
+    /// what the answers take. No setting.
+    pub send_timeout: Duration,
 }
 
 const KIB: usize = 1 << 10;
@@ -219,6 +223,7 @@ impl Default for Limits {
             session_inflight_max: 1_024,
             sessions_max: 100_000,
             drain_timeout: Duration::from_secs(10),
+            send_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -13,7 +13,7 @@ mod scrub;
 mod snapshots;
 mod writes;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -157,7 +157,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
     let applier = applier(&parts, fold_lane.clone(), faults.clone(), space.clone(), applied);
     let board = Arc::new(Board::new(&parts.raft));
     let handle = handle(&parts, requests, board.clone(), faults.clone());
-    let now = parts.clock.now();
+    let (now, limits) = (parts.clock.now(), parts.limits.clone());
     let mut driver = Driver {
         queues: Queues {
             requests: requests_receiver,
@@ -185,10 +185,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         persisted,
         internal,
         held: VecDeque::new(),
-        proposals: Proposals::new(
-            parts.limits.proposals_inflight_max,
-            parts.limits.proposals_inflight_bytes_max,
-        ),
+        proposals: Proposals::new(limits.proposals_inflight_max, limits.proposals_inflight_bytes_max),
         returned: Vec::new(),
         forwarding: Arc::new(AtomicUsize::new(0)),
         reads: Reads::new(parts.limits.reads_waiting_max),
@@ -201,6 +198,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         returned_asks: Vec::new(),
         under_way: Vec::new(),
         resigning: Vec::new(),
+        leaving: BTreeMap::new(),
         heard: VecDeque::new(),
         leaves_at: None,
         last_written: parts.raft.last_index(),
@@ -314,8 +312,10 @@ struct Driver {
     shown: Option<(RoleName, Term, Option<NodeId>)>,
     /// The membership that the transport and the board know.
     membership: Membership,
-    /// Who was removed by a committed configuration, as the transport knows it.
+    /// Who was removed by a committed configuration.
     retired: BTreeSet<NodeId>,
+    /// Who is in no configuration any more that is in force, and until when this node speaks to them all the same.
+    leaving: BTreeMap<NodeId, (PeerInfo, Monotonic)>,
     /// Asks that wait for a leader.
     asks: Vec<(Ask, Asker)>,
     /// Asks that came back; tried again at the next sweep, like forwards.
@@ -666,6 +666,7 @@ impl Driver {
         }
         self.asks.append(&mut self.returned_asks);
         self.sweep_asks();
+        self.sweep_leaving(now);
         self.sweep_snapshots(now);
         self.maybe_scrub(now);
         self.maybe_mark(now);

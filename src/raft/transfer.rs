@@ -25,7 +25,7 @@
 //! comes late, when the transfer has ended, costs an election and no more.
 //!
 //! A leader that cannot lead any more, since it is no voter or has no state, steps down with `TimeoutNow`, or when the time
-//! for the transfer is over.
+//! for the transfer is over. One that is no voter waits besides until all of its log is committed: it hears nothing any more.
 
 use std::cmp::Reverse;
 
@@ -147,7 +147,10 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let has_all = leader.peers.get(&transfer.to).is_some_and(|peer| peer.matched() == self.log.last());
-        if !has_all || transfer.is_told {
+        // Who has no place in what comes next is not told what becomes of its last entries: it waits until they are committed,
+        // or whoever waits for them would never know.
+        let knows_all = self.quorum.contains(self.config.id) || self.log.committed() == self.log.last();
+        if !has_all || !knows_all || transfer.is_told {
             return;
         }
         transfer.is_told = true;

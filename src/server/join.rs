@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Exit, ExitCode, Seams, rejoin};
 use crate::clock::sleep;
@@ -97,16 +97,27 @@ async fn ask(addresses: &[String], request: &JoinRequest, seams: &Seams) -> Resu
     }
 }
 
-/// What a node that asks has heard so far.
+/// What a node that asks has heard so far, and what it has said of that: it may ask for days.
 pub(super) struct Patience {
     pause: Duration,
     /// How often each address has refused in a row, and those that said that it may be otherwise later (0).
     said: BTreeMap<String, u32>,
+    /// What was told last of each subject.
+    told: BTreeMap<String, String>,
 }
 
 impl Patience {
     pub(super) fn new() -> Patience {
-        Patience { pause: PAUSE_MIN, said: BTreeMap::new() }
+        Patience { pause: PAUSE_MIN, said: BTreeMap::new(), told: BTreeMap::new() }
+    }
+
+    /// What is told of this subject now, and whether that is news.
+    pub(super) fn tell(&mut self, subject: &str, text: &str) -> Told {
+        match self.told.insert(subject.to_owned(), text.to_owned()) {
+            None => Told::First,
+            Some(before) if before == text => Told::Again,
+            Some(_) => Told::Changed,
+        }
     }
 
     /// A refusal from there. It is believed once it was repeated, unless another one that answers gives hope: of several
@@ -124,6 +135,14 @@ impl Patience {
     fn hears_nothing(&mut self, address: &str) {
         self.said.remove(address);
     }
+}
+
+/// Whether somebody who reads what a node says has read this already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    First,
+    Changed,
+    Again,
 }
 
 /// Asks each once, with a pause behind it; `None` if nobody had an answer that counts.
@@ -156,7 +175,10 @@ pub(super) async fn ask_each(
                 error.to_string()
             }
         };
-        warn!(member = address, error = passing, "could not join yet: asking again");
+        match patience.tell(address, &passing) {
+            Told::Again => debug!(member = address, error = passing, "could not join yet: asking again"),
+            _ => warn!(member = address, error = passing, "could not join yet: asking again"),
+        }
         sleep(&*seams.clock, patience.pause).await;
         patience.pause = (patience.pause * 2).min(PAUSE_MAX);
     }

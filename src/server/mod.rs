@@ -321,6 +321,7 @@ fn spawn_serve(
         shares: clients.map(|clients| clients.shares.clone()),
         date_header: seams.http_date,
         drain: config.limits.drain_timeout,
+        send_timeout: config.limits.send_timeout,
         traffic: if clients.is_some() { Traffic::Clients } else { Traffic::Peers },
         clock: seams.clock.clone(),
     };

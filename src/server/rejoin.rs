@@ -45,9 +45,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::join::{Patience, ask_each};
+use super::join::{Patience, Told, ask_each};
 use super::{Exit, Seams, in_lane, own_record, store_exit};
 use crate::clock::sleep;
 use crate::config::Config;
@@ -65,6 +65,9 @@ use crate::wal::inspect;
 
 /// So often it is tried again what a full disk did not let be recorded.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// What it is that a node tells of its log; no address is written like that.
+const THE_LOG: &str = "the log";
 
 /// So often a node that came back looks whether it votes again.
 const SETTLED_PAUSE: Duration = Duration::from_secs(5);
@@ -158,12 +161,17 @@ pub(super) async fn give_up(
         );
         return Err(Exit::new(lost.code, text));
     }
-    error!(
-        error = lost.message,
-        was = %owner,
-        asks = known.join(","),
-        "THE LOG IS LOST, and with it what this node promised: it asks whether the group can do without it"
-    );
+    let (error, asks) = (lost.message, known.join(","));
+    match patience.tell(THE_LOG, &format!("{error} {asks}")) {
+        Told::First => error!(
+            error,
+            was = %owner,
+            asks,
+            "THE LOG IS LOST, and with it what this node promised: it asks whether the group can do without it"
+        ),
+        Told::Changed => warn!(error, was = %owner, asks, "the log is still lost"),
+        Told::Again => debug!(error, was = %owner, asks, "the log is still lost"),
+    }
     let (token_hash, record) = (identity.token_hash(), record(config, &identity, seams.supports));
     let question = JoinRequest { token_hash, id: None, replaces: Some(owner), record };
     if ask_each(&known, &question, seams, patience).await?.is_none() {

@@ -3,14 +3,14 @@
 //! Invariants:
 //! - At most `connections_max` connections are served at once; further ones wait in the system's backlog.
 //! - At most as many are served by all listeners for clients together as this process may open files for.
-//! - A client that takes nothing of its answer for `SEND_TIMEOUT` is cut off; one that leaves an answer where it is though it
+//! - A client that takes nothing of its answer for the send timeout is cut off; one that leaves an answer where it is though it
 //!   takes others, as HTTP/2's windows allow, after at most three times that (`api::shares`).
 //! - A failing `accept` (no more file descriptors) pauses the loop, it never ends it.
 //! - A client that connects and says nothing, or says it too slowly, is cut off: by `Greeting` until the protocol is
 //!   known, by hyper's header timeout (HTTP/1.1) or its keepalive pings (HTTP/2) from then on.
 //! - Whatever bytes come in, at most their own connection ends.
-//! - After `shutdown` nothing is accepted any more, requests under way may finish, and at the end of `drain` the rest
-//!   is cut off. An idle connection closes at once.
+//! - After `shutdown` nothing is accepted any more but what was connected before, requests under way may finish, and at the end
+//!   of `drain` the rest is cut off. An idle connection closes at once; one that has said nothing yet has a moment to do so.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -88,6 +88,8 @@ pub struct ServeOptions {
     pub date_header: bool,
     /// How long requests under way may take once `shutdown` is done.
     pub drain: Duration,
+    /// How long a client may take none of the bytes that wait for it.
+    pub send_timeout: Duration,
     /// What the listener is for.
     pub traffic: Traffic,
     /// The node's clock.
@@ -100,6 +102,7 @@ impl fmt::Debug for ServeOptions {
             .field("connections_max", &self.connections_max)
             .field("date_header", &self.date_header)
             .field("drain", &self.drain)
+            .field("send_timeout", &self.send_timeout)
             .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
@@ -110,9 +113,8 @@ impl fmt::Debug for ServeOptions {
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new connection may take to show which protocol it speaks.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take none of the bytes that wait for it. Without it, clients that ask and never read would hold
-/// for ever what the answers take.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection that has said nothing yet has for its first request once the listener is drained.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// HTTP/1.1: headers of a request, and the buffer that must hold them.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -146,6 +148,40 @@ pub async fn serve<S, B>(
     let mut connections = JoinSet::new();
     let mut acceptor = Acceptor::new(listener, &options);
     let mut shutdown = pin!(shutdown);
+    let begin = |connections: &mut JoinSet<()>, (stream, permits): (BoxStream, Permits)| {
+        let (stream, greeted) = Greeting::new(stream, &options);
+        let connection = options.shares.as_ref().map(Shares::connection);
+        let overdue = overdue(connection.clone(), options.send_timeout, options.clock.clone());
+        let service = service.clone().map_request(move |mut request: http::Request<Incoming>| {
+            if let Some(connection) = &connection {
+                request.extensions_mut().insert(connection.clone());
+            }
+            request
+        });
+        let service = TowerToHyperService::new(service);
+        let (builder, mut draining) = (Arc::clone(&builder), draining.subscribe());
+        let clock = options.clock.clone();
+        connections.spawn(async move {
+            let _permits = permits;
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let mut draining = pin!(drain_of(&mut draining, greeted, &clock));
+            let ended = tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = overdue => {
+                    tracing::debug!("cut off a client that does not take its answers");
+                    return;
+                }
+                () = draining.as_mut() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error, "a connection ended with an error");
+            }
+        });
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -155,54 +191,29 @@ pub async fn serve<S, B>(
         while let Some(ended) = connections.try_join_next() {
             on_connection_end(ended);
         }
-        let (stream, permits) = accepted;
-        let stream = Greeting::new(stream, &options.clock);
-        let connection = options.shares.as_ref().map(Shares::connection);
-        let overdue = overdue(connection.clone(), options.clock.clone());
-        let service = service.clone().map_request(move |mut request: http::Request<Incoming>| {
-            if let Some(connection) = &connection {
-                request.extensions_mut().insert(connection.clone());
-            }
-            request
-        });
-        let service = TowerToHyperService::new(service);
-        let (builder, mut draining) = (Arc::clone(&builder), draining.subscribe());
-        connections.spawn(async move {
-            let _permits = permits;
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => ended,
-                () = overdue => {
-                    tracing::debug!("cut off a client that does not take its answers");
-                    return;
-                }
-                () = raised(&mut draining) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(error, "a connection ended with an error");
-            }
-        });
+        begin(&mut connections, accepted);
     }
-    drop(acceptor);
+    for accepted in acceptor.close() {
+        begin(&mut connections, accepted);
+    }
     draining.send_replace(true);
     drain(connections, &options).await;
 }
 
-/// Waits until a client has left an answer where it is for too long: twice [`SEND_TIMEOUT`] at least.
-async fn overdue(connection: Option<Connection>, clock: SharedClock) {
+/// Waits until a client has left an answer where it is for too long: twice the send timeout at least.
+async fn overdue(connection: Option<Connection>, send_timeout: Duration, clock: SharedClock) {
     let Some(connection) = connection else { return std::future::pending().await };
     while !connection.is_overdue() {
-        clock::sleep(&*clock, SEND_TIMEOUT).await;
+        clock::sleep(&*clock, send_timeout).await;
     }
 }
 
-async fn raised(flag: &mut watch::Receiver<bool>) {
-    // The guard within the result must not live across an await of the caller.
-    let _ = flag.wait_for(|raised| *raised).await;
+/// Waits until a connection is to be drained: once all are, but not before its client has had the time to say what it wants.
+/// It was let in, and would take the end of the connection for a request that was lost on the way.
+async fn drain_of(flag: &mut watch::Receiver<bool>, greeted: oneshot::Receiver<()>, clock: &SharedClock) {
+    // The guard within the result must not live across the next await.
+    let _ = flag.wait_for(|raised| *raised).await.is_ok();
+    let _ = clock::timeout_at(&**clock, clock.now().plus(FIRST_REQUEST_TIMEOUT), greeted).await;
 }
 
 async fn drain(mut connections: JoinSet<()>, options: &ServeOptions) {
@@ -290,6 +301,19 @@ impl Acceptor {
         }
     }
 
+    /// Accepts nobody any more, but those that are connected already, as far as they may be served.
+    fn close(self) -> Vec<(BoxStream, Permits)> {
+        let Acceptor { listener, permits, all, .. } = self;
+        let permit = || {
+            let of_all = match &all {
+                Some(all) => Some(Arc::clone(all).try_acquire_owned().ok()?),
+                None => None,
+            };
+            Some((Arc::clone(&permits).try_acquire_owned().ok()?, of_all))
+        };
+        listener.close().into_iter().filter_map(|stream| Some((stream, permit()?))).collect()
+    }
+
     async fn on_failure(&mut self, error: &io::Error) {
         // The client gave up while it waited: no failure of ours.
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
@@ -315,17 +339,24 @@ struct Greeting {
     clock: SharedClock,
     /// Set while bytes wait to leave.
     stalled: Option<Sleep>,
+    /// See [`ServeOptions`].
+    send_timeout: Duration,
     /// `None` once the protocol is known.
     deadline: Option<Sleep>,
+    /// Who is told that.
+    greeted: Option<oneshot::Sender<()>>,
     /// Bytes of the preface seen so far.
     matched: usize,
 }
 
 impl Greeting {
-    fn new(stream: BoxStream, clock: &SharedClock) -> Greeting {
-        let deadline = clock.now().plus(GREETING_TIMEOUT);
-        let deadline = Some(clock.sleep_until(deadline));
-        Greeting { stream, clock: Arc::clone(clock), stalled: None, deadline, matched: 0 }
+    /// The stream, and what completes when its client has said what it speaks, or is gone.
+    fn new(stream: BoxStream, options: &ServeOptions) -> (Greeting, oneshot::Receiver<()>) {
+        let (clock, send_timeout) = (Arc::clone(&options.clock), options.send_timeout);
+        let deadline = Some(clock.sleep_until(clock.now().plus(GREETING_TIMEOUT)));
+        let (greeted, receiver) = oneshot::channel();
+        let greeted = Some(greeted);
+        (Greeting { stream, clock, stalled: None, send_timeout, deadline, greeted, matched: 0 }, receiver)
     }
 
     /// What became of an attempt to send; an error if the client has taken nothing for too long.
@@ -338,8 +369,8 @@ impl Greeting {
             self.stalled = None;
             return sent;
         }
-        let clock = &self.clock;
-        let stalled = self.stalled.get_or_insert_with(|| clock.sleep_until(clock.now().plus(SEND_TIMEOUT)));
+        let until = self.clock.now().plus(self.send_timeout);
+        let stalled = self.stalled.get_or_insert_with(|| self.clock.sleep_until(until));
         match stalled.as_mut().poll(context) {
             Poll::Ready(()) => {
                 // Whoever tries again is told the same, and at once: what is over is not waited for a second time.
@@ -357,6 +388,9 @@ impl Greeting {
         // Another protocol than HTTP/2, or the end of the connection, or all of the preface: hyper knows enough.
         if len == 0 || bytes[..len] != expected[..len] || self.matched == HTTP2_PREFACE.len() {
             self.deadline = None;
+            if let Some(greeted) = self.greeted.take() {
+                let _ = greeted.send(());
+            }
         }
     }
 }

@@ -46,6 +46,12 @@ pub trait Listener: Send + Sync {
 
     /// The bound address, `ip:port`.
     fn local_address(&self) -> io::Result<String>;
+
+    /// Listens no more, and hands out the connections that were made and wait to be accepted: to whoever made them they look
+    /// like any other. A network that cannot tell breaks them.
+    fn close(self: Box<Self>) -> Vec<BoxStream> {
+        Vec::new()
+    }
 }
 
 /// A network, shared by all parts of a node.
@@ -131,13 +137,29 @@ impl Listener for TcpListener {
     fn accept(&mut self) -> NetFuture<'_, (BoxStream, String)> {
         Box::pin(async move {
             let (stream, address) = TcpListener::accept(self).await?;
-            // Fails only if the client is gone already, which the first read finds out.
-            let _ = stream.set_nodelay(true);
-            Ok((Box::new(stream) as BoxStream, address.to_string()))
+            Ok((accepted(stream), address.to_string()))
         })
     }
 
     fn local_address(&self) -> io::Result<String> {
         self.local_addr().map(|address| address.to_string())
     }
+
+    fn close(self: Box<Self>) -> Vec<BoxStream> {
+        // The system is asked itself: what this program was told of the listener may be older than what waits there.
+        let Ok(listener) = self.into_std() else { return Vec::new() };
+        let waiting = std::iter::from_fn(|| listener.accept().ok());
+        waiting.filter_map(|(stream, _)| Some(accepted(taken(stream).ok()?))).collect()
+    }
+}
+
+fn taken(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
+}
+
+fn accepted(stream: TcpStream) -> BoxStream {
+    // Fails only if the client is gone already, which the first read finds out.
+    let _ = stream.set_nodelay(true);
+    Box::new(stream)
 }

@@ -140,6 +140,71 @@ fn a_flipped_bit_in_the_log_of_one_of_three_is_repaired() {
     }
 }
 
+/// All copies of an acknowledged entry are damaged: every node says so, once, goes no further, and serves nothing that lacks it.
+/// One copy that comes back is enough for all (H17).
+#[test]
+fn an_entry_that_all_have_lost_is_said_loudly_and_never_served_without() {
+    const ALARM: &str = "every other member lacks it, too";
+    let mut cluster = Cluster::start("damage-all", 3);
+    let leader = cluster.wait_ready();
+    let client = cluster.client(leader);
+    let value = format!("{}marker-in-the-middle{}", "x".repeat(32 << 10), "y".repeat(32 << 10));
+    client.set("damage", &value);
+    for number in 0..5 {
+        client.set(&format!("later/{number}"), "x");
+    }
+    let written = client.stats()["last_index"].as_u64().expect("an index");
+    for id in cluster.ids() {
+        cluster.wait_applied(id, written);
+    }
+    let mut places = Vec::new();
+    for id in cluster.ids() {
+        // Not stopped: what is in the log only has to be read from there.
+        cluster.node_mut(id).kill();
+        let log = files(&cluster.node(id).data.join("wal"));
+        let (file, offset) = find(&log, b"marker-in-the-middle").first().expect("it is in the log").clone();
+        flip(&file, offset + 3);
+        places.push((file, offset + 3));
+    }
+    cluster.start_all();
+    let alarms = |cluster: &Cluster, id: u64| {
+        let output = cluster.node(id).output();
+        output.lines().filter(|line| line.contains("ERROR") && line.contains(ALARM)).count()
+    };
+    for id in cluster.ids() {
+        poll_until("the node to say what is lost", PATIENCE, || (alarms(&cluster, id) > 0).then_some(()));
+    }
+    for id in cluster.ids() {
+        let client = cluster.client(id);
+        assert!(!client.is_ready(), "node {id} serves without an entry that was acknowledged");
+        let later = client.request("GET", "/api/get?key=later/4&consistency=stale", &[], None);
+        assert!(
+            later.is_ok_and(|answer| answer.json()["value"].is_null()),
+            "what follows is applied at node {id}"
+        );
+        let stats = client.stats();
+        assert!(stats["applied_index"].as_u64() < Some(written), "{stats}");
+        assert_eq!(alarms(&cluster, id), 1, "it is said once: {}", cluster.node(id).output());
+    }
+    cluster.assert_all_alive();
+
+    cluster.node_mut(1).kill();
+    let (file, offset) = &places[0];
+    flip(file, *offset);
+    cluster.start_node(1);
+    cluster.wait_ready();
+    for id in cluster.ids() {
+        assert!(cluster.client(id).value("damage").as_deref() == Some(value.as_str()), "node {id}");
+        assert_eq!(cluster.client(id).value("later/4").as_deref(), Some("x"));
+    }
+    for id in [2, 3] {
+        poll_until("the node to say that nothing is lost", PATIENCE, || {
+            cluster.node(id).output().contains("no entry is missing any more").then_some(())
+        });
+        assert_eq!(alarms(&cluster, id), 1);
+    }
+}
+
 /// Makes another sector of one.
 fn garble(file: &Path, sector: usize) {
     let mut bytes = std::fs::read(file).expect("readable");

@@ -5,56 +5,15 @@
 //! strace shows as completed before the 200 came was completed before the node could build on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::harness::Cluster;
-use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::skip::{is_installed, skipped};
+use crate::harness::tracer::Tracer;
 
 const SETS: usize = 100;
 const CALLS: &str = "trace=fdatasync,fsync,sync_file_range,write,writev,pwrite64,pwritev,pwritev2";
-
-/// strace on one process. Dropped: interrupted, so that it detaches, and reaped.
-struct Tracer {
-    child: Child,
-    output: PathBuf,
-}
-
-impl Tracer {
-    /// Attaches to `pid`; an error says why that is not permitted.
-    fn attach(pid: u32, output: PathBuf) -> Result<Tracer, String> {
-        let complaints = output.with_extension("err");
-        let errors = std::fs::File::create(&complaints).expect("the test's directory is writable");
-        let child = Command::new("strace")
-            .args(["-f", "-y", "-ttt", "-T", "-s", "0", "-e", CALLS, "-e", "signal=none", "-o"])
-            .arg(&output)
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let mut tracer = Tracer { child, output };
-        let said = || std::fs::read_to_string(&complaints).unwrap_or_default();
-        let attached = poll_until("strace to attach or to refuse", PATIENCE, || {
-            if tracer.child.try_wait().expect("a child can be waited for").is_some() {
-                return Some(false);
-            }
-            said().contains("attached").then_some(true)
-        });
-        if attached { Ok(tracer) } else { Err(said().trim().to_owned()) }
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
-        let _ = self.child.wait();
-    }
-}
 
 /// A completed system call on a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +95,7 @@ fn a_quorum_has_synced_before_every_acknowledgement() {
     let mut tracers = BTreeMap::new();
     for id in cluster.ids() {
         let output = cluster.directory().join(format!("strace{id}"));
-        match Tracer::attach(cluster.node(id).pid(), output) {
+        match Tracer::attach(cluster.node(id).pid(), output, ["-ttt", "-T", "-e", CALLS]) {
             Ok(tracer) => drop(tracers.insert(id, tracer)),
             Err(why) => return skipped(NAME, "strace", &format!("it may not attach: {why}")),
         }
@@ -151,13 +110,8 @@ fn a_quorum_has_synced_before_every_acknowledgement() {
         })
         .collect();
     assert_eq!(cluster.wait_leader(), leader, "the leader changed under strace: the test shows nothing");
-    let outputs: BTreeMap<u64, PathBuf> =
-        tracers.iter().map(|(id, tracer)| (*id, tracer.output.clone())).collect();
-    drop(tracers);
-    let traces: BTreeMap<u64, Vec<Call>> = outputs
-        .iter()
-        .map(|(id, output)| (*id, calls(&std::fs::read_to_string(output).expect("strace wrote its output"))))
-        .collect();
+    let traces: BTreeMap<u64, Vec<Call>> =
+        tracers.into_iter().map(|(id, tracer)| (id, calls(&tracer.finish()))).collect();
     for (number, (from, to)) in spans.iter().enumerate() {
         let synced: BTreeSet<u64> = cluster
             .ids()

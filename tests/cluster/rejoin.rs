@@ -6,22 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::harness::client::Outcome;
-use crate::harness::node::command;
+use crate::harness::files::segments;
+use crate::harness::node::{Node, command};
 use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::run::run;
 use crate::harness::{Client, Cluster, Writers};
 
 const SECTOR_BYTES: usize = 512;
-
-/// The segments of a log, oldest first.
-fn segments(wal: &Path) -> Vec<PathBuf> {
-    let names = std::fs::read_dir(wal).expect("there is a log");
-    let paths = names.map(|entry| entry.expect("a name").path());
-    let mut segments: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|kind| kind == "wal")).collect();
-    segments.sort();
-    segments
-}
 
 /// Makes the first sectors of every segment others: what it begins with, and both copies of every preamble's hard state.
 fn lose_hard_states(wal: &Path) {
@@ -140,10 +131,23 @@ fn a_node_that_lost_its_log_waits_for_the_others() {
     let data = cluster.node(victim).data.clone();
     std::fs::remove_dir_all(data.join("wal")).expect("removable");
     let before = std::fs::read(data.join("identity")).expect("readable");
+    cluster.node_mut(victim).set_flag("--log-level", "info,quorate::server=debug");
     for _ in 0..2 {
         let since = cluster.node(victim).output().len();
         cluster.start_node(victim);
-        wait_asks(&cluster, victim, since);
+        // The third round of questions: it may ask for days, and says only once what is wrong.
+        poll_until("it to ask again and again", PATIENCE, || {
+            (said(&cluster, victim, since, "the log is still lost") >= 2).then_some(())
+        });
+        assert_eq!(said(&cluster, victim, since, "ERROR"), 1, "{}", cluster.node(victim).output());
+        assert_eq!(said(&cluster, victim, since, "THE LOG IS LOST"), 1);
+        for other in &others {
+            let warnings = output_of(&cluster, victim, since);
+            let warnings = warnings
+                .lines()
+                .filter(|line| line.contains("WARN") && line.contains(&cluster.node(*other).peer));
+            assert!(warnings.count() <= 2, "{}", cluster.node(victim).output());
+        }
         cluster.node_mut(victim).kill();
         assert!(std::fs::read(data.join("identity")).expect("readable") == before, "it gave something up");
     }
@@ -155,6 +159,66 @@ fn a_node_that_lost_its_log_waits_for_the_others() {
     assert_eq!(cluster.client(victim).value("k").as_deref(), Some("v"));
     let given_up = cluster.client(victim).stats()["counters"]["logs_given_up"].as_u64();
     assert_eq!(given_up, Some(1), "it gave up once and asked as the same one");
+}
+
+/// Copies the files of a directory, and not what is in directories in it.
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("created");
+    for entry in std::fs::read_dir(from).expect("readable").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+        }
+    }
+}
+
+/// A member's directory is copied while it runs, and its log is not: the copy looks like a node that has lost its log. It asks
+/// in vain whether the group can do without that one, gives nothing up, and the member lives on. Once the member is gone for
+/// good the same question has another answer.
+#[test]
+fn a_copy_of_a_member_that_lives_does_not_take_its_place() {
+    let mut cluster = Cluster::start("rejoin-copy", 3);
+    let leader = cluster.wait_ready();
+    cluster.client(leader).set("k", "v");
+    let follower = cluster.ids_without(&[leader])[0];
+    for victim in [leader, follower] {
+        let directory = cluster.directory().join(format!("copy{victim}"));
+        let slot = cluster.slot();
+        let addresses = (slot.http(50), slot.peer(50), slot.grpc(50));
+        let mut copy = Node::new(victim, &directory, addresses, "");
+        copy_files(&cluster.node(victim).data, &copy.data);
+        let initial = cluster.node(victim).arguments.last().expect("the founders").clone();
+        copy.set_flag("--initial-cluster", &initial);
+        copy.set_flag("--advertise-peer", &slot.peer(50));
+        let before = std::fs::read(copy.data.join("identity")).expect("readable");
+        copy.start();
+        poll_until("it to ask whoever leads", PATIENCE, || {
+            copy.assert_alive();
+            copy.output().contains(&format!("node {victim} was heard a moment ago")).then_some(())
+        });
+        assert!(copy.output().contains("THE LOG IS LOST"), "{}", copy.output());
+        assert!(
+            std::fs::read(copy.data.join("identity")).expect("readable") == before,
+            "it gave something up"
+        );
+        assert!(std::fs::read(cluster.node(victim).data.join("identity")).expect("readable") == before);
+        cluster.assert_all_alive();
+        assert_eq!(cluster.client(victim).stats()["id"].as_u64(), Some(victim));
+        let key = format!("by-{victim}");
+        cluster.client(victim).set(&key, "v");
+        assert_eq!(voters(&cluster.client(leader)), Some(vec![1, 2, 3]));
+        for id in cluster.ids() {
+            assert_eq!(cluster.client(id).value(&key).as_deref(), Some("v"));
+        }
+        if victim == leader {
+            copy.kill();
+            continue;
+        }
+        cluster.node_mut(victim).kill();
+        let mut wanted = cluster.ids_without(&[victim]);
+        wanted.push(4);
+        wait_voters(&cluster.client(leader), &wanted);
+        assert_eq!(copy.client().value(&key).as_deref(), Some("v"));
+    }
 }
 
 /// All nodes come up without the volume that their logs are on: none of them gives anything up, and once the logs are there
@@ -188,6 +252,16 @@ fn logs_that_come_back_are_taken() {
         assert_eq!(cluster.client(id).stats()["counters"]["logs_given_up"].as_u64(), Some(0));
     }
     cluster.assert_all_alive();
+}
+
+/// What a node has said from `since` on.
+fn output_of(cluster: &Cluster, id: u64, since: usize) -> String {
+    cluster.node(id).output()[since..].to_owned()
+}
+
+/// How many of those lines have this in them.
+fn said(cluster: &Cluster, id: u64, since: usize, what: &str) -> usize {
+    output_of(cluster, id, since).lines().filter(|line| line.contains(what)).count()
 }
 
 /// Waits until a node has asked somebody in vain, in what it says from `since` on.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use quorate::config::Limits;
 use quorate::fsm::{self, Body, Input, Store};
-use quorate::types::{ClusterId, Incarnation, NodeId, Owner};
 use serde_json::{Value, json};
 
+use crate::harness::files::{owner, state_files};
 use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::{Client, Cluster};
 
@@ -76,13 +76,6 @@ fn state_file(data: &Path) -> PathBuf {
     let state = state_files(data);
     assert_eq!(state.len(), 1, "{state:?}");
     state.into_iter().next().expect("there is one")
-}
-
-/// The state files that there are; while another one takes the place of one, two.
-fn state_files(data: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(data).expect("readable");
-    let paths = files.map(|file| file.expect("listed").path());
-    paths.filter(|path| path.extension().is_some_and(|kind| kind == "redb")).collect()
 }
 
 /// What is done to a state file.
@@ -257,21 +250,6 @@ fn a_state_file_that_nobody_has_is_exit_3_and_left_alone() {
     cluster.start_node(1);
     cluster.wait_ready();
     check(&client);
-}
-
-/// Whose state file is in a data directory.
-fn owner(data: &Path) -> Owner {
-    let identity = std::fs::read_to_string(data.join("identity")).expect("readable");
-    let field = |name: &str| {
-        let line = identity.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {identity}")).to_owned()
-    };
-    let hex = |name: &str| u64::from_str_radix(&field(name), 16).expect("a hex number");
-    Owner {
-        cluster: ClusterId(hex("cluster")),
-        node: NodeId(field("node").parse().expect("a number")),
-        incarnation: Incarnation(hex("incarnation")),
-    }
 }
 
 /// Makes the state of a node that is down another one than the log leads to, as a bug would: it takes one entry for nothing.

@@ -17,7 +17,12 @@ impl Driver {
         if *membership == self.membership {
             return;
         }
-        self.membership = membership.clone();
+        let before = std::mem::replace(&mut self.membership, membership.clone());
+        let until = self.parts.clock.now().plus(self.parts.election_timeout);
+        for (id, member) in before.members.into_iter().filter(|(id, _)| *id != self.parts.id) {
+            let info = PeerInfo { address: member.peer, incarnation: member.incarnation };
+            self.leaving.entry(id).or_insert((info, until));
+        }
         self.board.set_members(self.parts.raft.membership_index(), &self.membership);
         self.tell_transport();
     }
@@ -42,15 +47,31 @@ impl Driver {
         self.board.set_lease(self.parts.raft.lease(self.parts.clock.now()));
     }
 
-    pub(super) fn tell_transport(&self) {
-        let others = self.membership.members.values().filter(|member| member.id != self.parts.id);
+    /// Who is not in the configuration any more is spoken to for a while yet: a leader that is removed still owes answers to
+    /// what was forwarded to it, and whoever is cut off from it could not tell what became of that.
+    pub(super) fn tell_transport(&mut self) {
+        let members = &self.membership.members;
+        let is_elsewhere = |info: &PeerInfo| members.values().all(|member| member.peer != info.address);
+        self.leaving.retain(|id, (info, _)| !members.contains_key(id) && is_elsewhere(info));
+        let others = members.values().filter(|member| member.id != self.parts.id);
         let peers = others.map(|member| {
             (member.id, PeerInfo { address: member.peer.clone(), incarnation: member.incarnation })
         });
         // Also where a removal is committed that a configuration in force here does not know: then it is truncated soon.
         let peers = peers.filter(|(id, _)| !self.retired.contains(id));
-        let members = Members { peers: peers.collect(), removed: self.retired.clone() };
+        let leaving = self.leaving.iter().map(|(id, (info, _))| (*id, info.clone()));
+        let removed = self.retired.iter().copied().filter(|id| !self.leaving.contains_key(id));
+        let members = Members { peers: peers.chain(leaving).collect(), removed: removed.collect() };
         self.parts.transport.set_peers(members);
+    }
+
+    /// Forgets who has left for good.
+    pub(super) fn sweep_leaving(&mut self, now: Monotonic) {
+        let before = self.leaving.len();
+        self.leaving.retain(|_, (_, until)| now < *until);
+        if self.leaving.len() < before {
+            self.tell_transport();
+        }
     }
 
     /// The process of a peer ended: news for whoever follows it, if it is the member that the group knows.

@@ -14,6 +14,8 @@
 //! receiver keeps what it has, and says from where it wants more. One snapshot comes in at a time; the newest counts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
 use super::{Driver, Internal};
-use crate::clock::{SharedClock, sleep};
+use crate::clock::{SharedClock, sleep, timeout_at};
 use crate::fsm::{self, Builder, Fresh, Manifest, Snapshot, Store};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
@@ -40,6 +42,9 @@ use crate::wal;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// But no longer than this.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// So often it is looked whether a transfer that waits for its receiver costs too much.
+const PIN_LOOK: Duration = Duration::from_millis(100);
 
 /// All that a group knows of snapshots.
 pub(super) struct Snapshots {
@@ -264,6 +269,9 @@ struct Sending {
     faults: StateFaults,
 }
 
+/// Why a transfer that costs too much is broken off.
+const GROWN: &str = "the state file has grown too much meanwhile";
+
 /// Why a try came to nothing.
 enum Broken {
     /// It may be tried again.
@@ -307,7 +315,10 @@ impl Sending {
                 return false;
             }
             pause = if acked > before { RETRY_PAUSE } else { pause };
-            sleep(&*self.clock, pause).await;
+            if self.bearable(sleep(&*self.clock, pause)).await.is_err() {
+                info!(to = self.to.0, reason = GROWN, "a snapshot is not sent again");
+                return false;
+            }
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
@@ -317,6 +328,19 @@ impl Sending {
         self.store.sizes().file_bytes.saturating_sub(self.file_bytes) > self.growth_bytes_max
     }
 
+    /// Waits for what depends on the receiver, as long as that costs little: it may stand still for any time.
+    async fn bearable<T>(&self, step: impl Future<Output = T>) -> Result<T, Broken> {
+        let mut step = pin!(step);
+        loop {
+            let look = self.clock.now().plus(PIN_LOOK);
+            match timeout_at(&*self.clock, look, step.as_mut()).await {
+                Some(done) => return Ok(done),
+                None if self.pins_too_much() => return Err(Broken::ForGood(GROWN.to_owned())),
+                None => {}
+            }
+        }
+    }
+
     async fn attempt(
         &mut self,
         mut sender: SnapshotSender,
@@ -324,7 +348,7 @@ impl Sending {
         progress_at: &mut Monotonic,
     ) -> Result<(), Broken> {
         let off = |failed: crate::transport::snapshot::Failed| Broken::Off(failed.reason);
-        let wanted = sender.begin().await.map_err(off)?;
+        let wanted = self.bearable(sender.begin()).await?.map_err(off)?;
         let first = self.unacked.front().map_or(self.next, |(number, _)| *number);
         if wanted < first || wanted > self.next {
             // It has lost what it had, and what was read cannot be read again: the core asks for a new one.
@@ -332,23 +356,23 @@ impl Sending {
             return Err(Broken::ForGood(text));
         }
         for (number, chunk) in self.unacked.clone().into_iter().filter(|(number, _)| *number >= wanted) {
-            sender.send(number, chunk).await.map_err(off)?;
+            self.bearable(sender.send(number, chunk)).await?.map_err(off)?;
         }
         while let Some(chunk) = self.read().await? {
             let number = self.next;
             self.next += 1;
             self.unacked.push_back((number, chunk.clone()));
-            sender.send(number, chunk).await.map_err(off)?;
+            self.bearable(sender.send(number, chunk)).await?.map_err(off)?;
             let known = sender.acked();
             while self.unacked.pop_front_if(|(number, _)| *number < known).is_some() {}
             if known > *acked {
                 (*acked, *progress_at) = (known, self.clock.now());
             }
             if self.pins_too_much() {
-                return Err(Broken::ForGood("the state file has grown too much meanwhile".to_owned()));
+                return Err(Broken::ForGood(GROWN.to_owned()));
             }
         }
-        sender.finish().await.map_err(off)
+        self.bearable(sender.finish()).await?.map_err(off)
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Broken> {

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::node::admin::{Asker, encode_not_leader};
 use crate::node::forward;
 use crate::node::handle::check;
-use crate::node::proposals::{Origin, Pending};
+use crate::node::proposals::{Origin, Pending, stopping};
 use crate::raft::{Entry, RoleName};
 use crate::transport::ForwardError;
 use crate::types::{GroupId, Monotonic, NodeId};
@@ -86,7 +86,20 @@ impl Driver {
                     }
                 }
             }
+            None if self.leaves_at.is_some() => self.send_away(),
             None => {}
+        }
+    }
+
+    /// This node was removed, and hears of no leader any more: what waits here has to be done elsewhere.
+    fn send_away(&mut self) {
+        for Pending { origin, .. } in self.proposals.take_waiting() {
+            match origin {
+                Origin::Local { .. } => origin.resolve(Err(stopping())),
+                Origin::Peer { reply } => {
+                    let _ = reply.send(codec::encode_forwarded(&Forwarded::NotLeader));
+                }
+            }
         }
     }
 

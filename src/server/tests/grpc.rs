@@ -39,6 +39,7 @@ async fn start() -> Server {
         shares: None,
         date_header: false,
         drain: Duration::from_secs(1),
+        send_timeout: Duration::from_secs(30),
         traffic: Traffic::Clients,
         clock: SystemClock::shared(),
     };

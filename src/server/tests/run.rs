@@ -398,6 +398,26 @@ async fn lists_wait_on_a_lane_of_their_own_and_not_too_many_of_them() {
     within("the node to end", node.task).await.expect("no panic").expect("nothing was wrong");
 }
 
+/// The limit of a node is that of its listeners, and its listeners see which answers wait.
+#[tokio::test]
+async fn a_client_that_leaves_its_answer_loses_its_connection() {
+    let limits = Limits { send_timeout: Duration::from_millis(200), ..Limits::default() };
+    let mut node = Node::start("nobody", limits).await;
+    assert!(node.set("k").await.starts_with("HTTP/1.1 200"));
+    let stream = TcpStream::connect(&node.address).await.expect("the node listens");
+    // No answer fits.
+    let handshake = h2::client::Builder::new().initial_window_size(1).handshake::<_, bytes::Bytes>(stream);
+    let (mut client, connection) = within("a connection", handshake).await.expect("HTTP/2");
+    let request = http::Request::get(format!("http://{}/api/get?key=k", node.address));
+    let (answer, _) = client.send_request(request.body(()).expect("a request"), true).expect("connected");
+    // However it ends: the client ends nothing by itself.
+    let _ = within("the end of the connection", connection).await;
+    drop(answer);
+    assert!(node.set("k").await.starts_with("HTTP/1.1 200"), "others are served");
+    node.shut_down();
+    within("the node to end", node.task).await.expect("no panic").expect("nothing was wrong");
+}
+
 #[tokio::test]
 async fn a_disk_that_fails_during_the_drain_is_no_orderly_end() {
     // The drain is not over before the requests are, however long that takes here.

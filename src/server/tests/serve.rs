@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::api::shares::{Connection, Shares};
 use crate::clock::{Clock, SharedClock, Sleep, SystemClock};
+use crate::config::Limits;
 use crate::server::serve::{ServeOptions, Traffic, serve};
 use crate::transport::net::{BoxStream, Listener, NetFuture, TcpNet};
 use crate::types::Monotonic;
@@ -43,6 +45,7 @@ fn options() -> ServeOptions {
         date_header: true,
         // Longer than any test waits: what ends, ends by itself.
         drain: DEADLINE * 10,
+        send_timeout: Duration::from_secs(30),
         traffic: Traffic::Clients,
         clock: SystemClock::shared(),
     }
@@ -304,6 +307,179 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut taken = Vec::new();
     let _ = within(stream.read_to_end(&mut taken)).await;
     assert!(taken.len() < BYTES, "it waited for a client that does not read");
+}
+
+/// A clock that goes on when it is told so, by seconds.
+struct Stepped(watch::Sender<u64>);
+
+impl Stepped {
+    const NANOS: u64 = 1_000_000_000;
+
+    fn step(&self, seconds: u64) {
+        self.0.send_modify(|now| *now += seconds);
+    }
+}
+
+impl Clock for Stepped {
+    fn now(&self) -> Monotonic {
+        Monotonic(*self.0.borrow() * Stepped::NANOS)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+
+    fn sleep_until(&self, deadline: Monotonic) -> Sleep {
+        let mut steps = self.0.subscribe();
+        Box::pin(async move {
+            let _ = steps.wait_for(|now| *now * Stepped::NANOS >= deadline.0).await;
+        })
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+}
+
+/// Answers `/N` with N bytes that count until they have left.
+async fn serve_counted(clock: SharedClock) -> (String, JoinHandle<()>) {
+    let listener = TcpNet::shared().bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_address().expect("a bound address");
+    let shares = Some(Shares::new(&Limits::default()));
+    let service = tower::service_fn(async move |request: http::Request<Incoming>| {
+        let len = request.uri().path()[1..].parse().expect("a number");
+        let connection = request.extensions().get::<Connection>().expect("told which connection it is of");
+        let bytes = connection.enter_always().keep(vec![0; len].into());
+        Ok::<_, Infallible>(http::Response::new(http_body_util::Full::new(bytes)))
+    });
+    let options = ServeOptions { shares, clock, ..options() };
+    (address, tokio::spawn(serve(listener, service, options, std::future::pending())))
+}
+
+/// The looks for answers that nobody takes are three steps apart, as far as the send timeout is long, and the third that meets one
+/// ends its connection. The first look is at the beginning of a connection, before its first answer or just after.
+const OVERDUE_STEPS: std::ops::RangeInclusive<u64> = 6..=10;
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_too_slowly_is_cut_off() {
+    const ALL: usize = 192 << 20;
+    /// More than all the buffers between the two hold: whoever has read that much has seen the server send.
+    const MOVES: usize = 12 << 20;
+    let clock = Arc::new(Stepped(watch::Sender::new(0)));
+    let (address, _task) = serve_counted(clock.clone()).await;
+    let mut stream = TcpStream::connect(&address).await.expect("the server listens");
+    ask(&mut stream, &format!("/{ALL}")).await;
+    let (mut buffer, mut taken, mut steps) = (vec![0; 1 << 20], 0, 0);
+    while taken < ALL {
+        let goal = taken + MOVES;
+        while taken < goal {
+            match within(stream.read(&mut buffer)).await {
+                Ok(len @ 1..) => taken += len,
+                _ => break,
+            }
+        }
+        if taken < goal {
+            break;
+        }
+        // A third of the time after which a connection that takes nothing at all is cut off.
+        clock.step(10);
+        steps += 1;
+    }
+    assert!(taken < ALL, "it was kept for a client that is slow for ever");
+    assert!(OVERDUE_STEPS.contains(&steps), "cut off after {steps} steps, {taken} bytes");
+}
+
+/// Takes this answer as a whole.
+async fn take(
+    client: &h2::client::SendRequest<bytes::Bytes>,
+    address: &str,
+    bytes: usize,
+) -> Result<(), h2::Error> {
+    let request = http::Request::get(format!("http://{address}/{bytes}")).body(()).expect("a request");
+    let (answer, _) = client.clone().ready().await?.send_request(request, true)?;
+    let mut body = answer.await?.into_body();
+    let mut len = 0;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        len += data.len();
+        body.flow_control().release_capacity(data.len())?;
+    }
+    assert_eq!(len, bytes);
+    Ok(())
+}
+
+async fn connect_http2(address: &str) -> h2::client::SendRequest<bytes::Bytes> {
+    let stream = TcpStream::connect(address).await.expect("the server listens");
+    // What one request leaves takes nothing from the others.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(1 << 20);
+    let (client, connection) = within(builder.handshake(stream)).await.expect("HTTP/2");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    client
+}
+
+/// It takes other answers: only its windows show that it leaves one.
+#[tokio::test]
+async fn a_client_that_leaves_an_answer_and_takes_others_is_cut_off() {
+    let clock = Arc::new(Stepped(watch::Sender::new(0)));
+    let (address, _task) = serve_counted(clock.clone()).await;
+    let (client, witness) = (connect_http2(&address).await, connect_http2(&address).await);
+    // Larger than the window of one request.
+    let request = http::Request::get(format!("http://{address}/1000000")).body(()).expect("a request");
+    let ready = within(client.clone().ready()).await;
+    let (answer, _) = ready.and_then(|mut client| client.send_request(request, true)).expect("connected");
+    let left = within(answer).await.expect("the head of an answer");
+    let mut steps = 0;
+    while within(take(&client, &address, 100)).await.is_ok() {
+        within(take(&witness, &address, 1_000_000)).await.expect("who takes its answers is served");
+        clock.step(10);
+        steps += 1;
+        assert!(steps < 100, "an answer is kept for a client that leaves it");
+    }
+    assert!(OVERDUE_STEPS.contains(&steps), "cut off after {steps} steps");
+    within(take(&witness, &address, 100)).await.expect("who takes its answers is served");
+    drop(left);
+}
+
+/// Leaves everybody in the system's backlog.
+struct Sleepy(Box<dyn Listener>);
+
+impl Listener for Sleepy {
+    fn accept(&mut self) -> NetFuture<'_, (BoxStream, String)> {
+        Box::pin(std::future::pending())
+    }
+
+    fn local_address(&self) -> io::Result<String> {
+        self.0.local_address()
+    }
+
+    fn close(self: Box<Self>) -> Vec<BoxStream> {
+        self.0.close()
+    }
+}
+
+/// Who is connected when the end comes cannot know that nobody has accepted the connection: a request on it is answered, and an
+/// end without an answer would leave open what became of it.
+#[tokio::test]
+async fn who_was_connected_at_the_end_is_served() {
+    let listener = TcpNet::shared().bind("127.0.0.1:0").await.expect("a free port");
+    let mut server = Server::start_on(Box::new(Sleepy(listener)), options());
+    let (mut asks, mut asks_late, mut silent) =
+        (server.connect().await, server.connect().await, server.connect().await);
+    ask(&mut asks, "/slow").await;
+    server.stop.send_replace(true);
+    server.started(1).await;
+    assert!(TcpStream::connect(&server.address).await.is_err(), "nobody is let in any more");
+    ask(&mut asks_late, "/").await;
+    assert!(answer(&mut asks_late).await.starts_with("http/1.1 200 ok"));
+    server.gate.add_permits(1);
+    assert!(answer(&mut asks).await.starts_with("http/1.1 200 ok"));
+    for stream in [&mut asks, &mut asks_late, &mut silent] {
+        assert!(is_closed(stream).await);
+    }
+    server.ended().await;
 }
 
 /// Fails a few times before each connection.

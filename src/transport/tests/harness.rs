@@ -113,6 +113,7 @@ impl Node {
             date_header: true,
             // Longer than any test waits: what ends, ends by itself.
             drain: DEADLINE * 10,
+            send_timeout: DEADLINE,
             traffic: Traffic::Peers,
             clock: SystemClock::shared(),
         };

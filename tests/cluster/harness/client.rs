@@ -157,22 +157,28 @@ impl Client {
 
     /// One attempt to set `key`, within the deadline if one is given.
     pub fn try_set(&self, key: &str, value: &str, deadline: Option<Duration>) -> Outcome {
+        let refused = || Outcome::NotApplied { retryable: true, why: "connection refused".to_owned() };
+        self.try_set_if_there(key, value, deadline).unwrap_or_else(refused)
+    }
+
+    /// The same; `None` if nobody listens there.
+    pub fn try_set_if_there(&self, key: &str, value: &str, deadline: Option<Duration>) -> Option<Outcome> {
         let body = serde_json::to_vec(&json!({"key": key, "value": value})).expect("a JSON value has a text");
         let millis = deadline.map(|deadline| deadline.as_millis().to_string());
         let mut headers = vec![("content-type", "application/json")];
         if let Some(millis) = &millis {
             headers.push(("x-quorate-timeout-ms", millis));
         }
-        match self.request("POST", "/api/set", &headers, Some(&body)) {
+        Some(match self.request("POST", "/api/set", &headers, Some(&body)) {
             Ok(answer) => outcome(&answer),
             Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Outcome::NotApplied { retryable: true, why: error.to_string() }
+                return None;
             }
             Err(ureq::Error::Timeout(ureq::Timeout::Connect)) => {
                 Outcome::NotApplied { retryable: true, why: "no connection".to_owned() }
             }
             Err(error) => Outcome::Unknown(error.to_string()),
-        }
+        })
     }
 
     /// Sets `key` and returns the revision. Repeated only after an outcome that is certainly `not_applied` and that

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod files;
 pub mod history;
 pub mod many;
 pub mod memory;
@@ -11,6 +12,7 @@ pub mod relay;
 pub mod run;
 pub mod skip;
 pub mod slots;
+pub mod tracer;
 
 pub use client::{Answer, Client, Outcome};
 pub use cluster::Cluster;
