@@ -66,7 +66,7 @@ pub(super) fn setup(seed: u64, voters: Option<u64>) -> Setup {
     if rng.u8(..3) > 0 {
         let lease = election / [1, 1, 2][rng.usize(..3)];
         setup.lease_ms = u32::try_from(lease.as_millis()).expect("a short lease");
-        setup.rates = (0..10).map(|_| rate_for_leases(&mut rng)).collect();
+        setup.rates = rates_for_leases(&mut rng, setup.voters);
     } else if are_clocks_off {
         setup.rates = drift;
     }
@@ -74,15 +74,34 @@ pub(super) fn setup(seed: u64, voters: Option<u64>) -> Setup {
     setup
 }
 
-/// A rate of a clock that leases can rely on: at most [`CLOCK_DRIFT_MAX_PPM`] apart from any other, and often just so.
-pub(crate) fn rate_for_leases(rng: &mut Rng) -> u64 {
-    // The slowest counts 1 - drift while the fastest counts 1; both are as far from true time.
+/// The rates of ten clocks that leases can rely on; in half of all seeds one voter's is as far as may be from all others', which
+/// is worst for whoever leads by it.
+fn rates_for_leases(rng: &mut Rng, voters: u64) -> Vec<u64> {
+    let mut rates: Vec<u64> = (0..10).map(|_| rate_for_leases(rng)).collect();
+    if rng.bool() {
+        let (slow, fast) = slowest_and_fastest();
+        let (one, others) = if rng.bool() { (slow, fast) } else { (fast, slow) };
+        rates.fill(others);
+        rates[rng.usize(..voters as usize)] = one;
+    }
+    rates
+}
+
+/// How slow and how fast a clock may be at the most: the slowest counts 1 - drift while the fastest counts 1, and both are as
+/// far from true time.
+fn slowest_and_fastest() -> (u64, u64) {
     let drift = u64::from(CLOCK_DRIFT_MAX_PPM);
     let off = drift * 1_000_000 / (2_000_000 - drift);
+    (1_000_000 - off + 1, 1_000_000 + off - 1)
+}
+
+/// A rate of a clock that leases can rely on: at most [`CLOCK_DRIFT_MAX_PPM`] apart from any other, and often just so.
+pub(crate) fn rate_for_leases(rng: &mut Rng) -> u64 {
+    let (slow, fast) = slowest_and_fastest();
     match rng.u8(..3) {
-        0 => 1_000_000 - off + 1,
-        1 => 1_000_000 + off - 1,
-        _ => rng.u64(1_000_000 - off + 1..1_000_000 + off),
+        0 => slow,
+        1 => fast,
+        _ => rng.u64(slow..=fast),
     }
 }
 
