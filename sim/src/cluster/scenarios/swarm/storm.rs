@@ -22,8 +22,9 @@ use crate::core::swarm::rate_for_leases;
 /// How often the keeper looks.
 const KEEPER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How much more than there is a disk says is free, where it does.
-const UNSAID_BYTES: usize = 4 << 20;
+/// How much more than there is a disk says is free, where it does: a node believes that it is short, and that a fold fits; or
+/// it believes that all is well, with 20 times as much.
+const UNSAID_BYTES: usize = 200_000;
 
 /// How often a storm tries to be there when a write is acknowledged.
 const ACK_TRIES: usize = 5;
@@ -311,7 +312,7 @@ impl Storm {
                     let bytes =
                         self.draw(|rng| [0, rng.usize(0..200_000), rng.usize(0..2_000_000)][rng.usize(..3)]);
                     // And what a disk says is free need not be so.
-                    let unsaid = if bytes % 3 == 1 { UNSAID_BYTES } else { 0 };
+                    let unsaid = self.draw(|rng| [0, UNSAID_BYTES, 20 * UNSAID_BYTES][rng.usize(..3)]);
                     self.cluster.fill_disk_unsaid(node, bytes, unsaid).await;
                     self.sleep(Plan::length).await;
                 }
