@@ -139,14 +139,16 @@ fn what_needs_room_is_refused_where_a_quorum_has_none_and_taken_when_it_has() {
     assert_eq!(report.faults["disk full"], 3);
 }
 
-/// The disk says that there is room where there is none, so nobody holds back: folds find out in the middle.
+/// The disk says that there is more room than there is, so a node that is short folds early, and finds out in the middle.
 #[test]
 fn a_fold_that_finds_no_room_ends_nobody_and_is_done_when_there_is() {
     play(3, Kind::DiskFull, |cluster| {
         Box::pin(async move {
             let (node, others) = follower(&cluster).await?;
-            cluster.fill_disk_unsaid(node, 20_000, 64 << 20).await;
-            cluster.write_through(&others, 150).await?;
+            for bit in 0..20 {
+                cluster.fill_disk_unsaid(node, bit * 4_000, 200_000).await;
+                cluster.write_through(&others, 15).await?;
+            }
             if !cluster.up().await.contains(&node) {
                 return Err("a node stopped for want of room".to_owned());
             }
