@@ -148,7 +148,8 @@ impl Listener for TcpListener {
     fn close(self: Box<Self>) -> Vec<BoxStream> {
         // The system is asked itself: what this program was told of the listener may be older than what waits there.
         let Ok(listener) = self.into_std() else { return Vec::new() };
-        let waiting = std::iter::from_fn(|| listener.accept().ok());
+        // No more than may wait there: somebody who connects again and again does not keep it from closing.
+        let waiting = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG as usize);
         waiting.filter_map(|(stream, _)| Some(accepted(taken(stream).ok()?))).collect()
     }
 }
