@@ -19,8 +19,8 @@
 //!
 //! A crash before, between or after these steps leaves what a crash in the middle of a fold leaves: pages and sums that
 //! nothing refers to, of this fold or of the next one that is written over it, in any mixture, and a header that names the last
-//! commit. One case is different: the commit is durable, and what redb does *after* it finds no room (it gives pages back, and
-//! may have to write some that do not fit in its cache). Then the new base is found to be as far as the frozen set, and the fold
+//! commit. One case is different: the commit is durable, and the transaction after it, which gives back the pages that it
+//! replaced (see [`super::fold`]), finds no room. Then the new base is found to be as far as the frozen set, and the fold
 //! counts: after step 3 that is true for every crash to come, also where the header's last turn had not been synced.
 //!
 //! A *sync* that fails is never repeated (H15): it has no way back, even if it gives want of room as its reason, and step 3 is
@@ -40,8 +40,8 @@
 //! An old reader must never see a page that a new fold has overwritten. The old sums would not match it, but that would be
 //! called damage. So the old base is cut off from the file, for reads as well, before anything is written to it.
 //!
-//! Who finds no room need not be a fold: a reader that needs redb's cache makes it write pages out. So whoever sees such a
-//! latch, be it a fold, a reader or the applier, does 2 to 5, and the others wait for that.
+//! A fold alone writes, but who sees such a latch first may be anybody: a fold, a reader or the applier. Whoever it is does 2
+//! to 5, and the others wait for that.
 
 use std::sync::Arc;
 

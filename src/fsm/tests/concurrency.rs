@@ -47,6 +47,20 @@ pub(super) fn assert_is_one_state(answer: &Answer) {
     }
 }
 
+/// Reads one key, or all by lists, until it is told to stop: each answer is one state, and none an earlier one than before.
+pub(super) fn read_on(store: &Store, by_list: bool, stop: &AtomicBool, reads: &AtomicU64) {
+    let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
+    let list = list_query("", None, usize::MAX, usize::MAX);
+    let mut last = 0;
+    while !stop.load(Ordering::Acquire) {
+        let answer = store.query(if by_list { &list } else { &get }).expect("query");
+        assert_is_one_state(&answer);
+        assert!(answer.applied.0 >= last, "a later read saw an earlier state");
+        last = answer.applied.0;
+        reads.fetch_add(1, Ordering::Release);
+    }
+}
+
 /// Waits until each of these threads has done something, or one of them has ended: before it is told to, by a panic.
 pub(super) fn wait_for_each<const N: usize>(done: [&AtomicU64; N], threads: &[&ScopedJoinHandle<'_, ()>]) {
     while done.iter().any(|done| done.load(Ordering::Acquire) == 0)
@@ -74,18 +88,7 @@ fn every_answer_is_one_state_while_folds_go_on() {
             .into_iter()
             .map(|by_list| {
                 let (store, stop, reads) = (&store, &stop, &reads[usize::from(by_list)]);
-                scope.spawn(move || {
-                    let mut last = 0;
-                    while !stop.load(Ordering::Acquire) {
-                        let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
-                        let list = list_query("", None, usize::MAX, usize::MAX);
-                        let answer = store.query(if by_list { &list } else { &get }).expect("query");
-                        assert_is_one_state(&answer);
-                        assert!(answer.applied.0 >= last, "a later read saw an earlier state");
-                        last = answer.applied.0;
-                        reads.fetch_add(1, Ordering::Release);
-                    }
-                })
+                scope.spawn(move || read_on(store, by_list, stop, reads))
             })
             .collect();
         for first in (1..=ENTRIES).step_by(5) {

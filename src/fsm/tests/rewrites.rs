@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use super::concurrency::{assert_is_one_state, entry, wait_for_each};
+use super::concurrency::{entry, read_on, wait_for_each};
 use super::support::*;
-use crate::command::{Command, Query};
+use crate::command::Command;
 use crate::fsm::schema::{META, META_FOOTPRINT};
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::fsm::{Error, Options, Store};
-use crate::types::{ClientId, Index, Keyspace};
+use crate::types::{ClientId, Index};
 
 /// A store that held much, and holds little: with sessions, replies, and keys of all sizes.
 fn shrunk(file: &CrashFile, values: u64) -> Store {
@@ -428,18 +428,7 @@ fn every_answer_is_one_state_while_files_are_rewritten() {
             .into_iter()
             .map(|by_list| {
                 let (store, stop, reads) = (&store, &stop, &reads[usize::from(by_list)]);
-                scope.spawn(move || {
-                    let mut last = 0;
-                    while !stop.load(Ordering::Acquire) {
-                        let get = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
-                        let list = list_query("", None, usize::MAX, usize::MAX);
-                        let answer = store.query(if by_list { &list } else { &get }).expect("query");
-                        assert_is_one_state(&answer);
-                        assert!(answer.applied.0 >= last, "a later read saw an earlier state");
-                        last = answer.applied.0;
-                        reads.fetch_add(1, Ordering::Release);
-                    }
-                })
+                scope.spawn(move || read_on(store, by_list, stop, reads))
             })
             .collect();
         for first in (1..=ENTRIES).step_by(5) {

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::StorageBackend;
 
-use super::concurrency::{assert_is_one_state, entry, wait_for_each};
+use super::concurrency::{entry, read_on, wait_for_each};
 use super::support::{
-    State, apply, apply_envelope, at, build, bytes, delete, dump, envelope, get, list_query, noise, put,
-    put_bytes, rows, snapshot, write,
+    State, apply, apply_envelope, at, build, delete, dump, envelope, get, noise, put, put_bytes, rows,
+    snapshot, write,
 };
-use crate::command::{Command, Query, Reply};
+use crate::command::{Command, Reply};
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::fsm::{Error, Options, Store};
-use crate::types::{ClientId, Keyspace};
+use crate::types::ClientId;
 
 /// A cache of next to nothing makes redb write and read pages in the middle of a transaction.
 fn options() -> Options {
@@ -410,18 +410,7 @@ fn every_answer_is_one_state_while_folds_are_undone() {
             .into_iter()
             .map(|by_list| {
                 let (store, stop, reads) = (&store, &stop, &reads[usize::from(by_list)]);
-                scope.spawn(move || {
-                    let mut last = 0;
-                    while !stop.load(Ordering::Acquire) {
-                        let head = Query::Get { keyspace: Keyspace(0), key: bytes("head") };
-                        let list = list_query("", None, usize::MAX, usize::MAX);
-                        let answer = store.query(if by_list { &list } else { &head }).expect("query");
-                        assert_is_one_state(&answer);
-                        assert!(answer.applied.0 >= last, "a later read saw an earlier state");
-                        last = answer.applied.0;
-                        reads.fetch_add(1, Ordering::Release);
-                    }
-                })
+                scope.spawn(move || read_on(store, by_list, stop, reads))
             })
             .collect();
         for first in (1..=ENTRIES).step_by(5) {
