@@ -79,6 +79,11 @@ pub(super) fn error_of_change(error: &ProposeError) -> Error {
         ProposeError::Transferring { to } => {
             (ErrorKind::ChangeInProgress, format!("leadership is being handed over to node {to}: retry"))
         }
+        ProposeError::Caretaker => (
+            ErrorKind::Unavailable,
+            "the leader has lost its state or a part of its log, and leads only until another one can: retry"
+                .to_owned(),
+        ),
         ProposeError::Pending => (
             ErrorKind::ChangeInProgress,
             "another change of the members is under way: wait until it is committed".to_owned(),

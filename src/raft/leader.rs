@@ -37,11 +37,16 @@ pub(super) struct Leader {
     pub(super) goal: Index,
     /// So many check-quorum deadlines pass before it tries again to make way for want of room.
     pub(super) deadlines_to_stay: u32,
+    /// It was elected though it was not whole (see `caretaker`): how near somebody who is had come to all of its log, at the
+    /// last check-quorum deadline.
+    pub(super) caretaking: Option<Index>,
 }
 
 impl Leader {
-    pub(super) fn new(first: Index) -> Leader {
+    /// `first`: of its term. `is_whole`: it could do all that a leader has to.
+    pub(super) fn new(first: Index, is_whole: bool) -> Leader {
         Leader {
+            caretaking: (!is_whole).then_some(Index(0)),
             peers: BTreeMap::new(),
             rounds: Rounds::default(),
             first,
@@ -117,6 +122,7 @@ impl Raft {
         }
         self.note_untold();
         self.release_reads();
+        self.seek_heir();
         self.hand_over();
     }
 
@@ -148,6 +154,7 @@ impl Raft {
         progress.on_alive();
         let is_news = progress.on_said(needs_snapshot);
         self.release_reads();
+        self.seek_heir();
         if is_news {
             self.advance_change();
         }
@@ -241,6 +248,7 @@ impl Raft {
             self.make_way_again();
             self.promote_caught_up();
             self.advance_change();
+            self.end_care();
         }
         if now >= self.timers.transfer {
             self.end_transfer();

@@ -26,7 +26,7 @@
 //! 7. [`change`](Change), `reconfigure`: how the group changes. `transfer`: handing over.
 //! 8. `read_index`: linearizable reads without writing.
 //! 9. [`lease`](Lease): reads without a round of messages, where clocks may be trusted that far.
-//! 10. `disk`, `room`, `repair`, `doubt`, `stateless`, `evidence`: a disk that hangs or is full, entries that are damaged, a
+//! 10. `disk`, `room`, `repair`, `doubt`, `stateless`, `caretaker`, `evidence`: a disk that hangs or is full, entries that are damaged, a
 //!     log whose end is lost, a state machine that is lost, a leader whose process has ended.
 //! 11. `timers`, `outbox`, [`config`](Config): deadlines, collected work, limits.
 //!
@@ -79,7 +79,7 @@
 //!   asks for pre-votes within moments (see `evidence`, also on why this is safe). Who has none keeps its calm.
 //!
 //! A node whose log has a damaged entry does not campaign until that is repaired (see `repair`), nor does one that has no
-//! state (see `stateless`). One that cannot tell how far its log went neither campaigns nor votes until it has all of it again
+//! state (see `stateless`), but as the last resort (see `caretaker`). One that cannot tell how far its log went neither campaigns nor votes until it has all of it again
 //! (see `doubt`). A leader whose disk is nearly full hands over, if others have more room (see `room`).
 //!
 //! And one may not end as soon as it could: with [leases](Lease) on, a voter keeps silent for a lease after it has heard a
@@ -196,6 +196,7 @@ mod room;
 mod repair;
 mod doubt;
 mod stateless;
+mod caretaker;
 mod evidence;
 mod timers;
 mod outbox;
@@ -204,6 +205,7 @@ mod config;
 #[cfg(test)]
 mod tests;
 
+pub use caretaker::LAST_RESORT_TIMEOUTS;
 pub use change::{Change, MEMBERS_MAX};
 pub use config::{Config, Restored};
 pub use entry::{Entry, EntryKind, HardState};

@@ -101,6 +101,8 @@ pub enum ProposeError {
         /// Who is to lead.
         to: NodeId,
     },
+    /// This leader lacks a state, or a part of its log, and leads only until somebody else can.
+    Caretaker,
     /// A change of the configuration is under way, or this leader has not committed an entry of its own term yet.
     Pending,
     /// The node is no member of the group: not of this id, or another node has it.
@@ -291,7 +293,8 @@ impl Raft {
         if now >= self.timers.election {
             self.timers.arm_election(self.config.election_timeout);
             if self.may_campaign(now) {
-                self.become_pre_candidate("heard no leader");
+                let reason = if self.is_whole() { "heard no leader" } else { "nobody else leads" };
+                self.become_pre_candidate(reason);
             } else if self.leader.is_some() {
                 self.become_follower(self.term, None, "heard no leader");
             }
@@ -313,6 +316,9 @@ impl Raft {
         };
         if let Some(to) = leader.transfer_target() {
             return Err(ProposeError::Transferring { to });
+        }
+        if self.is_caretaker() {
+            return Err(ProposeError::Caretaker);
         }
         let bytes: usize = batch.iter().map(|payload| payload.len() + Entry::OVERHEAD_BYTES).sum();
         self.check_load(bytes)?;
@@ -354,7 +360,8 @@ impl Raft {
     }
 
     /// Begins an election now, with a pre-vote. Nothing happens on a leader, or on a node that must not campaign: without
-    /// a vote, with a disk that hangs, with a damaged log or one whose end is not known, without a state, or bound by a lease.
+    /// a vote, with a disk that hangs, with a log whose end is not known, or bound by a lease; with a damaged log or without a
+    /// state, unless it is the last resort (see `caretaker`).
     pub fn campaign(&mut self, now: Monotonic) {
         self.timers.see(now);
         let is_leader = matches!(self.role, RoleState::Leader(_));
@@ -364,15 +371,16 @@ impl Raft {
         }
     }
 
-    /// Whether it could win an election, and may: it has a vote, is fit to lead, and no leader relies on its silence.
+    /// Whether it could win an election, and may: it has a vote, could replicate, no leader relies on its silence, and nobody
+    /// should rather lead.
     pub(super) fn may_campaign(&self, now: Monotonic) -> bool {
-        self.is_needed() && self.is_fit() && !self.is_bound(now)
+        let should = self.is_whole() || self.is_last_resort(now);
+        should && self.is_needed() && self.can_replicate() && !self.is_bound(now)
     }
 
-    /// Whether it could do what a leader has to: its disk takes writes, all of its log is there, as far as it knows, and it has
-    /// a state.
-    pub(super) fn is_fit(&self) -> bool {
-        !self.is_stalled && self.log.wounds().is_empty() && self.doubt.is_none() && self.has_state()
+    /// Whether it can make others' logs like its own: its disk takes writes, and it knows how far its log goes.
+    pub(super) fn can_replicate(&self) -> bool {
+        !self.is_stalled && self.doubt.is_none()
     }
 
     /// Write `seq` and all before it are on disk. Late, repeated and reordered calls are harmless.
@@ -456,7 +464,7 @@ impl Raft {
             self.timers.arm_election(self.config.election_timeout);
         }
         self.leave_role();
-        self.leader = leader;
+        self.set_leader(leader);
         if leader.is_some() {
             self.drop_evidence();
         }
@@ -464,11 +472,18 @@ impl Raft {
         self.note_change(reason);
     }
 
+    fn set_leader(&mut self, leader: Option<NodeId>) {
+        if self.leader.is_some() {
+            self.timers.led = self.timers.now;
+        }
+        self.leader = leader;
+    }
+
     pub(super) fn become_pre_candidate(&mut self, reason: &'static str) {
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader campaigns");
         self.counters.campaigns += 1;
         self.leave_role();
-        self.leader = None;
+        self.set_leader(None);
         self.role = RoleState::PreCandidate(Candidate::with_own(self.config.id));
         self.note_change(reason);
         self.ask_pre_votes();
@@ -487,7 +502,7 @@ impl Raft {
         self.leave_role();
         self.term = self.term.next();
         self.vote = Some(self.config.id);
-        self.leader = None;
+        self.set_leader(None);
         self.role = RoleState::Candidate(Candidate::default());
         self.timers.arm_election(self.config.election_timeout);
         self.note_change(if transfer { "the leader hands over" } else { "won the pre-vote" });
@@ -499,10 +514,10 @@ impl Raft {
     /// (section 5.4.2) and no read answered (section 8).
     pub(super) fn become_leader(&mut self) {
         assert!(matches!(self.role, RoleState::Candidate(_)), "a leader without an election");
-        let mut leader = Leader::new(self.log.last().next());
+        let mut leader = Leader::new(self.log.last().next(), self.is_whole());
         let (others, next) = (self.others(), self.log.last().next());
         leader.set_peers(others, next, &mut self.sessions);
-        self.leader = Some(self.config.id);
+        self.set_leader(Some(self.config.id));
         self.drop_evidence();
         self.role = RoleState::Leader(leader);
         let now = self.timers.now;
@@ -559,6 +574,16 @@ impl Raft {
 
 /// What can be asked of a node.
 impl Raft {
+    /// What it was told at its start.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The latest instant that it was told of.
+    pub fn now(&self) -> Monotonic {
+        self.timers.now
+    }
+
     /// The current term.
     pub fn term(&self) -> Term {
         self.term
@@ -690,15 +715,14 @@ impl Raft {
                 );
             }
             RoleState::Candidate(_) => {
-                assert!(self.log.wounds().is_empty(), "a candidate's log is damaged");
-                assert!(self.has_state(), "a candidate has no state");
+                self.check_campaign();
                 assert_eq!(self.doubt, None, "a candidate knows how far its log goes");
                 assert_eq!(self.vote, Some(self.config.id), "a candidate voted for itself");
                 assert_eq!(self.leader, None, "a candidate knows no leader");
             }
             RoleState::PreCandidate(_) => {
                 assert_eq!(self.leader, None, "a pre-candidate knows no leader");
-                assert!(self.has_state(), "a pre-candidate has no state");
+                self.check_campaign();
             }
             RoleState::Follower(_) => {
                 assert_ne!(self.leader, Some(self.config.id), "a follower does not lead")

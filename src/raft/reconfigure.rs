@@ -90,6 +90,9 @@ impl Raft {
         if let Some(to) = leader.transfer_target() {
             return Err(ProposeError::Transferring { to });
         }
+        if self.is_caretaker() {
+            return Err(ProposeError::Caretaker);
+        }
         if !self.is_settled() {
             return Err(ProposeError::Pending);
         }
@@ -131,7 +134,7 @@ impl Raft {
     /// Goes on with a change that was begun: something was committed, or a transfer has ended.
     pub(super) fn advance_change(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
-        if leader.transfer_target().is_some() || !self.is_settled() {
+        if leader.transfer_target().is_some() || self.is_caretaker() || !self.is_settled() {
             return;
         }
         if let Some(next) = self.log.membership().left() {

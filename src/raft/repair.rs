@@ -12,7 +12,8 @@
 //! So a damaged entry *counts as present*: wherever logs are compared, in votes and in appends, and in what was
 //! acknowledged. The terms of all positions are known without it. What the node cannot do without the entry it does not do:
 //!
-//! - It *does not campaign*: as a leader it could not send the entry to those that lack it. It votes and acknowledges.
+//! - It *does not campaign*: as a leader it could not send the entry to those that lack it. It votes and acknowledges. Where
+//!   nobody else can win it campaigns after all (see `caretaker`).
 //! - It *applies nothing from the first damaged entry on*.
 //! - A leader that finds damage *leads on*: whoever lacks the entry waits until it is repaired. It was elected with this
 //!   log and holds a quorum together; handing over would cost more than a repair, which takes a round trip.
@@ -41,9 +42,6 @@
 //!
 //! A leader that cannot go on without an entry that nobody has does step down: another one may have purged it, and can send
 //! a snapshot.
-//!
-//! Not healed is this: the others are no quorum without the damaged node, its log ends behind theirs, and they have purged
-//! what it lacks. It does not campaign, they cannot win, and only a leader sends snapshots. In a group of two that can be.
 //!
 //! If every other member says that it does not have the entry, it is *irreparable* ([`Raft::irreparable`]): all copies are
 //! damaged, and if it was committed the group stops there. The node goes on asking.
@@ -301,7 +299,8 @@ impl Raft {
     fn give_way(&mut self) {
         let is_stuck = self.irreparable().is_some_and(|index| self.applying.needs(index));
         let can_be_replaced = self.quorum.is_reached(|voter| voter != self.config.id);
-        if is_stuck && can_be_replaced && matches!(self.role, RoleState::Leader(_)) {
+        let leads = matches!(self.role, RoleState::Leader(_)) && !self.is_caretaker();
+        if is_stuck && can_be_replaced && leads {
             self.become_follower(self.term, None, "its log is damaged");
         }
     }

@@ -8,7 +8,7 @@
 //! - It *applies nothing*: nothing is handed out.
 //! - It *does not campaign*, and takes no leadership that is handed to it: it could answer neither writes nor reads. As
 //!   with a damaged log (see `repair`), who is fit to lead is looked at by the node itself; the others' votes follow the
-//!   rules.
+//!   rules. Where nobody else can win it leads after all, until somebody else can (see `caretaker`).
 //! - A leader that loses its state *hands over*, to a voter that has one, and steps down; at once if there is nobody to
 //!   hand over to. This differs from a leader with a damaged entry, which is whole again after a round trip: a state takes
 //!   as long as it is large.
@@ -35,8 +35,7 @@
 //! A snapshot that its log goes on from replaces the log up to there and no further, as where an entry is damaged: what lies
 //! behind was acknowledged. Any other replaces all, as always.
 //!
-//! Not healed is this: the others are no quorum without this node and its log ends behind theirs, so that nobody can lead. In
-//! a group of two that can be. A group of one has only its own log to begin anew from.
+//! Not healed is what `caretaker` cannot heal. A group of one has only its own log to begin anew from.
 
 use crate::types::{Index, NodeId};
 

@@ -24,6 +24,8 @@ pub(super) struct Timers {
     pub(super) election: Monotonic,
     /// Follower: when a leader was heard last.
     pub(super) heard: Monotonic,
+    /// When this node last knew of a leader, or was one; else when it started.
+    pub(super) led: Monotonic,
     /// Until then this node is bound by a lease of which it knows no more (see `lease`).
     pub(super) bound: Monotonic,
     /// Follower, pre-candidate: act on the evidence that the leader's process has ended.
@@ -55,6 +57,7 @@ impl Timers {
             now,
             election: NEVER,
             heard: Monotonic(0),
+            led: now,
             bound: Monotonic(0),
             evidence: NEVER,
             disk: NEVER,

@@ -29,7 +29,7 @@
 
 use std::cmp::Reverse;
 
-use crate::types::{Monotonic, NodeId};
+use crate::types::{Index, Monotonic, NodeId};
 
 use super::leader::Leader;
 use super::raft::RoleState;
@@ -122,6 +122,15 @@ impl Raft {
         answering.max_by_key(rank)
     }
 
+    /// Of the other voters that surely lack nothing but entries, the one that lacks fewest of this log, and how far it has it.
+    pub(super) fn nearest_heir(&self) -> Option<(NodeId, Index)> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let others = self.log.membership().voters().filter(|&id| id != self.config.id);
+        let able = others.filter(|id| leader.peers[id].is_surely_able());
+        let near = able.map(|id| (id, leader.peers[&id].matched()));
+        near.max_by_key(|&(id, matched)| (matched, Reverse(leader.peers[&id].room()), Reverse(id)))
+    }
+
     pub(super) fn begin_transfer(&mut self, to: NodeId, departs: Option<&'static str>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.transfer = Some(Transfer { to, is_told: false, departs });
@@ -185,7 +194,7 @@ impl Raft {
         self.advance_change();
     }
 
-    fn step_down_for_good(&mut self, reason: &'static str) {
+    pub(super) fn step_down_for_good(&mut self, reason: &'static str) {
         self.heartbeat_all();
         self.become_follower(self.term, None, reason);
     }
@@ -195,7 +204,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
-        if !self.quorum.contains(self.config.id) || !self.is_fit() {
+        if !self.quorum.contains(self.config.id) || !self.is_whole() || !self.can_replicate() {
             self.counters.stale += 1;
             return;
         }

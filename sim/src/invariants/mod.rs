@@ -116,7 +116,7 @@ impl Invariants {
             Box::new(monotone::Monotone::default()),
             Box::new(promises::Promises),
             Box::new(snapshots::Snapshots::default()),
-            Box::new(damage::Damage),
+            Box::new(damage::Damage::default()),
         ])
     }
 

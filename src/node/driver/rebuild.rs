@@ -79,6 +79,11 @@ pub fn can_be_helped(id: NodeId, membership: &crate::raft::Membership) -> bool {
 }
 
 impl Driver {
+    /// Whether this node, if it leads, lacks what a leader needs, and so leads only until another one does.
+    pub(super) fn hands_over_soon(&self) -> bool {
+        !self.rebuild.is_whole() || self.parts.raft.is_caretaker()
+    }
+
     /// Damage was met, somewhere in the state file.
     pub(super) fn on_state_fault(&mut self) {
         // What was met in a file that was replaced since is gone with it.

@@ -76,8 +76,8 @@ impl Driver {
         match self.parts.raft.leader() {
             // While leadership is handed over they wait: for the next leader, or for this one to lead on.
             Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
-            // So they do where the state is lost, and with it the group's time: it is about to hand over.
-            Some(leader) if leader == self.parts.id && !self.rebuild.is_whole() => {}
+            // So they do where the state is lost, and with it the group's time, or a part of the log: it is about to hand over.
+            Some(leader) if leader == self.parts.id && self.hands_over_soon() => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => {
                 for pending in self.proposals.take_waiting() {
