@@ -128,6 +128,10 @@ impl<'a> Run<'a> {
         }
         view.head = self.head;
         view.sessions = self.applier.sessions.len();
+        // The next fold is due before this one is done: from now on it matters how long it takes.
+        if view.frozen.is_some() && self.shared.is_half_full(&view) {
+            view.base.file.set_hurried(true);
+        }
     }
 
     /// Reads what the entry may ask for or change.

@@ -88,6 +88,7 @@ impl Store {
             assert!(view.active.is_empty(), "changes without an entry that made them");
             return None;
         }
+        base.file.set_hurried(false);
         let set = std::mem::take(&mut view.active);
         let frozen = Arc::new(Frozen { set, head: view.head.clone() });
         view.frozen = Some(frozen.clone());

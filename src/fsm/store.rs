@@ -159,7 +159,7 @@ impl Store {
     /// Whether it is time to fold: the write set is half full and no other is frozen.
     pub fn fold_due(&self) -> bool {
         let view = self.shared.view();
-        view.frozen.is_none() && view.active.bytes() >= self.shared.options.write_set_bytes_max / 2
+        view.frozen.is_none() && self.shared.is_half_full(&view)
     }
 
     /// Whether the write set is at its limit: nothing may be applied until it is frozen.
@@ -217,6 +217,11 @@ impl Shared {
 
     pub(super) fn folding(&self) -> MutexGuard<'_, Folding> {
         self.folding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the set that is written to is so large that it should be folded.
+    pub(super) fn is_half_full(&self, view: &View) -> bool {
+        view.active.bytes() >= self.options.write_set_bytes_max / 2
     }
 
     /// The file below the sets.

@@ -47,6 +47,8 @@ struct Disk {
     pending: Vec<Pending>,
     /// Calls so far that a crash can come before: writes, truncations, syncs.
     calls: u64,
+    /// How many of them were syncs.
+    syncs: u64,
     /// Further calls that succeed, if the power is to go.
     granted: Option<u64>,
     /// A call to fail once, by its number.
@@ -83,6 +85,11 @@ impl CrashFile {
     /// How many changing calls there were: writes, truncations and syncs, those that failed included.
     pub fn calls(&self) -> u64 {
         self.disk().calls
+    }
+
+    /// How many of them were syncs.
+    pub fn syncs(&self) -> u64 {
+        self.disk().syncs
     }
 
     /// Takes the power away: every call fails from now on.
@@ -224,6 +231,7 @@ impl StorageBackend for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk();
+        disk.syncs += 1;
         disk.call()?;
         let disk = &mut *disk;
         for pending in disk.pending.drain(..) {

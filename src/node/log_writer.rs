@@ -22,10 +22,10 @@ use tracing::{info, warn};
 
 use super::executor::Lane;
 use super::{Fatal, FatalSender};
-use crate::clock::{SharedClock, timeout_at};
+use crate::clock::{SharedClock, sleep, timeout_at};
 use crate::raft::{Membership, WriteSeq};
 use crate::types::{GroupId, Index, Term};
-use crate::wal::{self, Freed, GroupWrite, Wal};
+use crate::wal::{self, Freed, GroupWrite, Removed, Wal};
 
 /// How long the log pauses before it looks for room again.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ impl LogWriter {
         let bytes = Arc::new(AtomicU64::new(wal.bytes()));
         let tails = Tails::default();
         let (freed, to_remove) = mpsc::unbounded_channel();
-        tokio::spawn(remove(to_remove, removals, fatal.clone()));
+        tokio::spawn(remove(to_remove, removals, clock.clone(), fatal.clone()));
         let service = Service {
             wal: Arc::new(Mutex::new(wal)),
             lane,
@@ -215,13 +215,35 @@ struct Service {
     freed: mpsc::UnboundedSender<Freed>,
 }
 
+/// Between two steps in which the space of segments is given back: writes have their turn.
+const GIVE_BACK_PAUSE: Duration = Duration::from_millis(2);
+
 /// Removes the files of segments that nobody needs, in the order in which they were freed. Writes do not wait for it.
-async fn remove(mut freed: mpsc::UnboundedReceiver<Freed>, lane: Lane, fatal: FatalSender) {
+async fn remove(
+    mut freed: mpsc::UnboundedReceiver<Freed>,
+    lane: Lane,
+    clock: SharedClock,
+    fatal: FatalSender,
+) {
     while let Some(freed) = freed.recv().await {
         // Without an answer the node is stopping: its next start frees what is left.
-        if let Some(Err(error)) = lane.run(move || freed.remove()).await {
-            fatal.report(Fatal::of_log(&error));
+        match lane.run(move || freed.remove()).await {
+            Some(Ok(removed)) => give_back(removed, &lane, &clock, &fatal).await,
+            Some(Err(error)) => fatal.report(Fatal::of_log(&error)),
+            None => {}
         }
+    }
+}
+
+async fn give_back(mut removed: Removed, lane: &Lane, clock: &SharedClock, fatal: &FatalSender) {
+    loop {
+        let step = lane.run(move || removed.give_back().map(|is_more| is_more.then_some(removed))).await;
+        removed = match step {
+            Some(Ok(Some(removed))) => removed,
+            Some(Err(error)) => return fatal.report(Fatal::of_log(&error)),
+            Some(Ok(None)) | None => return,
+        };
+        sleep(&**clock, GIVE_BACK_PAUSE).await;
     }
 }
 

@@ -66,9 +66,9 @@ impl Points {
         self.files.insert(segment, file);
     }
 
-    /// A segment that was freed.
-    pub fn remove_file(&mut self, segment: u64) {
-        self.files.remove(&segment);
+    /// A segment that was freed. Readers that found something in it may have the file still, and no others will.
+    pub fn remove_file(&mut self, segment: u64) -> Option<SharedFile> {
+        self.files.remove(&segment)
     }
 
     /// A group whose log begins after `purged`.

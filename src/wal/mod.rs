@@ -136,4 +136,4 @@ mod tests;
 pub use error::Error;
 pub use reader::{Reader, Scrubbed};
 pub use recover::{Recovered, RecoveredGroup, Wound};
-pub use wal::{Freed, GroupWrite, Install, Options, Wal};
+pub use wal::{Freed, GroupWrite, Install, Options, Removed, Wal};

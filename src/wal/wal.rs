@@ -92,7 +92,7 @@ pub struct Wal {
     chain: u32,
     pub(super) spare: Option<Spare>,
     /// Segments that nothing needs any more, oldest first, whose files are not given to be removed yet.
-    freed: Vec<u64>,
+    freed: Vec<(u64, Option<SharedFile>)>,
     /// There was no room for the next segment (see `room`).
     pub(super) is_cramped: bool,
     /// The place where the present segment ends, if nothing may follow in it: the next write begins another one.
@@ -151,7 +151,7 @@ impl Wal {
         }
         // A crash may have come between a purge or an install and what it frees.
         wal.free();
-        wal.take_freed().map_or(Ok(()), Freed::remove)?;
+        wal.take_freed().map(Freed::remove).transpose()?;
         let reader = Reader { shared: wal.shared.clone(), dir: Arc::from(dir) };
         let new: BTreeMap<_, _> = bootstrap.iter().filter(|(id, _)| !wal.groups.contains_key(id)).collect();
         if new.is_empty() {
@@ -547,10 +547,10 @@ impl Wal {
 
     /// The segments that were freed since the last time, for [`Freed::remove`].
     pub fn take_freed(&mut self) -> Option<Freed> {
-        let numbers = std::mem::take(&mut self.freed);
+        let segments = std::mem::take(&mut self.freed);
         let freed =
-            Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), numbers };
-        (!freed.numbers.is_empty()).then_some(freed)
+            Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), segments };
+        (!freed.segments.is_empty()).then_some(freed)
     }
 
     fn add_groups(&mut self, new: &BTreeMap<&GroupId, &Membership>) -> Result<(), Error> {
@@ -661,8 +661,8 @@ impl Wal {
     fn free(&mut self) {
         while let Some(number) = self.segments.freed(|id| self.groups[&id].purged.0) {
             self.segments.remove(number);
-            self.shared.with_points(|points| points.remove_file(number));
-            self.freed.push(number);
+            let file = self.shared.with_points(|points| points.remove_file(number));
+            self.freed.push((number, file));
         }
     }
 }
@@ -674,7 +674,7 @@ pub struct Freed {
     shared: Arc<Shared>,
     fs: SharedFs,
     dir: PathBuf,
-    numbers: Vec<u64>,
+    segments: Vec<(u64, Option<SharedFile>)>,
 }
 
 impl Freed {
@@ -684,18 +684,55 @@ impl Freed {
     ///
     /// # Errors
     /// The disk's. The log lacks nothing then, but is poisoned as after any failed call.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(self) -> Result<Removed, Error> {
         let result = self.remove_all();
-        self.shared.poison_on_error(result)
+        self.shared.poison_on_error(result)?;
+        // A reader that found something in a segment has its file still, and closes it; no other reader will come.
+        let files = self.segments.into_iter().filter_map(|(_, file)| file);
+        let files = files.filter_map(|mut file| Arc::get_mut(&mut file).is_some().then_some(file));
+        Ok(Removed { shared: self.shared, dir: self.dir, files: files.collect() })
     }
 
     fn remove_all(&self) -> Result<(), Error> {
-        for &number in &self.numbers {
-            let path = segment::path(&self.dir, number);
+        for (number, _) in &self.segments {
+            let path = segment::path(&self.dir, *number);
             self.fs.remove(&path).map_err(Error::io(&path, "removing"))?;
             self.fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))?;
         }
         Ok(())
+    }
+}
+
+/// Segments that have no name any more, and whose space is to be given back bit by bit; if this is dropped, at once. A file
+/// system that is mounted with `discard` tells the device of all that it frees, and until the device has taken that in
+/// everybody's syncs wait: for a segment of 64 MiB up to 20 ms.
+pub struct Removed {
+    shared: Arc<Shared>,
+    dir: PathBuf,
+    /// Nobody else has them.
+    files: Vec<SharedFile>,
+}
+
+/// How much is given back at a time: about 1 ms, where it takes time at all.
+const GIVEN_BACK_BYTES: u64 = 4 << 20;
+
+impl Removed {
+    /// Gives back some of it, and says whether there is more. Others should have their turn in between.
+    ///
+    /// # Errors
+    /// The disk's. The log is poisoned then.
+    pub fn give_back(&mut self) -> Result<bool, Error> {
+        let Some(file) = self.files.last() else { return Ok(false) };
+        let cut = |bytes: u64| {
+            let left = bytes.saturating_sub(GIVEN_BACK_BYTES);
+            file.set_len(left).and_then(|()| file.sync()).map(|()| left)
+        };
+        let left =
+            file.len().and_then(cut).map_err(Error::io(&self.dir, "giving back the space of a segment"));
+        if self.shared.poison_on_error(left)? == 0 {
+            self.files.pop();
+        }
+        Ok(!self.files.is_empty())
     }
 }
 

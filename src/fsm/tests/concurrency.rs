@@ -247,6 +247,33 @@ fn a_full_write_set_says_so_and_a_fold_empties_it() {
     assert_eq!((store.sizes().write_set_bytes, store.sizes().frozen_bytes), (0, 0));
 }
 
+/// A fold syncs what it writes bit by bit, so that nobody else's sync waits for all of it; once the next one is due it hurries.
+#[test]
+fn a_fold_syncs_in_small_steps_until_the_next_one_is_due() {
+    let syncs_of_a_fold = |applied_meanwhile: usize| {
+        let mut options = options();
+        options.write_set_bytes_max = 8 << 20;
+        let file = CrashFile::new();
+        let store = Store::open(Box::new(file.clone()), options).expect("open");
+        let apply = |rows: usize| {
+            for row in 0..rows {
+                let index = store.applied().0.next().0;
+                let batch = write(vec![put(&format!("k{row:06}"), &"v".repeat(1000))]);
+                store.apply(&[input(index, batch)]).expect("apply");
+            }
+        };
+        apply(2000);
+        store.freeze();
+        apply(applied_meanwhile);
+        let before = file.syncs();
+        store.fold().expect("fold");
+        file.syncs() - before
+    };
+    let (at_leisure, hurried) = (syncs_of_a_fold(100), syncs_of_a_fold(5000));
+    assert!(at_leisure > 20, "2 MB were written with {at_leisure} syncs");
+    assert!(hurried < 15, "2 MB were written in a hurry with {hurried} syncs");
+}
+
 /// Folds replace pages, and readers have a cache that does not hold them all: to make room in it is nothing that the file sees.
 #[test]
 fn nobody_but_a_fold_writes_the_file() {

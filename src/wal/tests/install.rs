@@ -37,10 +37,6 @@ fn check(fs: &MemFs, wal: Wal, reader: &Reader, model: &Model) -> (Wal, Reader) 
     (wal, reader)
 }
 
-fn segments(fs: &MemFs) -> usize {
-    fs.files().iter().filter(|(path, _)| path.extension().is_some()).count()
-}
-
 #[test]
 fn an_install_of_an_entry_that_the_log_has_keeps_what_follows() {
     let fs = MemFs::new();

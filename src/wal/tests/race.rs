@@ -9,20 +9,22 @@ use crate::wal::fs::{File, Fs, SharedFs};
 
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// A disk that does something else first when it is read from.
+/// A disk that does something else first when it is read from, and counts the files that were cut to nothing.
 struct Hooked {
     fs: SharedFs,
     hook: Hook,
+    cut: Arc<AtomicU64>,
 }
 
 struct HookedFile {
     file: Box<dyn File>,
     hook: Hook,
+    cut: Arc<AtomicU64>,
 }
 
 impl Hooked {
     fn wrap(&self, file: Box<dyn File>) -> Box<dyn File> {
-        Box::new(HookedFile { file, hook: self.hook.clone() })
+        Box::new(HookedFile { file, hook: self.hook.clone(), cut: self.cut.clone() })
     }
 }
 
@@ -77,6 +79,7 @@ impl File for HookedFile {
         self.file.len()
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.cut.fetch_add(u64::from(len == 0), Ordering::Relaxed);
         self.file.set_len(len)
     }
 }
@@ -86,7 +89,7 @@ impl File for HookedFile {
 fn read_while(change: impl FnOnce(&mut Wal) + Send + 'static) -> (Vec<Entry>, Reader) {
     let disk = MemFs::new();
     let hook = Hook::default();
-    let fs: SharedFs = Arc::new(Hooked { fs: disk.shared(), hook: hook.clone() });
+    let fs: SharedFs = Arc::new(Hooked { fs: disk.shared(), hook: hook.clone(), cut: Arc::default() });
     let (mut wal, reader, _) = Wal::open(fs, Path::new(DIR), options(), &bootstrap()).unwrap();
     wal.append(&[write(GROUP, Some(hard_state(9, 1, 0)), vec![])]).unwrap();
     for index in 1..=12 {
@@ -136,7 +139,7 @@ fn an_install_that_keeps_what_is_being_read_does_not_disturb() {
 fn an_error_in_what_was_purged_meanwhile_is_none() {
     let disk = MemFs::new();
     let hook = Hook::default();
-    let fs: SharedFs = Arc::new(Hooked { fs: disk.shared(), hook: hook.clone() });
+    let fs: SharedFs = Arc::new(Hooked { fs: disk.shared(), hook: hook.clone(), cut: Arc::default() });
     let (mut wal, reader, _) = Wal::open(fs, Path::new(DIR), options(), &bootstrap()).unwrap();
     wal.append(&[write(GROUP, None, (1..=3).map(|index| command(index, 1, 600)).collect())]).unwrap();
     let damaged = disk.clone();
@@ -146,6 +149,33 @@ fn an_error_in_what_was_purged_meanwhile_is_none() {
     }));
     assert_eq!(reader.read(GROUP, Index(1), Index(9), usize::MAX).unwrap(), []);
     assert_eq!(reader.read(GROUP, Index(5), Index(9), usize::MAX).unwrap(), [], "not poisoned");
+}
+
+/// A segment that was freed gives its space back bit by bit, unless a reader has its file: that one reads on.
+#[test]
+fn no_segment_is_cut_under_a_reader() {
+    let (disk, hook, cut) = (MemFs::new(), Hook::default(), Arc::new(AtomicU64::new(0)));
+    let fs = Hooked { fs: disk.shared(), hook: hook.clone(), cut: cut.clone() };
+    let (mut wal, reader, _) = Wal::open(Arc::new(fs), Path::new(DIR), options(), &bootstrap()).unwrap();
+    for index in 1..=40 {
+        wal.append(&[write(GROUP, None, vec![command(index, 1, 700)])]).unwrap();
+    }
+    let mut free = move |to: u64| {
+        let (segments_before, cut_before) = (segments(&disk), cut.load(Ordering::Relaxed));
+        wal.purge(GROUP, (Index(to), Term(1)), &membership(3)).unwrap();
+        let mut removed = wal.take_freed().expect("segments are freed").remove().unwrap();
+        while removed.give_back().unwrap() {}
+        ((segments_before - segments(&disk)) as u64, cut.load(Ordering::Relaxed) - cut_before)
+    };
+    let (removed, cut) = free(15);
+    assert_eq!(removed, cut, "nobody has any of them");
+    *hook.lock().unwrap() = Some(Box::new(move || {
+        let (removed, cut) = free(39);
+        assert!(removed > 1, "the segment that is read and others are freed");
+        assert_eq!(removed - 1, cut, "all but the one that is read");
+    }));
+    assert_eq!(reader.read(GROUP, Index(16), Index(20), usize::MAX).unwrap(), []);
+    assert!(hook.lock().unwrap().is_none(), "the segments were freed meanwhile");
 }
 
 /// Lives of a log, one reset after the other, each with entries of a term of its own: a read never fails, is without a
