@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! storm   faults strike as the swarm has drawn them; callers propose and read all the while
-//! calm    no new fault. Often a minority stays afflicted: cut off, deaf, mute, half connected, down, frozen, disk hung or
-//!         full
+//! calm    no new fault, but that one may crash over a snapshot that it gets. Often a minority stays afflicted: cut off, deaf,
+//!         mute, half connected, down, frozen, disk hung or full
 //!   rest    no proposals: the others must agree in all
 //!   load    callers again; the afflicted come back; the leader whom a majority hears must stay
 //! ...
@@ -73,6 +73,8 @@ pub(super) enum Deed {
     Deafen(NodeId),
     /// A node is read from under its lease, if it has one.
     LeaseRead(NodeId),
+    /// A node crashes over the snapshot that it got, and comes back.
+    Relapse(NodeId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,10 @@ pub(super) struct Story<'a> {
     planned: u64,
     phase: Phase,
     peace: Option<Peace>,
+    /// Who is afflicted in this calm, or was and comes back.
+    loners: Vec<NodeId>,
+    /// One that gets a whole state in this calm may crash over it.
+    may_relapse: bool,
     /// Callers that came to frozen nodes to read, and wait there.
     parked: Vec<NodeId>,
     /// Network and disk faults were in force at the same time.
@@ -107,6 +113,8 @@ impl<'a> Story<'a> {
             planned: 0,
             phase: Phase::Load,
             peace: None,
+            loners: Vec::new(),
+            may_relapse: false,
             parked: Vec::new(),
             overlapped: false,
         }
@@ -216,7 +224,7 @@ impl<'a> Story<'a> {
             self.world.check_peace(peace);
         }
         if self.phase != Phase::Storm {
-            return;
+            return self.relapse(&notable);
         }
         let is_notable = |role| matches!(role, RoleName::Leader | RoleName::Candidate);
         let changed = changes.into_iter().filter(|(_, change)| is_notable(change.role)).map(|(id, _)| id);
@@ -225,6 +233,22 @@ impl<'a> Story<'a> {
                 let delay = up_to(&mut self.rng, self.swarm.ambush_delay_max);
                 self.later(delay, Deed::Ambush(self.swarm.ambush_fault, id));
             }
+        }
+    }
+
+    /// In a calm one that has just got a whole state may crash over it, once, if the others can do without it.
+    fn relapse(&mut self, notable: &[NodeId]) {
+        if !self.may_relapse {
+            return;
+        }
+        let is_spare = |id: &&NodeId| {
+            let out = [&self.loners[..], &[**id]].concat();
+            self.world.leader() != Some(**id) && self.world.can_do_without(&out)
+        };
+        if let Some(&id) = notable.iter().find(is_spare) {
+            self.may_relapse = false;
+            let delay = up_to(&mut self.rng, self.world.moment() / 2);
+            self.later(delay, Deed::Relapse(id));
         }
     }
 
@@ -264,6 +288,14 @@ impl<'a> Story<'a> {
             Deed::LeaseRead(id) => {
                 if self.world.node(id).is_running() {
                     self.world.lease_read(id);
+                }
+            }
+            Deed::Relapse(id) => {
+                if self.world.node(id).is_running() {
+                    self.world.crash(id);
+                    self.world.count("relapses");
+                    let delay = up_to(&mut self.rng, self.world.election);
+                    self.later(delay, Deed::Recover(id));
                 }
             }
             Deed::Campaign(id) => {
@@ -380,6 +412,7 @@ impl<'a> Story<'a> {
         self.phase = Phase::Rest;
         self.world.weather = Weather::calm(self.world.heartbeat);
         let loners = self.afflict();
+        (self.loners, self.may_relapse) = (loners.clone(), self.rng.bool());
         let patience = self.world.convergence_max();
         let end = self.world.now + patience;
         if !self.advance(end, u64::MAX, |world| world.agreement().is_ok()) {
