@@ -287,7 +287,7 @@ impl Log {
             "a snapshot at {index} of term {term} that the log does not go on from"
         );
         self.handed = self.handed.max(index);
-        self.forget(index);
+        drop(self.forget(index));
         self.base = membership.clone();
         self.install = Some(Install { index, term, membership });
     }
@@ -383,19 +383,21 @@ impl Log {
     }
 
     /// Forgets everything up to `to`.
-    pub(super) fn purge_to(&mut self, to: Index) {
+    pub(super) fn purge_to(&mut self, to: Index) -> VecDeque<Entry> {
         assert!(
             to <= self.committed.min(self.persisted) && to >= self.purged().0,
             "purge to {to} beyond commit {} or disk",
             self.committed
         );
-        self.forget(to);
+        self.forget(to)
     }
 
-    fn forget(&mut self, to: Index) {
-        while let Some(entry) = self.cache.pop_front_if(|entry| entry.index <= to) {
-            self.cache_bytes -= entry.bytes();
-        }
+    /// Forgets all up to a position, and returns what of it was in memory.
+    fn forget(&mut self, to: Index) -> VecDeque<Entry> {
+        let count = self.cache.partition_point(|entry| entry.index <= to);
+        let rest = self.cache.split_off(count);
+        let forgotten = std::mem::replace(&mut self.cache, rest);
+        self.cache_bytes -= forgotten.iter().map(Entry::bytes).sum::<usize>();
         let kept =
             self.memberships.iter().position(|&(index, _)| index > to).unwrap_or(self.memberships.len());
         if let Some((_, base)) = self.memberships.drain(..kept).next_back() {
@@ -403,6 +405,7 @@ impl Log {
         }
         self.terms.purge(to);
         self.wounds.purge(to);
+        forgotten
     }
 
     /// Lets go of the oldest entries while the cache is over its limit. What is not on disk cannot be read back, and

@@ -1,6 +1,7 @@
 //! The node: its state, its inputs, and the changes of its role.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -413,12 +414,11 @@ impl Raft {
     }
 
     /// Forgets the log up to `index`, which must be applied. A member that lacks what goes gets a snapshot in its place.
-    pub fn purge_to(&mut self, index: Index) {
+    /// Returns what of it was in memory: there may be many entries, and to free them takes a while.
+    pub fn purge_to(&mut self, index: Index) -> VecDeque<Entry> {
         let applied = self.applying.applied();
         assert!(index <= applied, "purge to {index} beyond applied {applied}");
-        if index > self.log.purged().0 {
-            self.log.purge_to(index);
-        }
+        if index > self.log.purged().0 { self.log.purge_to(index) } else { VecDeque::new() }
     }
 
     /// Moves the commit index, if `index` is above it.

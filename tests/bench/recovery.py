@@ -149,7 +149,8 @@ class Load:
             thread.start()
 
     def write(self, number):
-        at, due, count = number, time.monotonic(), 0
+        # One after the other: whatever stands still for a moment is met by those whose turn it is, and not by all or none.
+        at, due, count = number, time.monotonic() + self.pause * number / len(self.threads), 0
         while not self.is_over:
             due += self.pause
             time.sleep(max(0, due - time.monotonic()))

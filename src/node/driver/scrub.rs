@@ -56,6 +56,11 @@ pub(super) enum Scrubbed {
 }
 
 impl Scrub {
+    /// A thread that nobody waits for, and that is free now and then.
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
     pub fn new(lane: Lane, group: GroupId, now: Monotonic, pause: Duration) -> Scrub {
         let next = Place::Log(group, Index(0));
         Scrub { lane, next, pause, due: Some(now.plus(pause)), lost: None, in_doubt: false, strays: 0 }

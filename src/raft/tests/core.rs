@@ -385,6 +385,18 @@ fn purging_keeps_the_rest() {
     assert!((1..=3).all(|id| script.raft(id).membership().members[&NodeId(1)].version == "5"));
 }
 
+/// The caller gets what the log forgets, to free it where nobody waits.
+#[test]
+fn a_purge_gives_back_what_was_in_memory() {
+    let script = Script::play("cluster nodes=3\nelect 1\npropose 1 a b c\nstabilize");
+    let mut raft = script.raft(1).clone();
+    let forgotten = raft.purge_to(Index(3));
+    assert_eq!(forgotten.iter().map(|entry| entry.index).collect::<Vec<_>>(), [Index(1), Index(2), Index(3)]);
+    assert!(raft.purge_to(Index(2)).is_empty(), "gone already");
+    raft.check_invariants();
+    assert_eq!(raft.purge_to(Index(4)).len(), 1);
+}
+
 #[test]
 #[should_panic(expected = "beyond applied")]
 fn what_is_not_applied_is_not_purged() {
