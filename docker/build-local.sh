@@ -3,6 +3,8 @@
 # engine, and no image registry. For the image from source see docker/Dockerfile.
 #
 #     docker/build-local.sh [BINARY]     with BINARY, a static quorate that exists already
+#
+# PROFILE is Cargo's: release unless it says otherwise.
 set -eu
 
 binary=${1:+$(realpath "$1")}
@@ -13,8 +15,9 @@ if [ -z "$binary" ]; then
     # Naming the target keeps the flag from build scripts and procedural macros, which cannot be static. The variable
     # replaces the flags of .cargo/config.toml, so these are repeated.
     RUSTFLAGS="--cfg tokio_unstable -C target-feature=+crt-static" \
-        cargo build --release --locked --bin quorate --target "$target"
-    binary=${CARGO_TARGET_DIR:-target}/$target/release/quorate
+        cargo build --profile "${PROFILE:-release}" --locked --bin quorate --target "$target"
+    case ${PROFILE:-release} in dev) folder=debug ;; *) folder=${PROFILE:-release} ;; esac
+    binary=${CARGO_TARGET_DIR:-target}/$target/$folder/quorate
 fi
 
 context=$(mktemp -d)
