@@ -35,7 +35,7 @@ use crate::seed;
 /// What a seed must have reached to count: a story goes on until it has, but not for more than so many steps more.
 pub(super) const QUOTAS: &[(&str, u64)] =
     &[("acknowledged proposals", 200), ("reads answered", 100), ("leader changes under load", 1)];
-const MORE_STEPS_MAX: u64 = 200_000;
+const MORE_STEPS_MAX: u64 = 400_000;
 
 /// So many callers wait at frozen nodes, at most.
 const PARKED_MAX: usize = 8;
