@@ -220,7 +220,8 @@ impl Checked {
         let mut sums = self.read_lock().clone();
         assert!(sums.formed, "a file that was never formed is begun anew, not opened again");
         sums.resize(whole_blocks(bytes)?);
-        Checked::over(self.raw.clone(), self.owner, sums, REOPENING)
+        let is_hurried = self.is_hurried.clone();
+        Ok(Checked { is_hurried, ..Checked::over(self.raw.clone(), self.owner, sums, REOPENING)? })
     }
 
     /// redb has opened the file again.

@@ -228,21 +228,16 @@ async fn remove(
     while let Some(freed) = freed.recv().await {
         // Without an answer the node is stopping: its next start frees what is left.
         match lane.run(move || freed.remove()).await {
-            Some(Ok(removed)) => give_back(removed, &lane, &clock, &fatal).await,
+            Some(Ok(removed)) => give_back(removed, &lane, &clock).await,
             Some(Err(error)) => fatal.report(Fatal::of_log(&error)),
             None => {}
         }
     }
 }
 
-async fn give_back(mut removed: Removed, lane: &Lane, clock: &SharedClock, fatal: &FatalSender) {
-    loop {
-        let step = lane.run(move || removed.give_back().map(|is_more| is_more.then_some(removed))).await;
-        removed = match step {
-            Some(Ok(Some(removed))) => removed,
-            Some(Err(error)) => return fatal.report(Fatal::of_log(&error)),
-            Some(Ok(None)) | None => return,
-        };
+async fn give_back(mut removed: Removed, lane: &Lane, clock: &SharedClock) {
+    while let Some(Some(rest)) = lane.run(move || removed.give_back().then_some(removed)).await {
+        removed = rest;
         sleep(&**clock, GIVE_BACK_PAUSE).await;
     }
 }

@@ -17,8 +17,8 @@
 //! If it is elected it is a *caretaker*. It takes no proposals and no changes: it could answer nobody. It has its first entry
 //! and what others lack replicated, like any leader, and hands over to a voter that has said that it lacks nothing, as soon as
 //! that one has all of its log (see `transfer`). At each check-quorum deadline it steps down unless such a voter has come
-//! nearer: some other one may be able to do what this one cannot, such as to send a snapshot. A caretaker that becomes whole is
-//! a leader like any other.
+//! nearer, or gets a snapshot of the state that this one has: some other one may be able to do what this one cannot. A
+//! caretaker that becomes whole is a leader like any other.
 //!
 //! Not healed is this: none of those that are whole has a log that reaches to where the caretaker's begins. They need a snapshot
 //! of a state that it has not.
@@ -26,6 +26,7 @@
 use crate::types::Monotonic;
 
 use super::Raft;
+use super::progress::Progress;
 use super::raft::RoleState;
 
 /// After so many election timeouts without a leader a voter that is not whole campaigns. One that is whole has had two chances by
@@ -48,7 +49,7 @@ impl Raft {
     /// Whether it is better to be led by this node than by none: nobody has led for long, and there is somebody to hand over to.
     pub(super) fn is_last_resort(&self, now: Monotonic) -> bool {
         let silence = self.config.election_timeout * LAST_RESORT_TIMEOUTS;
-        let has_others = self.log.membership().voters().any(|voter| voter != self.config.id);
+        let has_others = self.log.membership().electors().any(|voter| voter != self.config.id);
         has_others && self.leader.is_none() && now >= self.timers.led.plus(silence)
     }
 
@@ -69,16 +70,19 @@ impl Raft {
         }
     }
 
-    /// A check-quorum deadline has passed: a caretaker goes on only if that has brought somebody nearer.
+    /// A check-quorum deadline has passed: a caretaker goes on only if that has brought somebody nearer, or a snapshot is on its
+    /// way that will. One that is whole by now is none any more.
     pub(super) fn end_care(&mut self) {
-        if !self.is_caretaker() || self.transferring().is_some() {
-            return;
-        }
+        let (is_whole, has_state) = (self.is_whole(), self.has_state());
         let nearest = self.nearest_heir().map(|(_, matched)| matched);
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if nearest > leader.caretaking {
+        let is_sending = has_state && leader.peers.values().any(Progress::is_being_sent);
+        let Some(before) = leader.caretaking else { return };
+        if is_whole {
+            leader.caretaking = None;
+        } else if nearest > Some(before) {
             leader.caretaking = nearest;
-        } else {
+        } else if leader.transfer.is_none() && !is_sending {
             self.step_down_for_good("leads only as a caretaker");
         }
     }

@@ -383,7 +383,7 @@ impl Log {
     }
 
     /// Forgets everything up to `to`.
-    pub(super) fn purge_to(&mut self, to: Index) -> VecDeque<Entry> {
+    pub(super) fn purge_to(&mut self, to: Index) -> Vec<Entry> {
         assert!(
             to <= self.committed.min(self.persisted) && to >= self.purged().0,
             "purge to {to} beyond commit {} or disk",
@@ -393,10 +393,9 @@ impl Log {
     }
 
     /// Forgets all up to a position, and returns what of it was in memory.
-    fn forget(&mut self, to: Index) -> VecDeque<Entry> {
+    fn forget(&mut self, to: Index) -> Vec<Entry> {
         let count = self.cache.partition_point(|entry| entry.index <= to);
-        let rest = self.cache.split_off(count);
-        let forgotten = std::mem::replace(&mut self.cache, rest);
+        let forgotten: Vec<Entry> = self.cache.drain(..count).collect();
         self.cache_bytes -= forgotten.iter().map(Entry::bytes).sum::<usize>();
         let kept =
             self.memberships.iter().position(|&(index, _)| index > to).unwrap_or(self.memberships.len());

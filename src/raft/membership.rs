@@ -206,6 +206,11 @@ impl Membership {
         self.members.values().filter(|member| member.role == Role::Voter).map(|member| member.id)
     }
 
+    /// All whose vote may be needed, those on their way out too. Some come twice while the configuration is joint.
+    pub fn electors(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.voters().chain(self.outgoing.iter().flatten().copied())
+    }
+
     /// Whether every member understands what came with cluster version `since`. What came later than the first version is
     /// proposed, written and sent only then.
     pub fn allows(&self, since: u32) -> bool {

@@ -332,6 +332,11 @@ impl Progress {
         self.is_reachable() && self.lacks_state.is_none() && self.matched >= self.in_doubt_until
     }
 
+    /// Whether a snapshot is being made for it, or is on its way.
+    pub(super) fn is_being_sent(&self) -> bool {
+        matches!(self.transfer, Transfer::Asked | Transfer::Sending(_))
+    }
+
     /// Whether it could lead, and has had its say.
     pub(super) fn is_surely_able(&self) -> bool {
         self.is_able() && self.is_known

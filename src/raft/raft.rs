@@ -1,7 +1,6 @@
 //! The node: its state, its inputs, and the changes of its role.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -415,10 +414,10 @@ impl Raft {
 
     /// Forgets the log up to `index`, which must be applied. A member that lacks what goes gets a snapshot in its place.
     /// Returns what of it was in memory: there may be many entries, and to free them takes a while.
-    pub fn purge_to(&mut self, index: Index) -> VecDeque<Entry> {
+    pub fn purge_to(&mut self, index: Index) -> Vec<Entry> {
         let applied = self.applying.applied();
         assert!(index <= applied, "purge to {index} beyond applied {applied}");
-        if index > self.log.purged().0 { self.log.purge_to(index) } else { VecDeque::new() }
+        if index > self.log.purged().0 { self.log.purge_to(index) } else { Vec::new() }
     }
 
     /// Moves the commit index, if `index` is above it.

@@ -122,10 +122,11 @@ impl Raft {
         answering.max_by_key(rank)
     }
 
-    /// Of the other voters that surely lack nothing but entries, the one that lacks fewest of this log, and how far it has it.
+    /// Of the other voters that surely lack nothing but entries, the one that lacks fewest of this log, and how far it has it. One
+    /// on its way out will do: it may be the only one, and it does not go before somebody else could lead.
     pub(super) fn nearest_heir(&self) -> Option<(NodeId, Index)> {
         let RoleState::Leader(leader) = &self.role else { return None };
-        let others = self.log.membership().voters().filter(|&id| id != self.config.id);
+        let others = self.log.membership().electors().filter(|&id| id != self.config.id);
         let able = others.filter(|id| leader.peers[id].is_surely_able());
         let near = able.map(|id| (id, leader.peers[&id].matched()));
         near.max_by_key(|&(id, matched)| (matched, Reverse(leader.peers[&id].room()), Reverse(id)))

@@ -690,7 +690,7 @@ impl Freed {
         // A reader that found something in a segment has its file still, and closes it; no other reader will come.
         let files = self.segments.into_iter().filter_map(|(_, file)| file);
         let files = files.filter_map(|mut file| Arc::get_mut(&mut file).is_some().then_some(file));
-        Ok(Removed { shared: self.shared, dir: self.dir, files: files.collect() })
+        Ok(Removed { files: files.collect() })
     }
 
     fn remove_all(&self) -> Result<(), Error> {
@@ -707,8 +707,6 @@ impl Freed {
 /// system that is mounted with `discard` tells the device of all that it frees, and until the device has taken that in
 /// everybody's syncs wait: for a segment of 64 MiB up to 20 ms.
 pub struct Removed {
-    shared: Arc<Shared>,
-    dir: PathBuf,
     /// Nobody else has them.
     files: Vec<SharedFile>,
 }
@@ -717,22 +715,19 @@ pub struct Removed {
 const GIVEN_BACK_BYTES: u64 = 4 << 20;
 
 impl Removed {
-    /// Gives back some of it, and says whether there is more. Others should have their turn in between.
-    ///
-    /// # Errors
-    /// The disk's. The log is poisoned then.
-    pub fn give_back(&mut self) -> Result<bool, Error> {
-        let Some(file) = self.files.last() else { return Ok(false) };
+    /// Gives back some of it, and says whether there is more. Others should have their turn in between. A disk that does not do
+    /// it in steps, a full one of a file system that copies on write, may do it all at once: nobody needs what is in there, so no
+    /// failure is one of the log.
+    pub fn give_back(&mut self) -> bool {
+        let Some(file) = self.files.last() else { return false };
         let cut = |bytes: u64| {
             let left = bytes.saturating_sub(GIVEN_BACK_BYTES);
             file.set_len(left).and_then(|()| file.sync()).map(|()| left)
         };
-        let left =
-            file.len().and_then(cut).map_err(Error::io(&self.dir, "giving back the space of a segment"));
-        if self.shared.poison_on_error(left)? == 0 {
+        if matches!(file.len().and_then(cut), Ok(0) | Err(_)) {
             self.files.pop();
         }
-        Ok(!self.files.is_empty())
+        !self.files.is_empty()
     }
 }
 

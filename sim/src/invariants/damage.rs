@@ -2,42 +2,76 @@
 //! state (Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18). That a damaged entry counts as present is judged by what becomes of it: leader completeness, and what is
 //! committed. One that does not know how far its log went neither asks to lead nor votes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use quorate::raft::{LAST_RESORT_TIMEOUTS, RoleName};
-use quorate::types::{Monotonic, NodeId};
+use quorate::raft::{Entry, EntryKind, LAST_RESORT_TIMEOUTS, Raft, RoleName};
+use quorate::types::{Monotonic, NodeId, Term};
 
 use super::{Invariant, Seen};
 use crate::Violation;
 
-/// Remembers when each node last had a leader.
+/// Remembers when each node last had a leader, and who became one as a last resort.
 #[derive(Debug, Default)]
 pub struct Damage {
-    led: HashMap<NodeId, Monotonic>,
+    led: HashMap<NodeId, Led>,
+    caretakers: HashSet<(NodeId, Term)>,
+}
+
+/// When a node last had a leader; before it had one, when it was first seen.
+#[derive(Clone, Copy, Debug)]
+struct Led {
+    at: Monotonic,
+    had_one: bool,
 }
 
 /// A node that starts is not seen before it does something: after so many election timeouts at the latest it does.
 const UNSEEN_TIMEOUTS: u32 = 2;
+
+/// What a leader has to be: not what the core says that it is.
+fn is_whole(raft: &Raft) -> bool {
+    raft.has_state() && raft.first_damaged().is_none()
+}
 
 impl Damage {
     /// Whoever is not whole keeps back while others may lead.
     fn judge_campaign(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         let Seen { raft, node, .. } = seen;
         let now = raft.now();
-        let led = self.led.entry(*node).or_insert(now);
+        let led = self.led.entry(*node).or_insert(Led { at: now, had_one: false });
         if raft.leader().is_some() {
-            *led = now;
+            *led = Led { at: now, had_one: true };
         }
         let campaigns = matches!(raft.role(), RoleName::PreCandidate | RoleName::Candidate);
-        if !campaigns || raft.is_whole() {
+        if !campaigns || is_whole(raft) {
             return Ok(());
         }
-        let silence = raft.config().election_timeout * (LAST_RESORT_TIMEOUTS - UNSEEN_TIMEOUTS);
-        if now < led.plus(silence) {
+        let unseen = if led.had_one { 0 } else { UNSEEN_TIMEOUTS };
+        let silence = raft.config().election_timeout * (LAST_RESORT_TIMEOUTS - unseen);
+        if now < led.at.plus(silence) {
             let what = raft
                 .first_damaged()
                 .map_or("it has no state".to_owned(), |first| format!("its entry {first} is damaged"));
             return Err(format!("{node} campaigns, {what}, and others may lead"));
+        }
+        Ok(())
+    }
+}
+
+impl Damage {
+    /// Whoever was not whole when it was elected, and is not yet, begins its term and lets others decide.
+    fn judge_caretaker(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let Seen { raft, node, ready } = seen;
+        let term = raft.term();
+        let begins = |entry: &&Entry| entry.term == term && entry.kind == EntryKind::Noop;
+        let appended = || ready.writes.iter().flat_map(|write| &write.entries);
+        if raft.role() != RoleName::Leader || is_whole(raft) {
+            self.caretakers.remove(&(*node, term));
+        } else if appended().any(|entry| begins(&entry)) {
+            self.caretakers.insert((*node, term));
+        } else if self.caretakers.contains(&(*node, term))
+            && let Some(entry) = appended().find(|entry| entry.term == term)
+        {
+            return Err(format!("{node} leads only as a caretaker, and appends entry {}", entry.index));
         }
         Ok(())
     }
@@ -54,6 +88,7 @@ impl Invariant for Damage {
 
     fn observe(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         self.judge_campaign(seen)?;
+        self.judge_caretaker(seen)?;
         let Seen { raft, node, ready } = seen;
         let campaigns = matches!(raft.role(), RoleName::PreCandidate | RoleName::Candidate);
         if !raft.has_state() && !ready.apply.is_empty() {

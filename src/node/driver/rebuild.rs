@@ -75,13 +75,21 @@ impl Rebuild {
 
 /// Whether a member of this configuration can be given a state by another one: only who leads sends snapshots.
 pub fn can_be_helped(id: NodeId, membership: &crate::raft::Membership) -> bool {
-    membership.voters().any(|voter| voter != id)
+    membership.electors().any(|voter| voter != id)
 }
 
 impl Driver {
     /// Whether this node, if it leads, lacks what a leader needs, and so leads only until another one does.
     pub(super) fn hands_over_soon(&self) -> bool {
         !self.rebuild.is_whole() || self.parts.raft.is_caretaker()
+    }
+
+    /// Whether this node, if it leads, may propose by the group's time. It is in the state, and a state that was never folded comes
+    /// from the log alone: until that is applied nothing says that the group has a time already. Only a group that has none begins
+    /// it, by the wall clock.
+    pub(super) fn knows_group_time(&self) -> bool {
+        let store = &self.parts.store;
+        store.group_time_ms() > 0 || store.applied().1 == self.parts.raft.term()
     }
 
     /// Damage was met, somewhere in the state file.

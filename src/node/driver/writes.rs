@@ -78,6 +78,7 @@ impl Driver {
             Some(leader) if leader == self.parts.id && self.parts.raft.transferring().is_some() => {}
             // So they do where the state is lost, and with it the group's time, or a part of the log: it is about to hand over.
             Some(leader) if leader == self.parts.id && self.hands_over_soon() => {}
+            Some(leader) if leader == self.parts.id && !self.knows_group_time() => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => {
                 for pending in self.proposals.take_waiting() {
