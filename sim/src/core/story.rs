@@ -68,7 +68,7 @@ pub(super) enum Deed {
     /// A scrub comes by a node's disk.
     Scrub(NodeId),
     /// A leader is cut off from all others, which it may still hear.
-    Isolate(NodeId),
+    Isolate(faults::Cut),
     /// It does not hear them either.
     Deafen(NodeId),
     /// A node is read from under its lease, if it has one.
@@ -283,7 +283,7 @@ impl<'a> Story<'a> {
                 }
             }
             Deed::Scrub(id) => self.world.scrub(id),
-            Deed::Isolate(id) => faults::isolate(self, id),
+            Deed::Isolate(cut) => faults::isolate(self, cut),
             Deed::Deafen(id) => faults::deafen(self, id),
             Deed::LeaseRead(id) => {
                 if self.world.node(id).is_running() {

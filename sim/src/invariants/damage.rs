@@ -2,7 +2,7 @@
 //! state (Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST'18). That a damaged entry counts as present is judged by what becomes of it: leader completeness, and what is
 //! committed. One that does not know how far its log went neither asks to lead nor votes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use quorate::raft::{Entry, EntryKind, LAST_RESORT_TIMEOUTS, Raft, RoleName};
 use quorate::types::{Monotonic, NodeId, Term};
@@ -10,11 +10,11 @@ use quorate::types::{Monotonic, NodeId, Term};
 use super::{Invariant, Seen};
 use crate::Violation;
 
-/// Remembers when each node last had a leader, and who became one as a last resort.
+/// Remembers when each node last had a leader, and in which term it asked to lead as the last resort.
 #[derive(Debug, Default)]
 pub struct Damage {
     led: HashMap<NodeId, Led>,
-    caretakers: HashSet<(NodeId, Term)>,
+    caretakers: HashMap<NodeId, Term>,
 }
 
 /// When a node last had a leader; before it had one, when it was first seen.
@@ -58,22 +58,25 @@ impl Damage {
 }
 
 impl Damage {
-    /// Whoever was not whole when it was elected, and is not yet, begins its term and lets others decide.
+    /// Whoever was not whole when it asked to lead, and is not yet, begins its term and lets others decide. (A leader that is
+    /// damaged later leads on.)
     fn judge_caretaker(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         let Seen { raft, node, ready } = seen;
-        let term = raft.term();
-        let begins = |entry: &&Entry| entry.term == term && entry.kind == EntryKind::Noop;
-        let appended = || ready.writes.iter().flat_map(|write| &write.entries);
-        if raft.role() != RoleName::Leader || is_whole(raft) {
-            self.caretakers.remove(&(*node, term));
-        } else if appended().any(|entry| begins(&entry)) {
-            self.caretakers.insert((*node, term));
-        } else if self.caretakers.contains(&(*node, term))
-            && let Some(entry) = appended().find(|entry| entry.term == term)
-        {
-            return Err(format!("{node} leads only as a caretaker, and appends entry {}", entry.index));
+        let (role, term) = (raft.role(), raft.term());
+        if is_whole(raft) {
+            self.caretakers.remove(node);
+        } else if role == RoleName::Candidate {
+            self.caretakers.insert(*node, term);
         }
-        Ok(())
+        let is_caretaker = role == RoleName::Leader && self.caretakers.get(node) == Some(&term);
+        let adds = |entry: &&Entry| entry.term == term && entry.kind != EntryKind::Noop;
+        let entry = ready.writes.iter().flat_map(|write| &write.entries).find(adds);
+        match entry.filter(|_| is_caretaker) {
+            Some(entry) => {
+                Err(format!("{node} leads only as a caretaker, and appends entry {}", entry.index))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl Driver {
         let raft = &self.parts.raft;
         let is_known = self.membership.allows(MARKS_SINCE_VERSION);
         let is_of_use = self.membership.members.len() > 1 && raft.last_index() > self.comparing.last;
-        let may_propose = raft.role() == RoleName::Leader && !self.hands_over_soon() && self.knows_group_time();
+        let may_propose =
+            raft.role() == RoleName::Leader && !self.hands_over_soon() && self.knows_group_time();
         if !is_known || !is_of_use || !may_propose {
             return;
         }

@@ -18,7 +18,7 @@ mod tail;
 mod usurp;
 
 pub(super) use full::draw as draw_room;
-pub(super) use usurp::{deafen, isolate};
+pub(super) use usurp::{Cut, deafen, isolate};
 
 use quorate::types::NodeId;
 
