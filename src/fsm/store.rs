@@ -156,10 +156,10 @@ impl Store {
         self.shared.view().head.membership.clone()
     }
 
-    /// Whether it is time to fold: the write set is half full and no other is frozen.
+    /// Whether it is time to fold: the write set is about half full and no other is frozen.
     pub fn fold_due(&self) -> bool {
         let view = self.shared.view();
-        view.frozen.is_none() && self.shared.is_half_full(&view)
+        view.frozen.is_none() && view.active.bytes() >= self.shared.fold_bytes(view.folded.0)
     }
 
     /// Whether the write set is at its limit: nothing may be applied until it is frozen.
@@ -219,7 +219,18 @@ impl Shared {
         self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the set that is written to is so large that it should be folded.
+    /// How large the set may get before it is folded: half of what there may be, or up to a quarter of that more or less.
+    ///
+    /// Nodes apply the same entries. Were it the same for all, all would fold at the same moment, and no write would find a quorum
+    /// that does nothing else. So each has its own for each fold, and no two of them keep in step for long.
+    fn fold_bytes(&self, folded: Index) -> usize {
+        let Owner { node, .. } = self.options.owner;
+        let drawn = crc32fast::hash(&[node.0.to_le_bytes(), folded.0.to_le_bytes()].concat());
+        let share = 768 + drawn as usize % 513;
+        self.options.write_set_bytes_max / 2 * share / 1024
+    }
+
+    /// Whether so much has been written since a set was frozen that another fold is due, or almost.
     pub(super) fn is_half_full(&self, view: &View) -> bool {
         view.active.bytes() >= self.options.write_set_bytes_max / 2
     }

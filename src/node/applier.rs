@@ -1,7 +1,7 @@
 //! The one owner of the state machine's writes: applies committed entries in order, and keeps folds going behind.
 //!
 //! Entries come from the driver, bounded by the core (`apply_inflight_bytes_max`). Applying goes to memory. When the
-//! write set is half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
+//! write set is about half full a fold starts on its own lane; when it is full before that fold is done, the applier waits:
 //! backpressure, never a growing heap. A fold also starts when much was applied since the last one, however small the
 //! set: a few keys written over and over would otherwise pin the log for ever. A fold that may not fit on the disk is not
 //! begun, and waits; so does one that found no room in the middle, and was undone (see `fsm::undo`). One that fails, or a
