@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use quorate::raft::{Membership, Raft, Role};
+use quorate::raft::{Membership, Raft, Role, RoleName};
 use quorate::types::{Incarnation, Index, NodeId};
 
 use super::disk::Disk;
@@ -67,10 +67,13 @@ impl World {
     }
 
     /// Whether a group that has lost these nodes could still decide: by the committed configuration, and by every later
-    /// one that there is, be it on the disk of a node that is down or in a message under way.
+    /// one that there is, be it on the disk of a node that is down, in a message under way, or in a leader that has not come to
+    /// writing it yet.
     pub(super) fn can_do_without(&self, lost: &[NodeId]) -> bool {
         let appended = self.configurations.appended.iter().map(|(_, membership)| membership);
+        let leaders = self.nodes.iter().filter_map(Node::raft).filter(|raft| raft.role() == RoleName::Leader);
         appended
+            .chain(leaders.map(Raft::membership))
             .chain([self.group()])
             .all(|membership| is_quorum(&majorities_of(membership), |id| !lost.contains(&id)))
     }
