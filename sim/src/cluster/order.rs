@@ -94,7 +94,12 @@ impl Order {
         match self {
             Order::Members => !members.is_empty(),
             Order::Lease(_) => group["lease_ms"].is_u64(),
-            Order::Lead(id) => members.iter().any(|member| member["id"] == id && member["leader"] == true),
+            // A leader may be about to go: it leads until it is known to be gone, and is a member no more.
+            Order::Lead(id) => {
+                let stays = |member: &&Json| member["id"] == id;
+                !members.is_empty()
+                    && members.iter().find(stays).is_none_or(|member| member["leader"] == true)
+            }
             Order::Remove(id) => !members.is_empty() && members.iter().all(|member| member["id"] != id),
         }
     }
@@ -112,6 +117,10 @@ mod tests {
         let group = json!({ "members": [{ "id": 1, "leader": false }, { "id": 2, "leader": true }] });
         assert_eq!(said(Order::Lead(2), 200, group.clone()), Ok(Said::Done(group.clone())));
         said(Order::Lead(1), 200, group.clone()).expect_err("another one leads");
+        assert!(
+            matches!(said(Order::Lead(3), 200, group.clone()), Ok(Said::Done(_))),
+            "it led, and is on its way out"
+        );
         assert!(matches!(said(Order::Remove(3), 200, group.clone()), Ok(Said::Done(_))));
         said(Order::Remove(1), 200, group).expect_err("it is still there");
         let busy = json!({ "code": "change_in_progress", "detail": "wait", "outcome": "not_applied" });
