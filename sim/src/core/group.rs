@@ -1,6 +1,6 @@
 //! The group of a world as its committed configurations say it is: who is in it, who comes, and who may be struck.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use quorate::raft::{Membership, Raft, Role, RoleName};
@@ -76,6 +76,12 @@ impl World {
             .chain(leaders.map(Raft::membership))
             .chain([self.group()])
             .all(|membership| is_quorum(&majorities_of(membership), |id| !lost.contains(&id)))
+    }
+
+    /// Who is in the committed configuration, or in one that may yet be committed.
+    pub(super) fn known_members(&self) -> BTreeSet<NodeId> {
+        let appended = self.configurations.appended.iter().map(|(_, membership)| membership);
+        appended.chain([self.group()]).flat_map(|membership| membership.members.keys().copied()).collect()
     }
 
     /// Whether no change of the group is under way, nor can one begin by itself.

@@ -108,10 +108,14 @@ fn bring_in(
     let peers = [(NodeId(next), format!("node{next}:7000"))];
     let record = Membership::bootstrap(peers).members.into_values().next()?;
     let before: Vec<NodeId> = world.node(at).raft()?.membership().members.keys().copied().collect();
+    let known = world.known_members();
     change(world, at, how(record), false).ok()?;
     let members = &world.node(at).raft()?.membership().members;
     let added = members.keys().copied().find(|id| !before.contains(id))?;
-    world.admit(added, rng);
+    // A leader of before may give away an id that another one has given away, too: who has it counts, or may.
+    if !known.contains(&added) {
+        world.admit(added, rng);
+    }
     Some(added)
 }
 
@@ -139,6 +143,10 @@ pub(in crate::core) fn change(
     };
     if world.nodes.iter().any(|node| node.disk.is_in_doubt()) {
         // Whoever is in doubt has no vote: that of a member that comes, or stays, could be needed for ever.
+        return Err(ProposeError::Pending);
+    }
+    if world.node(id).takes_nothing {
+        // Its state is lost, and its core has not heard of that yet: it would send those away who could give it another one.
         return Err(ProposeError::Pending);
     }
     let result = world.input(position(id), |raft, now| raft.change(now, change, force));
