@@ -149,6 +149,11 @@ pub(in crate::core) fn change(
         // Its state is lost, and its core has not heard of that yet: it would send those away who could give it another one.
         return Err(ProposeError::Pending);
     }
+    let sends_away = matches!(change, Change::Remove(_) | Change::Replace { .. });
+    if sends_away && world.nodes.iter().any(|node| node.disk.damaged().next().is_some()) {
+        // Who goes may have the only good copy.
+        return Err(ProposeError::Pending);
+    }
     let result = world.input(position(id), |raft, now| raft.change(now, change, force));
     if result.is_ok() {
         world.count(name);
