@@ -319,7 +319,13 @@ impl Identity {
             if let Some(stale) = stale {
                 let file = path.with_file_name(stale.file);
                 tracing::warn!(file = %file.display(), "not what was written, or behind: made anew from the other copy");
-                put(&*fs, &path, &content).map_err(io)?;
+                match put(&*fs, &path, &content) {
+                    // The other copy is as good as it was (H18).
+                    Err(error) if fs::is_out_of_room(&error) => {
+                        tracing::warn!(file = %file.display(), %error, "there is no room for it: it is made anew at a later start");
+                    }
+                    done => done.map_err(io)?,
+                }
             }
             content
         } else {
@@ -773,6 +779,29 @@ mod tests {
         }
         let refused = Identity::open(fs.shared(), dir, &expected(), 8);
         assert!(matches!(refused, Err(Error::Damaged { .. })));
+    }
+
+    /// A full disk stops nobody: the node goes on with the file that is whole, and the other one is mended when there is room.
+    #[test]
+    fn a_damaged_identity_on_a_full_disk_waits_for_room() {
+        let dir = Path::new("/data");
+        let expected = || Expected { node: NodeId(2), token: "t", members: vec![NodeId(2)], joins: false };
+        let fs = crate::wal::fs::testing::MemFs::default();
+        Identity::open(fs.shared(), dir, &expected(), 7).expect("a new one");
+        for lost in [FILE, COPY] {
+            fs.flip(&dir.join(lost), 40, 1);
+            fs.set_capacity(Some(0));
+            let again = Identity::open(fs.shared(), dir, &expected(), 8).expect("the other one is whole");
+            assert_eq!(again.incarnation(), Incarnation(7));
+            assert_ne!(
+                fs.bytes(&dir.join(FILE)),
+                fs.bytes(&dir.join(COPY)),
+                "{lost} was mended without room"
+            );
+            fs.set_capacity(None);
+            Identity::open(fs.shared(), dir, &expected(), 8).expect("the other one is whole");
+            assert_eq!(fs.bytes(&dir.join(FILE)), fs.bytes(&dir.join(COPY)), "both are whole again");
+        }
     }
 
     #[test]
