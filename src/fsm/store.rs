@@ -227,7 +227,8 @@ impl Shared {
         let Owner { node, .. } = self.options.owner;
         let drawn = crc32fast::hash(&[node.0.to_le_bytes(), folded.0.to_le_bytes()].concat());
         let share = 768 + drawn as usize % 513;
-        self.options.write_set_bytes_max / 2 * share / 1024
+        let half = self.options.write_set_bytes_max / 2;
+        half / 1024 * share + half % 1024 * share / 1024
     }
 
     /// Whether so much has been written since a set was frozen that another fold is due, or almost.

@@ -76,7 +76,8 @@ impl Raft {
         let (is_whole, has_state) = (self.is_whole(), self.has_state());
         let nearest = self.nearest_heir().map(|(_, matched)| matched);
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let is_sending = has_state && leader.peers.values().any(Progress::is_being_sent);
+        let is_being_sent = |id| leader.peers.get(&id).is_some_and(Progress::is_being_sent);
+        let is_sending = has_state && self.log.membership().electors().any(is_being_sent);
         let Some(before) = leader.caretaking else { return };
         if is_whole {
             leader.caretaking = None;

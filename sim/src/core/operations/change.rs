@@ -150,7 +150,9 @@ pub(in crate::core) fn change(
         return Err(ProposeError::Pending);
     }
     let sends_away = matches!(change, Change::Remove(_) | Change::Replace { .. });
-    if sends_away && world.nodes.iter().any(|node| node.disk.damaged().next().is_some()) {
+    let is_hurt = |id: &NodeId| world.node(*id).disk().damaged().next().is_some();
+    if sends_away && world.known_members().iter().filter(|id| position(**id) < world.nodes.len()).any(is_hurt)
+    {
         // Who goes may have the only good copy.
         return Err(ProposeError::Pending);
     }
