@@ -103,6 +103,13 @@ pub(super) fn error_of_change(error: &ProposeError) -> Error {
                  anything: bring them back first, or force it"
             ),
         ),
+        ProposeError::Damaged { index } => (
+            ErrorKind::Unavailable,
+            format!(
+                "entry {index} of the leader's log is damaged and not repaired yet, and the member that goes may have \
+                 the only good copy: retry after a pause, or force it"
+            ),
+        ),
         ProposeError::TooMany => (
             ErrorKind::Invalid,
             format!(

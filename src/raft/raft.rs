@@ -124,6 +124,11 @@ pub enum ProposeError {
         /// So many are needed.
         needed: usize,
     },
+    /// An entry of this leader's log is damaged and not repaired yet: who goes may have the only good copy.
+    Damaged {
+        /// The first of them.
+        index: Index,
+    },
     /// There are as many members, or voters, as there may be; or no id is left.
     TooMany,
     /// A group without voters could decide nothing.

@@ -35,6 +35,9 @@
 //! as in `transfer`: it takes no more proposals, waits until the voter with the longest log has all of it, tells
 //! everyone what is committed, asks that voter to campaign, and steps down.
 //!
+//! A leader that knows of damage in its own log removes nobody, unless forced: who goes may have the only good copy (see
+//! `repair`).
+//!
 //! # Members that come
 //!
 //! Their log is looked for from the leader's end backwards (`progress`), with a chance to answer before check-quorum
@@ -96,9 +99,14 @@ impl Raft {
         if !self.is_settled() {
             return Err(ProposeError::Pending);
         }
+        // Who is replaced has lost its log, and no copy with it.
+        let sends_away = matches!(change, Change::Remove(_));
         let membership = self.log.membership().changed(change)?;
         if !force {
             self.check_reachable(&membership)?;
+            if let Some(index) = self.first_damaged().filter(|_| sends_away) {
+                return Err(ProposeError::Damaged { index });
+            }
         }
         Ok(membership)
     }
