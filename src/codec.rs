@@ -8,12 +8,21 @@
 //! ```text
 //! envelope   version 1 | term | group_time_ms | session? | principal | command
 //! session    client u128 | seq | done_below
-//! command    0 write: keyspace | [condition] | [op]      1 open: client   2 close: client   3 hash mark
+//! command    0 write: keyspace | [condition] | [op]      1 open: client   2 close: client   3 hash mark   4 txn: txn
 //! condition  0 mod_revision: key | revision
 //! op         0 put: key | value                          1 delete: key
 //! forward    version 1 | session? | command
 //! reply      version 1 | 0 written: revision | deleted   1 condition failed: revision   2 session opened
 //!                        3 session closed  4 session gone  5 session refused: reason  6 void  7 hash: u128
+//!                        8 txn: revision | txn answers   9 txn refused: 0 no such key  1 answer too large  2 too many deletes
+//! txn        keyspace | [compare] | success [txn op] | failure [txn op]
+//! compare    keys | relation 0 =  1 !=  2 >  3 <  | 0 version  1 create_revision  2 mod_revision  3 value  4 lease: the value
+//! keys       0 one: key   1 from: key   2 between: key | key
+//! txn op     0 range: keys | limit? | by 0 key  1 version  2 create_revision  3 mod_revision  4 value | is_descending
+//!                     | content 0 records  1 keys  2 count | mod_revisions min? | max? | create_revisions min? | max?
+//!            1 put: key | value? | previous   2 delete: keys | previous   3 txn: length | txn
+//! answers    succeeded | [ 0 range: [pair] | more | count   1 put: length? | record   2 delete: deleted | [pair]
+//!                          3 txn: length | answers ]           pair   key | length | record
 //! forwarded  version 1 | 0 done: reply without version   1 failed: kind | outcome | message   2 not leader
 //! record     format 1 | flags 0 | create_revision | mod_revision | version | lease (u64, little endian) | value
 //! ```
@@ -34,6 +43,10 @@ use crate::command::{
 };
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
+
+mod txn;
+
+use txn::{TxnAnswersV1, TxnRefusalV1, TxnV1};
 
 /// The version of every bincode encoding here that this binary writes and reads.
 const VERSION: u8 = 1;
@@ -93,7 +106,7 @@ pub fn decode_envelope(input: &Bytes) -> Result<Envelope, Error> {
         group_time_ms: mirror.group_time_ms,
         session: mirror.session.map(SessionSeq::from),
         principal: mirror.principal.to_owned(),
-        command: mirror.command.into_command(input),
+        command: mirror.command.into_command(input)?,
     })
 }
 
@@ -116,7 +129,10 @@ pub fn encode_forward(forward: &Forward) -> Bytes {
 /// Decodes what a follower passed on. Keys and values share the input's memory.
 pub fn decode_forward(input: &Bytes) -> Result<Forward, Error> {
     let mirror: ForwardV1<'_> = decode(input)?;
-    Ok(Forward { session: mirror.session.map(SessionSeq::from), command: mirror.command.into_command(input) })
+    Ok(Forward {
+        session: mirror.session.map(SessionSeq::from),
+        command: mirror.command.into_command(input)?,
+    })
 }
 
 /// Encodes the leader's answer to a forward.
@@ -134,7 +150,7 @@ pub fn encode_forwarded(forwarded: &Forwarded) -> Bytes {
 /// Decodes the leader's answer to a forward.
 pub fn decode_forwarded(input: &[u8]) -> Result<Forwarded, Error> {
     Ok(match decode(input)? {
-        ForwardedV1::Done(reply) => Forwarded::Done { reply: reply.into_reply() },
+        ForwardedV1::Done(reply) => Forwarded::Done { reply: reply.into_reply()? },
         ForwardedV1::Failed { kind, outcome, message } => Forwarded::Failed {
             kind: KINDS
                 .get(usize::from(kind))
@@ -157,7 +173,7 @@ pub fn encode_reply(reply: &Reply) -> Bytes {
 
 /// Decodes a reply.
 pub fn decode_reply(input: &[u8]) -> Result<Reply, Error> {
-    decode::<ReplyV1<'_>>(input).map(ReplyV1::into_reply)
+    decode::<ReplyV1<'_>>(input).and_then(ReplyV1::into_reply)
 }
 
 /// Encodes a record row.
@@ -211,7 +227,11 @@ pub fn decode_record_header(row: &[u8]) -> Result<Record, Error> {
 
 /// What a command takes at most, beyond a constant: a hint that saves the growing of the buffer.
 fn command_bytes(command: &Command) -> usize {
-    let Command::Write(write) = command else { return 24 };
+    let write = match command {
+        Command::Write(write) => write,
+        Command::Txn(txn) => return 64 + txn.bytes() + txn.bytes() / 4,
+        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => return 24,
+    };
     let conditions: usize =
         write.conditions.iter().map(|Condition::ModRevision { key, .. }| 24 + key.len()).sum();
     let ops: usize = write
@@ -306,6 +326,7 @@ enum CommandV1<'a> {
     OpenSession { client: u128 },
     CloseSession { client: u128 },
     HashMark,
+    Txn(TxnV1<'a>),
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
@@ -336,6 +357,8 @@ enum ReplyV1<'a> {
     SessionRefused { reason: &'a str },
     Void,
     Hash(u128),
+    Txn { revision: u64, answers: TxnAnswersV1<'a> },
+    TxnRefused { why: TxnRefusalV1 },
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
@@ -420,18 +443,20 @@ impl<'a> From<&'a Command> for CommandV1<'a> {
             Command::OpenSession { client } => CommandV1::OpenSession { client: client.0 },
             Command::CloseSession { client } => CommandV1::CloseSession { client: client.0 },
             Command::HashMark => CommandV1::HashMark,
+            Command::Txn(txn) => CommandV1::Txn(TxnV1::from(txn)),
         }
     }
 }
 
 impl CommandV1<'_> {
-    fn into_command(self, input: &Bytes) -> Command {
-        match self {
+    fn into_command(self, input: &Bytes) -> Result<Command, Error> {
+        Ok(match self {
             CommandV1::Write(write) => Command::Write(write.into_write(input)),
             CommandV1::OpenSession { client } => Command::OpenSession { client: ClientId(client) },
             CommandV1::CloseSession { client } => Command::CloseSession { client: ClientId(client) },
             CommandV1::HashMark => Command::HashMark,
-        }
+            CommandV1::Txn(txn) => Command::Txn(txn.into_txn(input)?),
+        })
     }
 }
 
@@ -504,13 +529,17 @@ impl<'a> From<&'a Reply> for ReplyV1<'a> {
             Reply::SessionRefused { reason } => ReplyV1::SessionRefused { reason },
             Reply::Void => ReplyV1::Void,
             Reply::Hash(hash) => ReplyV1::Hash(*hash),
+            Reply::Txn { revision, answers } => {
+                ReplyV1::Txn { revision: revision.0, answers: TxnAnswersV1::from(answers) }
+            }
+            Reply::TxnRefused { why } => ReplyV1::TxnRefused { why: (*why).into() },
         }
     }
 }
 
 impl ReplyV1<'_> {
-    fn into_reply(self) -> Reply {
-        match self {
+    fn into_reply(self) -> Result<Reply, Error> {
+        Ok(match self {
             ReplyV1::Written { revision, deleted } => {
                 Reply::Written { revision: Revision(revision), deleted }
             }
@@ -521,7 +550,11 @@ impl ReplyV1<'_> {
             ReplyV1::SessionRefused { reason } => Reply::SessionRefused { reason: reason.to_owned() },
             ReplyV1::Void => Reply::Void,
             ReplyV1::Hash(hash) => Reply::Hash(hash),
-        }
+            ReplyV1::Txn { revision, answers } => {
+                Reply::Txn { revision: Revision(revision), answers: answers.into_answers()? }
+            }
+            ReplyV1::TxnRefused { why } => Reply::TxnRefused { why: why.into() },
+        })
     }
 }
 

@@ -7,7 +7,15 @@
 //!
 //! A [`Query`] reads and is never logged. A [`Forward`] is what a follower passes on to the leader.
 
+mod txn;
+
 use bytes::Bytes;
+
+pub use txn::{
+    Bounds, Compare, Content, DuplicateKey, Keys, Order, OrderBy, Range, Relation, Selection,
+    TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, TXN_DEPTH_MAX, TXN_PARTS_MAX, Target, Txn, TxnAnswer, TxnAnswers,
+    TxnOp, TxnRefusal,
+};
 
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
@@ -57,12 +65,30 @@ pub enum Command {
     },
     /// Makes every node report its state hash at this entry's index. Made by the leader.
     HashMark,
+    /// A transaction that chooses what it does. (What [`Command::Write`] can say is said so: it is shorter.)
+    Txn(Txn),
+}
+
+impl From<Write> for Command {
+    fn from(write: Write) -> Command {
+        Command::Write(write)
+    }
+}
+
+impl From<Txn> for Command {
+    fn from(txn: Txn) -> Command {
+        Command::Txn(txn)
+    }
 }
 
 impl Command {
     /// The bytes of its keys and values: what it costs in a queue.
     pub fn bytes(&self) -> usize {
-        let Command::Write(write) = self else { return 0 };
+        let write = match self {
+            Command::Write(write) => write,
+            Command::Txn(txn) => return txn.bytes(),
+            Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => return 0,
+        };
         let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key.len());
         let ops = write.ops.iter().map(|op| match op {
             Op::Put { key, value } => key.len() + value.len(),
@@ -131,13 +157,31 @@ pub enum Query {
     List {
         /// Their keyspace.
         keyspace: Keyspace,
-        /// Only keys that start so.
-        prefix: Bytes,
-        /// Only keys greater than this one.
+        /// Which.
+        keys: Keys,
+        /// Only those greater than this one.
         after: Option<Bytes>,
+        /// Without their values.
+        keys_only: bool,
         /// At most so many pairs.
         limit: usize,
-        /// Stop after the pair with which keys and values reach so many bytes.
+        /// Stop after the pair with which what is answered reaches so many bytes.
+        bytes_max: usize,
+    },
+    /// Keys in any order, counted.
+    Range {
+        /// Their keyspace.
+        keyspace: Keyspace,
+        /// Which, and how.
+        range: Range,
+        /// Refuse to answer with more keys and values than this, in bytes.
+        bytes_max: usize,
+    },
+    /// A transaction that only reads; see [`Txn::is_read_only`].
+    Txn {
+        /// The transaction.
+        txn: Txn,
+        /// Refuse to answer with more keys and values than this, in bytes.
         bytes_max: usize,
     },
 }
@@ -180,6 +224,12 @@ pub enum Found {
         /// Whether further keys follow.
         more: bool,
     },
+    /// Answer to [`Query::Range`].
+    Selection(Selection),
+    /// Answer to [`Query::Txn`].
+    Txn(TxnAnswers),
+    /// Answer to [`Query::Range`] and [`Query::Txn`]: it would be larger than `bytes_max`.
+    TooLarge,
 }
 
 /// What a command answered. Deterministic: every node computes the same.
@@ -212,6 +262,18 @@ pub enum Reply {
     Void,
     /// The state hash at this entry.
     Hash(u128),
+    /// The transaction was executed.
+    Txn {
+        /// The store's revision after it.
+        revision: Revision,
+        /// What it answered.
+        answers: TxnAnswers,
+    },
+    /// The transaction was not executed.
+    TxnRefused {
+        /// Why.
+        why: TxnRefusal,
+    },
 }
 
 /// What a follower passes on to the leader, and never retries once its outcome is unknown.

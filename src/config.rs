@@ -378,6 +378,11 @@ impl Config {
 }
 
 impl Limits {
+    /// The keys and values of one transaction: it travels between peers in one frame, with what its parts add to them.
+    pub fn txn_bytes_max(&self) -> usize {
+        self.frame_bytes_max - 2 * ENTRY_OVERHEAD_BYTES_MAX
+    }
+
     /// Judges the limits against each other.
     pub fn validate(&self) -> Result<(), Invalid> {
         // What is written may be near the end of the integers: no sum of it is trusted to be one.

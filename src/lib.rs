@@ -36,10 +36,12 @@ pub mod codec;
 pub mod command;
 #[cfg(feature = "server")]
 pub mod config;
-#[cfg(feature = "server")]
+#[cfg(feature = "client")]
 pub mod error;
 #[cfg(all(feature = "server", any(test, feature = "testing")))]
 pub mod fuzzing;
+#[cfg(feature = "client")]
+pub mod proto;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use crate::command::{
-    Command, Condition, Envelope, Forward, Forwarded, Op, Record, Reply, SessionSeq, Write,
+    Bounds, Command, Compare, Condition, Content, Envelope, Forward, Forwarded, Keys, Op, Order, OrderBy,
+    Range, Record, Relation, Reply, Selection, SessionSeq, Target, Txn, TxnAnswer, TxnAnswers, TxnOp, Write,
 };
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
@@ -47,6 +48,37 @@ pub(crate) fn check(input: &[u8]) -> bool {
     accepted
 }
 
+/// A transaction with one of each part.
+pub(crate) fn sample_txn() -> Txn {
+    let key = |key: &'static str| Bytes::from_static(key.as_bytes());
+    let range = Range {
+        limit: Some(10),
+        order: Order { by: OrderBy::CreateRevision, is_descending: true },
+        content: Content::Keys,
+        mod_revisions: Bounds { min: Some(Revision(3)), max: None },
+        ..Range::of(Keys::From(key("a")))
+    };
+    let delete = TxnOp::Delete { keys: Keys::One(key("d")), previous: false };
+    let inner = Txn { keyspace: Keyspace(0), compares: vec![], success: vec![delete], failure: vec![] };
+    Txn {
+        keyspace: Keyspace(0),
+        compares: vec![
+            Compare { keys: Keys::One(key("k")), relation: Relation::Equal, target: Target::Version(5) },
+            Compare {
+                keys: Keys::Between(key("a"), key("b")),
+                relation: Relation::Less,
+                target: Target::Value(key("v")),
+            },
+        ],
+        success: vec![
+            TxnOp::Range(range),
+            TxnOp::Put { key: key("k"), value: Some(key("v")), previous: true },
+            TxnOp::Txn(inner),
+        ],
+        failure: vec![TxnOp::Put { key: key("k"), value: None, previous: false }],
+    }
+}
+
 /// One of each.
 pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let write = Command::Write(Write {
@@ -81,15 +113,28 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         value: Bytes::from_static(b"value"),
     };
     let open = Command::OpenSession { client: ClientId(u128::MAX) };
+    let pairs = vec![(Bytes::from_static(b"key"), record.clone())];
+    let inner =
+        TxnAnswers { succeeded: false, answers: vec![TxnAnswer::Put { previous: Some(record.clone()) }] };
+    let answers = TxnAnswers {
+        succeeded: true,
+        answers: vec![
+            TxnAnswer::Range(Selection { pairs: pairs.clone(), more: true, count: 300 }),
+            TxnAnswer::Delete { deleted: 1, previous: pairs },
+            TxnAnswer::Txn(inner),
+        ],
+    };
     vec![
         ("envelope-write", encode_envelope(&envelope(session, write.clone())).into()),
         ("envelope-open", encode_envelope(&envelope(None, open)).into()),
+        ("envelope-txn", encode_envelope(&envelope(session, Command::Txn(sample_txn()))).into()),
         ("envelope-mark", encode_envelope(&envelope(None, Command::HashMark)).into()),
         ("forward", encode_forward(&Forward { session, command: write }).into()),
         ("forwarded-done", encode_forwarded(&Forwarded::Done { reply: Reply::Hash(1 << 99) }).into()),
         ("forwarded-failed", encode_forwarded(&failed).into()),
         ("reply-written", encode_reply(&Reply::Written { revision: Revision(300), deleted: 2 }).into()),
         ("reply-refused", encode_reply(&Reply::SessionRefused { reason: "a window".to_owned() }).into()),
+        ("reply-txn", encode_reply(&Reply::Txn { revision: Revision(300), answers }).into()),
         ("record", encode_record(&record).into()),
     ]
 }

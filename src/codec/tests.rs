@@ -1,3 +1,5 @@
+mod txn;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,6 +25,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u128>().prop_map(|client| Command::OpenSession { client: ClientId(client) }),
         1 => any::<u128>().prop_map(|client| Command::CloseSession { client: ClientId(client) }),
         1 => Just(Command::HashMark),
+        4 => txn::txn().prop_map(Command::Txn),
     ]
 }
 
@@ -55,6 +58,9 @@ fn reply() -> impl Strategy<Value = Reply> {
         "[ -~]{0,20}".prop_map(|reason| Reply::SessionRefused { reason }),
         Just(Reply::Void),
         any::<u128>().prop_map(Reply::Hash),
+        (any::<u64>(), txn::answers())
+            .prop_map(|(revision, answers)| Reply::Txn { revision: Revision(revision), answers }),
+        txn::refusal().prop_map(|why| Reply::TxnRefused { why }),
     ]
 }
 

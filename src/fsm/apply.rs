@@ -2,8 +2,11 @@
 //!
 //! A batch is worked out beside the view, on an overlay of the keys it touches, and becomes visible at once at its
 //! end. So readers are locked out only while finished changes are moved in, never while a key is looked up in redb,
-//! and they never see half a batch. All that a batch needs of the file is read before anything changes, sessions
-//! included: where the file has to be opened again (see [`super::undo`]), the batch begins anew.
+//! and they never see half of it. A transaction that chooses (see [`super::txn`]) ends the batch before it and is one by
+//! itself: a part. All that a part needs of the file is read before anything changes, sessions
+//! included: where the file has to be opened again (see [`super::undo`]), the part begins anew.
+
+mod txn;
 
 use std::collections::BTreeMap;
 
@@ -30,25 +33,32 @@ impl Store {
     /// # Panics
     /// If the first index is not the one after [`Store::applied`], an index is missing, or the term falls.
     pub fn apply(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
-        self.shared.reading(|| self.apply_all(batch))
+        let base = self.shared.base();
+        // Skipped by nobody: not by the next batch either.
+        let steps = decode(batch).map_err(|error| base.latch.set(error))?;
+        let mut replies = Vec::with_capacity(batch.len());
+        for part in steps.chunk_by(|left, right| !left.is_apart() && !right.is_apart()) {
+            let inputs = &batch[replies.len()..replies.len() + part.len()];
+            replies.extend(self.shared.reading(|| self.apply_part(inputs, part))?);
+        }
+        Ok(replies)
     }
 
-    fn apply_all(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
+    /// Applies what becomes visible at once.
+    fn apply_part(&self, inputs: &[Input], steps: &[Step]) -> Result<Vec<Reply>, Error> {
         let shared = &*self.shared;
         let mut applier = shared.applier();
         let base = shared.base();
         base.latch.check()?;
-        // Skipped by nobody: not by the next batch either.
-        let steps = decode(batch).map_err(|error| base.latch.set(error))?;
         let head = shared.view().head.clone();
         let mut run = Run::new(shared, &base, &mut applier, head)?;
-        // All that is needed of the file is read before anything changes: so far the batch may begin anew.
-        for step in &steps {
+        // All that is needed of the file is read before anything changes: so far the part may begin anew.
+        for step in steps {
             run.fetch(step)?;
         }
-        let mut replies = Vec::with_capacity(batch.len());
-        for (input, step) in batch.iter().zip(steps) {
-            // Half a batch may have changed the sessions: after an error nothing must be applied any more.
+        let mut replies = Vec::with_capacity(inputs.len());
+        for (input, step) in inputs.iter().zip(steps) {
+            // Half a part may have changed the sessions: after an error nothing must be applied any more.
             let reply = run.step(input.index, input.term, step);
             replies.push(reply.map_err(|error| base.latch.set(error))?);
         }
@@ -62,6 +72,14 @@ enum Step {
     Noop,
     Command(Envelope),
     Membership(Bytes),
+}
+
+impl Step {
+    /// Whether it is a part of a batch by itself. What a transaction reads depends on all that is before it, and what it
+    /// changes may have to be dropped.
+    fn is_apart(&self) -> bool {
+        matches!(self, Step::Command(Envelope { command: Command::Txn(_), .. }))
+    }
 }
 
 /// Decodes the whole batch before anything of it is applied.
@@ -78,8 +96,8 @@ fn decode(batch: &[Input]) -> Result<Vec<Step>, Error> {
         .collect()
 }
 
-/// A batch while it is being worked out.
-struct Run<'a> {
+/// A part of a batch while it is being worked out.
+pub(super) struct Run<'a> {
     shared: &'a Shared,
     base: &'a Base,
     applier: &'a mut Applier,
@@ -92,6 +110,8 @@ struct Run<'a> {
     /// looked at first; so it does not matter whether it shows that fold.
     folded: ReadOnlyTable<&'static [u8], &'static [u8]>,
     frozen: Option<std::sync::Arc<super::store::Frozen>>,
+    /// What has become of the transaction that this part is, if it is one.
+    prepared: Option<txn::Prepared>,
 }
 
 struct Touched {
@@ -112,7 +132,7 @@ impl<'a> Run<'a> {
         };
         let folded = txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))?;
         let (records, changes) = (BTreeMap::new(), Changes::new());
-        Ok(Run { shared, base, applier, head, records, changes, folded, frozen })
+        Ok(Run { shared, base, applier, head, records, changes, folded, frozen, prepared: None })
     }
 
     /// Makes the batch visible.
@@ -136,7 +156,14 @@ impl<'a> Run<'a> {
 
     /// Reads what the entry may ask for or change.
     fn fetch(&mut self, step: &Step) -> Result<(), Error> {
-        let Step::Command(Envelope { command: Command::Write(write), .. }) = step else { return Ok(()) };
+        let write = match step {
+            Step::Command(Envelope { command: Command::Write(write), .. }) => write,
+            Step::Command(Envelope { command: Command::Txn(txn), .. }) => {
+                self.prepared = Some(self.prepare(txn)?);
+                return Ok(());
+            }
+            Step::Command(_) | Step::Noop | Step::Membership(_) => return Ok(()),
+        };
         let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
         let ops = write.ops.iter().map(|(Op::Put { key, .. } | Op::Delete { key })| key);
         for key in conditions.chain(ops) {
@@ -153,7 +180,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn step(&mut self, index: Index, term: Term, step: Step) -> Result<Reply, Error> {
+    fn step(&mut self, index: Index, term: Term, step: &Step) -> Result<Reply, Error> {
         let (last_index, last_term) = self.head.applied;
         assert_eq!(index, last_index.next(), "entries are applied without a gap");
         assert!(term >= last_term, "the entry at {index} has term {term}, the one before it {last_term}");
@@ -162,30 +189,32 @@ impl<'a> Run<'a> {
             Step::Noop => Ok(Reply::Void),
             Step::Membership(bytes) => {
                 // A copy: the slice would keep the whole frame it came in.
-                self.head.membership = Some(Bytes::copy_from_slice(&bytes));
+                self.head.membership = Some(Bytes::copy_from_slice(bytes));
                 Ok(Reply::Void)
             }
             Step::Command(envelope) => self.on_command(index, term, envelope),
         }
     }
 
-    fn on_command(&mut self, index: Index, term: Term, envelope: Envelope) -> Result<Reply, Error> {
+    fn on_command(&mut self, index: Index, term: Term, envelope: &Envelope) -> Result<Reply, Error> {
         // A deposed leader's own command must not take effect in its successor's term (H23), nor may its clock.
         if envelope.command.is_leader_made() && envelope.term != term {
             return Ok(Reply::Void);
         }
         self.head.group_time_ms = self.head.group_time_ms.max(envelope.group_time_ms);
         let sessions = &mut self.applier.sessions;
-        match (envelope.command, envelope.session) {
-            (Command::Write(write), None) => self.on_write(write),
-            (command @ Command::Write(_), Some(at)) => {
-                let digest = hash::digest(&codec::encode_command(&command));
-                let Command::Write(write) = command else { unreachable!("matched as a write") };
+        match (&envelope.command, envelope.session) {
+            (command @ (Command::Write(_) | Command::Txn(_)), None) => self.execute(command),
+            (command @ (Command::Write(_) | Command::Txn(_)), Some(at)) => {
+                let digest = hash::digest(&codec::encode_command(command));
                 let inflight_max = self.shared.options.session_inflight_max;
                 match sessions.admit(at, digest, index, inflight_max, &mut self.changes) {
-                    Admission::Answer(reply) => Ok(reply),
+                    Admission::Answer(reply) => {
+                        self.drop_prepared();
+                        Ok(reply)
+                    }
                     Admission::Execute => {
-                        let reply = self.on_write(write)?;
+                        let reply = self.execute(command)?;
                         self.applier.sessions.record(at, digest, reply.clone(), &mut self.changes);
                         Ok(reply)
                     }
@@ -194,14 +223,23 @@ impl<'a> Run<'a> {
             // To open, to close and to report the hash are harmless when repeated: they take no place in a session.
             (Command::OpenSession { client }, _) => {
                 let sessions_max = self.shared.options.sessions_max;
-                Ok(sessions.open(client, index, sessions_max, &mut self.changes))
+                Ok(sessions.open(*client, index, sessions_max, &mut self.changes))
             }
-            (Command::CloseSession { client }, _) => Ok(sessions.close(client, &mut self.changes)),
+            (Command::CloseSession { client }, _) => Ok(sessions.close(*client, &mut self.changes)),
             (Command::HashMark, _) => Ok(Reply::Hash(self.head.hash)),
         }
     }
 
-    fn on_write(&mut self, write: Write) -> Result<Reply, Error> {
+    /// What changes keys.
+    fn execute(&mut self, command: &Command) -> Result<Reply, Error> {
+        match command {
+            Command::Write(write) => self.on_write(write),
+            Command::Txn(_) => Ok(self.take_prepared()),
+            other => unreachable!("{other:?} changes no keys"),
+        }
+    }
+
+    fn on_write(&mut self, write: &Write) -> Result<Reply, Error> {
         let keyspace = write.keyspace;
         for Condition::ModRevision { key, revision } in &write.conditions {
             let found = self.find(keyspace, key)?.1;
@@ -213,14 +251,14 @@ impl<'a> Run<'a> {
         let revision = self.head.revision.next();
         let mut changed = false;
         let mut deleted = 0;
-        for op in write.ops {
+        for op in &write.ops {
             match op {
                 Op::Put { key, value } => {
-                    self.put(keyspace, &key, value, revision)?;
+                    self.put(keyspace, key, value.clone(), revision)?;
                     changed = true;
                 }
                 Op::Delete { key } => {
-                    let existed = self.delete(keyspace, &key)?;
+                    let existed = self.delete(keyspace, key)?;
                     deleted += u64::from(existed);
                     changed |= existed;
                 }

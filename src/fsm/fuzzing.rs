@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::command::{Command, Envelope, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{Command, Envelope, Found, Keys, Op, Query, Record, Reply, SessionSeq, Write};
 use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Owner, Revision, Seq, Term};
 
 use super::layout::{SECTOR_BYTES, raw_offset, seal_sector};
@@ -111,10 +111,10 @@ static WHOLE: LazyLock<(Vec<u8>, Content)> = LazyLock::new(|| {
 type Content = (Vec<(Bytes, Record)>, Revision, (Index, Term));
 
 fn content(store: &Store) -> Result<Content, Error> {
-    let prefix = Bytes::new();
     let (limit, bytes_max) = (usize::MAX, usize::MAX);
+    let (keyspace, keys) = (Keyspace(0), Keys::all());
     let answer =
-        store.query(&Query::List { keyspace: Keyspace(0), prefix, after: None, limit, bytes_max })?;
+        store.query(&Query::List { keyspace, keys, after: None, keys_only: false, limit, bytes_max })?;
     match answer.found {
         Found::Page { pairs, more: false } => Ok((pairs, answer.revision, store.applied())),
         found => panic!("a list of everything found {found:?}"),

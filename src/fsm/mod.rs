@@ -66,12 +66,14 @@ mod rewrite;
 mod room;
 mod schema;
 mod scrub;
+mod select;
 mod sessions;
 mod snapshot;
 mod stage;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod txn;
 mod undo;
 mod write_set;
 

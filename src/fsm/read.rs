@@ -12,6 +12,7 @@
 //! would make the file grow for good.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use super::base::Base;
 use super::schema::{self, KEYSPACE_BYTES, Table};
+use super::select::{Budget, Source, select};
 use super::store::{Frozen, Shared, View};
 use super::write_set::{Change, WriteSet};
-use super::{Error, Store};
+use super::{Error, Store, txn};
 use crate::codec;
-use crate::command::{Answer, Found, Query, Record};
-use crate::types::Keyspace;
+use crate::command::{Answer, Found, Keys, Query, Record};
+use crate::types::{Index, Keyspace, Revision};
 
 impl Store {
     /// Answers a query from the state after the last applied batch. Any thread may ask.
@@ -37,9 +39,19 @@ impl Store {
         let shared = &*self.shared;
         shared.reading(|| match query {
             Query::Get { keyspace, key } => get(shared, *keyspace, key),
-            Query::List { keyspace, prefix, after, limit, bytes_max } => {
-                let range = Range::new(*keyspace, prefix, after.as_deref());
-                list(shared, &range, *limit, *bytes_max)
+            Query::List { keyspace, keys, after, keys_only, limit, bytes_max } => {
+                let span = Span::behind(*keyspace, keys, after.as_deref());
+                list(shared, &span, &Page { keys_only: *keys_only, limit: *limit, bytes_max: *bytes_max })
+            }
+            Query::Range { keyspace, range, bytes_max } => {
+                let snapshot = Snapshot::take(shared, &[Span::of(*keyspace, &range.keys)])?;
+                let selected = select(&snapshot, *keyspace, range, &mut Budget::of(*bytes_max))?;
+                Ok(snapshot.answer(selected.map_or(Found::TooLarge, Found::Selection)))
+            }
+            Query::Txn { txn, bytes_max } => {
+                let snapshot = Snapshot::take(shared, &txn::spans(txn))?;
+                let answers = txn::read(&snapshot, txn, &mut Budget::of(*bytes_max))?;
+                Ok(snapshot.answer(answers.map_or(Found::TooLarge, Found::Txn)))
             }
         })
     }
@@ -70,116 +82,219 @@ fn get(shared: &Shared, keyspace: Keyspace, key: &[u8]) -> Result<Answer, Error>
     Ok(Answer { found: Found::Record(record), ..answer })
 }
 
-fn list(shared: &Shared, range: &Range, limit: usize, bytes_max: usize) -> Result<Answer, Error> {
+/// How much a list may answer.
+struct Page {
+    keys_only: bool,
+    limit: usize,
+    bytes_max: usize,
+}
+
+impl Page {
+    /// What a pair counts for.
+    fn bytes_of(&self, key_bytes: usize, value_bytes: usize) -> usize {
+        key_bytes + if self.keys_only { 0 } else { value_bytes }
+    }
+}
+
+fn list(shared: &Shared, span: &Span, page: &Page) -> Result<Answer, Error> {
     let (mut answer, active, frozen, base, txn) = {
         let view = shared.view();
         let base = view.base.clone();
         base.latch.check()?;
-        let active = first_changes(&view, range, limit, bytes_max);
-        let page = Found::Page { pairs: Vec::new(), more: false };
-        let answer = Answer { revision: view.head.revision, applied: view.head.applied.0, found: page };
+        let active = first_changes(&view, span, page);
+        let found = Found::Page { pairs: Vec::new(), more: false };
+        let answer = Answer { revision: view.head.revision, applied: view.head.applied.0, found };
         // Under the view's lock; see the module's doc.
         let txn = base.begin_read()?;
         (answer, active, view.frozen.clone(), base, txn)
     };
     let table = records(&base, &txn)?;
-    let mut merged = merge(&base, range, active, frozen.as_ref(), &table)?;
+    let mut merged = merge(&base, span, active, frozen.as_ref(), &table)?;
     let mut pairs = Vec::new();
     let mut bytes = 0;
     let more = loop {
         let Some((key, row)) = merged.next()? else { break false };
-        if pairs.len() >= limit || bytes >= bytes_max {
+        if pairs.len() >= page.limit || bytes >= page.bytes_max {
             break true;
         }
-        let record = row.decode().map_err(|error| broken(&base, &error))?;
-        bytes += key.len() + record.value.len();
+        let record = if page.keys_only { codec::decode_record_header(row.bytes()) } else { row.decode() };
+        let record = record.map_err(|error| broken(&base, &error))?;
+        bytes += page.bytes_of(key.len(), record.value.len());
         pairs.push((key, record));
     };
     answer.found = Found::Page { pairs, more };
     Ok(answer)
 }
 
-type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 fn records(base: &Base, txn: &ReadTransaction) -> Result<Records, Error> {
     txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))
 }
 
-fn broken(base: &Base, error: &codec::Error) -> Error {
+pub(super) fn broken(base: &Base, error: &codec::Error) -> Error {
     base.latch.set(schema::broken("record", &error.to_string()))
 }
 
-/// The table keys that a list is about.
-struct Range {
-    prefix: Bytes,
-    after: Option<Bytes>,
+/// A stretch of table keys.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    from: Bound<Bytes>,
+    /// Not among them; without it, there is no end.
+    to: Option<Bytes>,
 }
 
-impl Range {
-    fn new(keyspace: Keyspace, prefix: &[u8], after: Option<&[u8]>) -> Range {
-        // A key before the prefix is no bound at all.
-        let after = after.filter(|after| *after >= prefix);
-        Range {
-            prefix: schema::record_key(keyspace, prefix),
-            after: after.map(|after| schema::record_key(keyspace, after)),
+impl Span {
+    /// Those of these keys that lie behind `after`.
+    fn behind(keyspace: Keyspace, keys: &Keys, after: Option<&[u8]>) -> Span {
+        let Span { from, to } = Span::of(keyspace, keys);
+        // A key before the first is no bound at all.
+        let (Keys::One(first) | Keys::From(first) | Keys::Between(first, _)) = keys;
+        let after = after.filter(|after| after >= first);
+        Span { from: after.map_or(from, |after| Bound::Excluded(schema::record_key(keyspace, after))), to }
+    }
+
+    /// These keys.
+    pub(super) fn of(keyspace: Keyspace, keys: &Keys) -> Span {
+        let begin = |key: &Bytes| Bound::Included(schema::record_key(keyspace, key));
+        match keys {
+            // The first key behind another one is that one with a zero.
+            Keys::One(key) => {
+                let next = [key, &[0][..]].concat();
+                Span { from: begin(key), to: Some(schema::record_key(keyspace, &next)) }
+            }
+            Keys::From(from) => {
+                let next = keyspace.0.checked_add(1).map(Keyspace);
+                Span { from: begin(from), to: next.map(|next| schema::record_key(next, b"")) }
+            }
+            Keys::Between(from, to) => Span { from: begin(from), to: Some(schema::record_key(keyspace, to)) },
         }
     }
 
     fn from(&self) -> Bound<&[u8]> {
-        match &self.after {
-            Some(after) => Bound::Excluded(after),
-            None => Bound::Included(&self.prefix),
-        }
+        self.from.as_ref().map(AsRef::as_ref)
     }
 
-    fn holds(&self, key: &[u8]) -> bool {
-        key.starts_with(&self.prefix)
+    /// Whether a key that does not lie before it lies in it.
+    fn reaches(&self, key: &[u8]) -> bool {
+        self.to.as_ref().is_none_or(|to| key < to)
     }
 
-    fn of<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Bytes, &'a Change)> {
-        set.range(Table::Records, self.from()).take_while(|(key, _)| self.holds(key))
+    fn of_set<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Bytes, &'a Change)> {
+        set.range(Table::Records, self.from()).take_while(|(key, _)| self.reaches(key))
     }
+
+    /// The part of a map that lies in it.
+    pub(super) fn of_map<'a, V>(
+        &'a self,
+        map: &'a BTreeMap<Bytes, V>,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
+        map.range::<[u8], _>((self.from(), Bound::Unbounded)).take_while(|(key, _)| self.reaches(key))
+    }
+}
+
+/// What a query that looks at several places reads from: all that was visible at one applied index.
+struct Snapshot {
+    revision: Revision,
+    applied: Index,
+    /// What the active set had for the spans that were asked for. Handles are copied, not bytes.
+    active: BTreeMap<Bytes, Change>,
+    frozen: Option<Arc<Frozen>>,
+    base: Arc<Base>,
+    table: Records,
+}
+
+impl Snapshot {
+    fn take(shared: &Shared, spans: &[Span]) -> Result<Snapshot, Error> {
+        let view = shared.view();
+        let base = view.base.clone();
+        base.latch.check()?;
+        let (revision, applied) = (view.head.revision, view.head.applied.0);
+        let active = changes_in(&view, spans);
+        // Under the view's lock; see the module's doc.
+        let txn = base.begin_read()?;
+        let frozen = view.frozen.clone();
+        drop(view);
+        let table = records(&base, &txn)?;
+        Ok(Snapshot { revision, applied, active, frozen, base, table })
+    }
+
+    fn answer(&self, found: Found) -> Answer {
+        Answer { revision: self.revision, applied: self.applied, found }
+    }
+}
+
+impl Source for Snapshot {
+    fn base(&self) -> &Base {
+        &self.base
+    }
+
+    fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error> {
+        let active = span.of_map(&self.active).map(|(key, change)| (key.clone(), change.clone())).collect();
+        merge(&self.base, span, active, self.frozen.as_ref(), &self.table)
+    }
+}
+
+/// The active set's changes in some spans.
+pub(super) fn changes_in(view: &View, spans: &[Span]) -> BTreeMap<Bytes, Change> {
+    let changes = spans.iter().flat_map(|span| span.of_set(&view.active));
+    changes.map(|(key, change)| (key.clone(), change.clone())).collect()
 }
 
 /// As many changes of the active set as can matter: every row in it is live, so one row more than the page takes is
 /// enough to know that there is more. Handles are copied, not bytes.
-fn first_changes(view: &View, range: &Range, limit: usize, bytes_max: usize) -> Vec<(Bytes, Change)> {
+fn first_changes(view: &View, span: &Span, page: &Page) -> Vec<(Bytes, Change)> {
     let mut changes = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
-    for (key, change) in range.of(&view.active) {
+    for (key, change) in span.of_set(&view.active) {
         changes.push((key.clone(), change.clone()));
         let Some(row) = change else { continue };
-        if rows >= limit || bytes >= bytes_max {
+        if rows >= page.limit || bytes >= page.bytes_max {
             break;
         }
         rows += 1;
-        // What the page will count for this pair.
-        bytes += key.len() - KEYSPACE_BYTES + row.len() - codec::RECORD_HEADER_BYTES;
+        bytes += page.bytes_of(key.len() - KEYSPACE_BYTES, row.len() - codec::RECORD_HEADER_BYTES);
     }
     changes
 }
 
 /// A row that was found, not decoded yet.
-enum Row {
+pub(super) enum Row {
     Memory(Bytes),
     Page(AccessGuard<'static, &'static [u8]>),
 }
 
 impl Row {
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Row::Memory(row) => row,
+            Row::Page(row) => row.value(),
+        }
+    }
+
     fn decode(&self) -> Result<Record, codec::Error> {
         match self {
             Row::Memory(row) => codec::decode_record(row),
             Row::Page(row) => codec::decode_record_slice(row.value()),
         }
     }
+
+    /// The row by itself: it holds no page.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self {
+            Row::Memory(row) => row,
+            Row::Page(row) => Bytes::copy_from_slice(row.value()),
+        }
+    }
 }
 
 /// The three layers in key order; where two have a key, the younger counts.
-struct Merge<'a, F: Iterator> {
+pub(super) struct Merge<'a> {
     base: &'a Base,
-    range: &'a Range,
+    span: &'a Span,
     active: Peekable<std::vec::IntoIter<(Bytes, Change)>>,
-    frozen: Peekable<F>,
+    frozen: Peekable<Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a>>,
     folded: redb::Range<'static, &'static [u8], &'static [u8]>,
     /// The next pair of `folded`, if it was fetched.
     folded_next: Option<Folded>,
@@ -188,31 +303,26 @@ struct Merge<'a, F: Iterator> {
 type Folded = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'static [u8]>);
 
 /// Lays the layers over each other.
-fn merge<'a>(
+pub(super) fn merge<'a>(
     base: &'a Base,
-    range: &'a Range,
+    span: &'a Span,
     active: Vec<(Bytes, Change)>,
     frozen: Option<&'a Arc<Frozen>>,
     table: &Records,
-) -> Result<Merge<'a, impl Iterator<Item = (&'a Bytes, &'a Change)>>, Error> {
-    let bounds = (range.from(), Bound::Unbounded);
+) -> Result<Merge<'a>, Error> {
+    let bounds = (span.from(), Bound::Unbounded);
     let folded = table.range::<&[u8]>(bounds).map_err(|error| base.fault(error))?;
-    let frozen = frozen.into_iter().flat_map(|frozen| range.of(&frozen.set));
-    let mut merge = Merge {
-        base,
-        range,
-        active: active.into_iter().peekable(),
-        frozen: frozen.peekable(),
-        folded,
-        folded_next: None,
-    };
+    let frozen: Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a> =
+        Box::new(frozen.into_iter().flat_map(|frozen| span.of_set(&frozen.set)));
+    let active = active.into_iter().peekable();
+    let mut merge = Merge { base, span, active, frozen: frozen.peekable(), folded, folded_next: None };
     merge.fetch()?;
     Ok(merge)
 }
 
-impl<'a, F: Iterator<Item = (&'a Bytes, &'a Change)>> Merge<'a, F> {
+impl Merge<'_> {
     /// The next live pair: the user's key and its row.
-    fn next(&mut self) -> Result<Option<(Bytes, Row)>, Error> {
+    pub(super) fn next(&mut self) -> Result<Option<(Bytes, Row)>, Error> {
         loop {
             let keys = [
                 self.active.peek().map(|(key, _)| key.as_ref()),
@@ -246,10 +356,10 @@ impl<'a, F: Iterator<Item = (&'a Bytes, &'a Change)>> Merge<'a, F> {
         }
     }
 
-    /// Fetches redb's next pair, if it is in the range.
+    /// Fetches redb's next pair, if it is in the span.
     fn fetch(&mut self) -> Result<(), Error> {
         let next = self.folded.next().transpose().map_err(|error| self.base.fault(error))?;
-        self.folded_next = next.filter(|(key, _)| self.range.holds(key.value()));
+        self.folded_next = next.filter(|(key, _)| self.span.reaches(key.value()));
         Ok(())
     }
 }

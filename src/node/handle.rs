@@ -1,9 +1,11 @@
 //! What the front doors hold of a group: a cheap handle with the three things one can ask of it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::admin::{Ask, Asker, Roll};
@@ -15,7 +17,10 @@ use super::reads::Waiter;
 use super::state_faults::StateFaults;
 use super::status::{self, Board, Consistency, Freshness, Status};
 use crate::clock::{SharedClock, timeout_at};
-use crate::command::{Answer, Command, Condition, Op, Query, Reply, SessionSeq};
+use crate::command::{
+    Answer, Command, Condition, DuplicateKey, Keys, Op, Query, Reply, SessionSeq, TXN_DEPTH_MAX,
+    TXN_PARTS_MAX, Txn, TxnOp,
+};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::fsm::{self, Store};
@@ -133,6 +138,7 @@ impl Handle {
         freshness: Freshness,
         deadline: Monotonic,
     ) -> Result<Answer, Error> {
+        check_query(&self.0.limits, &query)?;
         self.0.check_state()?;
         match freshness.consistency {
             Consistency::Linearizable => self.confirm(deadline).await?,
@@ -200,7 +206,7 @@ impl Handle {
         match query {
             // Here, in the caller's task: the store is shared and a point read costs microseconds.
             Query::Get { .. } => self.0.query(&query),
-            Query::List { .. } => {
+            Query::List { .. } | Query::Range { .. } | Query::Txn { .. } => {
                 let Ok(_permit) = self.0.lists.try_acquire() else {
                     let text = format!(
                         "{} lists are under way on this node, its limit: retry after a pause",
@@ -411,28 +417,120 @@ fn level_of(room: Room) -> u64 {
 
 /// The limits on keys and values, the same at every front door and for what peers forward.
 pub(super) fn check(limits: &Limits, command: &Command) -> Result<(), Error> {
-    let Command::Write(write) = command else { return Ok(()) };
-    let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
-    let keys = write.ops.iter().map(|op| match op {
-        Op::Put { key, .. } | Op::Delete { key } => key,
+    match command {
+        Command::Write(write) => {
+            for Condition::ModRevision { key, .. } in &write.conditions {
+                check_key(limits, key)?;
+            }
+            for op in &write.ops {
+                match op {
+                    Op::Put { key, value } => {
+                        check_key(limits, key)?;
+                        check_value(limits, value)?;
+                    }
+                    Op::Delete { key } => check_key(limits, key)?,
+                }
+            }
+            Ok(())
+        }
+        Command::Txn(txn) => check_txn(limits, txn),
+        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => Ok(()),
+    }
+}
+
+/// The same of a query.
+fn check_query(limits: &Limits, query: &Query) -> Result<(), Error> {
+    match query {
+        Query::Txn { txn, .. } => {
+            assert!(txn.is_read_only(), "a transaction that writes came as a query: {txn:?}");
+            check_txn(limits, txn)
+        }
+        Query::Range { range, .. } => check_keys(limits, &range.keys),
+        Query::Get { .. } | Query::List { .. } => Ok(()),
+    }
+}
+
+fn check_txn(limits: &Limits, txn: &Txn) -> Result<(), Error> {
+    let mut parts = 0;
+    let checked = txn.visit(&mut |txn, depth| {
+        parts += txn.compares.len() + txn.success.len() + txn.failure.len();
+        let checked = if depth > TXN_DEPTH_MAX {
+            let text = format!("transactions lie in each other more than {TXN_DEPTH_MAX} deep");
+            Err(Error::new(ErrorKind::Invalid, text))
+        } else if parts > TXN_PARTS_MAX {
+            let text = format!("a transaction has at most {TXN_PARTS_MAX} compares and operations: split it");
+            Err(Error::new(ErrorKind::Invalid, text))
+        } else {
+            check_parts(limits, txn)
+        };
+        match checked {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     });
-    for key in conditions.chain(keys) {
-        if key.is_empty() || key.len() > limits.key_bytes_max {
-            let text = format!("a key has 1 to {} bytes, this one has {}", limits.key_bytes_max, key.len());
-            return Err(Error::new(ErrorKind::Invalid, text));
+    if let ControlFlow::Break(error) = checked {
+        return Err(error);
+    }
+    if txn.bytes() > limits.txn_bytes_max() {
+        let text = format!(
+            "a transaction has at most {} bytes of keys and values, this one has {}: split it",
+            limits.txn_bytes_max(),
+            txn.bytes()
+        );
+        return Err(Error::new(ErrorKind::TooLarge, text));
+    }
+    txn.check_keys().map_err(|DuplicateKey(key)| {
+        let key = String::from_utf8_lossy(&key);
+        let text =
+            format!("the transaction puts the key {key:?} twice, or puts and deletes it: do one of them");
+        Error::new(ErrorKind::Invalid, text)
+    })
+}
+
+fn check_parts(limits: &Limits, txn: &Txn) -> Result<(), Error> {
+    for compare in &txn.compares {
+        check_keys(limits, &compare.keys)?;
+    }
+    for op in txn.ops() {
+        match op {
+            TxnOp::Range(range) => check_keys(limits, &range.keys)?,
+            TxnOp::Put { key, value, .. } => {
+                check_key(limits, key)?;
+                value.as_ref().map_or(Ok(()), |value| check_value(limits, value))?;
+            }
+            TxnOp::Delete { keys, .. } => check_keys(limits, keys)?,
+            TxnOp::Txn(_) => {}
         }
     }
-    for op in &write.ops {
-        if let Op::Put { value, .. } = op
-            && value.len() > limits.value_bytes_max
-        {
-            let text = format!(
-                "a value has at most {} bytes, this one has {}: split it, or raise value-bytes-max on all nodes",
-                limits.value_bytes_max,
-                value.len()
-            );
-            return Err(Error::new(ErrorKind::TooLarge, text));
-        }
+    Ok(())
+}
+
+/// A range may begin at the empty key, which is none.
+fn check_keys(limits: &Limits, keys: &Keys) -> Result<(), Error> {
+    let check_bound = |bound: &Bytes| if bound.is_empty() { Ok(()) } else { check_key(limits, bound) };
+    match keys {
+        Keys::One(key) => check_key(limits, key),
+        Keys::From(from) => check_bound(from),
+        Keys::Between(from, to) => check_bound(from).and_then(|()| check_bound(to)),
+    }
+}
+
+fn check_key(limits: &Limits, key: &Bytes) -> Result<(), Error> {
+    if key.is_empty() || key.len() > limits.key_bytes_max {
+        let text = format!("a key has 1 to {} bytes, this one has {}", limits.key_bytes_max, key.len());
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
+    Ok(())
+}
+
+fn check_value(limits: &Limits, value: &Bytes) -> Result<(), Error> {
+    if value.len() > limits.value_bytes_max {
+        let text = format!(
+            "a value has at most {} bytes, this one has {}: split it, or raise value-bytes-max on all nodes",
+            limits.value_bytes_max,
+            value.len()
+        );
+        return Err(Error::new(ErrorKind::TooLarge, text));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a front door's tests put in the place of a node.
 
-use crate::command::{Answer, Query, Reply, SessionSeq, Write};
+use crate::command::{Answer, Command, Query, Reply, SessionSeq};
 use crate::error::Error;
 use crate::types::{Monotonic, NodeId, Revision};
 
@@ -9,7 +9,12 @@ use super::{Freshness, MemberChange, Members, Status};
 /// A stand-in for a node: the router's methods, answered at once.
 pub trait Fake: Send + Sync {
     /// See [`super::Router::write`].
-    fn write(&self, session: Option<SessionSeq>, write: Write, deadline: Monotonic) -> Result<Reply, Error>;
+    fn write(
+        &self,
+        session: Option<SessionSeq>,
+        command: Command,
+        deadline: Monotonic,
+    ) -> Result<Reply, Error>;
 
     /// See [`super::Router::read`].
     fn read(&self, query: Query, freshness: Freshness, deadline: Monotonic) -> Result<Answer, Error>;

@@ -5,7 +5,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
 
-use crate::command::{Answer, Command, Query, Reply, SessionSeq, Write};
+use crate::command::{Answer, Command, Query, Reply, SessionSeq};
 use crate::error::Error;
 use crate::node::Handle;
 use crate::types::{Monotonic, NodeId, Revision};
@@ -35,20 +35,20 @@ impl Router {
         Router(Target::Fake(fake))
     }
 
-    /// Executes a write transaction; see [`Handle::write`](crate::node::Handle::write).
+    /// Executes a command through the log; see [`Handle::write`](crate::node::Handle::write).
     ///
     /// # Errors
     /// See there.
     pub async fn write(
         &self,
         session: Option<SessionSeq>,
-        write: Write,
+        command: impl Into<Command>,
         deadline: Monotonic,
     ) -> Result<Reply, Error> {
         match &self.0 {
-            Target::Node(group) => group.write(session, Command::Write(write), deadline).await,
+            Target::Node(group) => group.write(session, command.into(), deadline).await,
             #[cfg(any(test, feature = "testing"))]
-            Target::Fake(fake) => fake.write(session, write, deadline),
+            Target::Fake(fake) => fake.write(session, command.into(), deadline),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::api::shares::Shares;
 use crate::clock::{Clock, Sleep};
-use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{Answer, Command, Condition, Found, Keys, Op, Query, Record, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::shard::fake::Fake;
@@ -61,7 +61,8 @@ impl Node {
 }
 
 impl Fake for Node {
-    fn write(&self, _: Option<SessionSeq>, write: Write, _: Monotonic) -> Result<Reply, Error> {
+    fn write(&self, _: Option<SessionSeq>, command: Command, _: Monotonic) -> Result<Reply, Error> {
+        let Command::Write(write) = command else { panic!("REST has no such command: {command:?}") };
         for Condition::ModRevision { key, revision } in &write.conditions {
             self.check_key(key);
             if *revision > Revision(3) {
@@ -92,11 +93,13 @@ impl Fake for Node {
                 self.check_key(&key);
                 Found::Record(Some(Node::record()))
             }
-            Query::List { prefix, after, limit, .. } => {
+            Query::List { keys, after, limit, .. } => {
                 assert!(limit > 0, "a page of nothing");
-                let key = after.unwrap_or(prefix);
+                let (Keys::One(first) | Keys::From(first) | Keys::Between(first, _)) = keys;
+                let key = after.unwrap_or(first);
                 Found::Page { pairs: vec![(key, Node::record()); limit.min(2)], more: limit > 2 }
             }
+            other => panic!("REST has no such query: {other:?}"),
         };
         Ok(Answer { revision: Revision(3), applied: Index(9), found })
     }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::command::{self, Found};
+use crate::command::{self, Found, Keys};
 use crate::types::Keyspace;
 
 use super::encoding::{Encoding, Text};
@@ -74,8 +74,9 @@ async fn execute(front: &Front, parts: &Parts) -> Result<Reply, Problem> {
     let freshness = query.freshness()?;
     let query = command::Query::List {
         keyspace: Keyspace(0),
-        prefix: query.prefix(encoding, limits)?,
+        keys: Keys::prefix(query.prefix(encoding, limits)?),
         after: query.after(encoding, limits)?,
+        keys_only: false,
         limit: query.limit(limits)?,
         bytes_max: limits.list_bytes_max,
     };

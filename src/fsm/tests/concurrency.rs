@@ -44,6 +44,7 @@ pub(super) fn assert_is_one_state(answer: &Answer) {
             let others = pairs.iter().filter(|(key, _)| key.as_ref() != b"head").count();
             assert_eq!(others, keys.count(), "at {applied} keys are missing or too many");
         }
+        found => panic!("nobody asked for {found:?}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The store against a naive twin, through folds and restarts.
 
+mod txn;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -7,7 +9,9 @@ use proptest::prelude::*;
 
 use super::support::*;
 use crate::codec;
-use crate::command::{Command, Condition, Envelope, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{
+    Command, Condition, Envelope, Found, Keys, Op, Query, Range, Record, Reply, SessionSeq, Txn, TxnOp, Write,
+};
 use crate::fsm::testing::CrashFile;
 use crate::fsm::{Input, Store, hash, schema};
 use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
@@ -34,9 +38,9 @@ impl Model {
         }
         self.group_time_ms = self.group_time_ms.max(envelope.group_time_ms);
         match &envelope.command {
-            Command::Write(write) => match envelope.session {
-                None => self.write(write),
-                Some(at) => self.session_write(at, write),
+            command @ (Command::Write(_) | Command::Txn(_)) => match envelope.session {
+                None => self.execute(command),
+                Some(at) => self.session_write(at, command),
             },
             Command::OpenSession { client } => self.open(client.0),
             Command::CloseSession { client } => {
@@ -44,6 +48,14 @@ impl Model {
                 Reply::SessionClosed
             }
             Command::HashMark => Reply::Hash(self.hash()),
+        }
+    }
+
+    fn execute(&mut self, command: &Command) -> Reply {
+        match command {
+            Command::Write(write) => self.write(write),
+            Command::Txn(txn) => self.txn(txn),
+            other => panic!("{other:?} changes no keys"),
         }
     }
 
@@ -62,7 +74,7 @@ impl Model {
     }
 
     /// The reply, but for the text of a refusal.
-    fn session_write(&mut self, at: SessionSeq, write: &Write) -> Reply {
+    fn session_write(&mut self, at: SessionSeq, command: &Command) -> Reply {
         let refused = Reply::SessionRefused { reason: String::new() };
         let Some(place) = self.sessions.iter().position(|session| session.0 == at.client.0) else {
             return Reply::SessionGone;
@@ -78,11 +90,11 @@ impl Model {
         if at.seq.0 < begins || at.seq.0 >= begins + options().session_inflight_max as u64 {
             return refused;
         }
-        if let Some((_, command, reply)) = session.3.iter().find(|(seq, ..)| *seq == at.seq.0) {
-            return if *command == Command::Write(write.clone()) { reply.clone() } else { refused };
+        if let Some((_, known, reply)) = session.3.iter().find(|(seq, ..)| *seq == at.seq.0) {
+            return if known == command { reply.clone() } else { refused };
         }
-        let reply = self.write(write);
-        let kept = (at.seq.0, Command::Write(write.clone()), reply.clone());
+        let reply = self.execute(command);
+        let kept = (at.seq.0, command.clone(), reply.clone());
         self.sessions[place].3.push(kept);
         reply
     }
@@ -135,18 +147,21 @@ impl Model {
     }
 
     fn list(&self, query: &Query) -> (Vec<(Bytes, Record)>, bool) {
-        let Query::List { keyspace, prefix, after, limit, bytes_max } = query else { panic!("a list") };
+        let Query::List { keyspace, keys, after, keys_only, limit, bytes_max } = query else {
+            panic!("a list")
+        };
         let (mut pairs, mut bytes) = (vec![], 0);
         for ((space, key), record) in &self.records {
             let below = after.as_ref().is_some_and(|after| key <= after);
-            if space != keyspace || !key.starts_with(prefix) || below {
+            if space != keyspace || !keys.contain(key) || below {
                 continue;
             }
             if pairs.len() == *limit || bytes >= *bytes_max {
                 return (pairs, true);
             }
-            bytes += key.len() + record.value.len();
-            pairs.push((key.clone(), record.clone()));
+            let value = if *keys_only { Bytes::new() } else { record.value.clone() };
+            bytes += key.len() + value.len();
+            pairs.push((key.clone(), Record { value, ..record.clone() }));
         }
         (pairs, false)
     }
@@ -158,6 +173,8 @@ enum Step {
     Fold,
     Restart,
     List(Query),
+    Range(Keyspace, Range),
+    Txn(Txn),
 }
 
 fn key() -> impl Strategy<Value = Bytes> {
@@ -180,15 +197,24 @@ fn an_envelope() -> impl Strategy<Value = Envelope> {
     let client = || (0..5_u128).prop_map(ClientId);
     let command = prop_oneof![
         10 => a_write(),
+        6 => txn::a_txn().prop_map(Command::Txn),
         2 => client().prop_map(|client| Command::OpenSession { client }),
         1 => client().prop_map(|client| Command::CloseSession { client }),
         1 => Just(Command::HashMark),
     ];
     // Few distinct writes in sessions, so that numbers do come again with the same command.
     let in_session =
-        (client(), 0..8_u64, 0..6_u64, 0..2_usize).prop_map(|(client, seq, done_below, value)| {
+        (client(), 0..8_u64, 0..6_u64, 0..4_usize).prop_map(|(client, seq, done_below, value)| {
             let session = Some(SessionSeq { client, seq: Seq(seq), done_below: Seq(done_below) });
-            envelope(session, write(vec![put("s", ["x", "y"][value])]))
+            let value = bytes(["x", "y", "x", "y"][value]);
+            let (keyspace, key) = (Keyspace(0), bytes("s"));
+            let put = TxnOp::Put { key: key.clone(), value: Some(value.clone()), previous: true };
+            let command = if client.0.is_multiple_of(2) {
+                Command::Write(Write { keyspace, conditions: vec![], ops: vec![Op::Put { key, value }] })
+            } else {
+                Command::Txn(Txn { keyspace, compares: vec![], success: vec![put], failure: vec![] })
+            };
+            envelope(session, command)
         });
     let plain = (command, 1..3_u64, 0..100_u64).prop_map(|(command, term, group_time_ms)| Envelope {
         term: Term(term),
@@ -198,13 +224,24 @@ fn an_envelope() -> impl Strategy<Value = Envelope> {
     prop_oneof![2 => plain, 1 => in_session]
 }
 
+fn some_keys() -> impl Strategy<Value = Keys> {
+    let key = || "[ab]{0,2}".prop_map(Bytes::from);
+    prop_oneof![
+        3 => key().prop_map(Keys::prefix),
+        1 => key().prop_map(Keys::One),
+        1 => key().prop_map(Keys::From),
+        2 => (key(), key()).prop_map(|(from, to)| Keys::Between(from, to)),
+    ]
+}
+
 fn a_step() -> impl Strategy<Value = Step> {
-    let list = (0..2_u32, "[ab]{0,2}", proptest::option::of("[ab]{0,3}"), 0..6_usize, 0..80_usize).prop_map(
-        |(keyspace, prefix, after, limit, bytes_max)| {
+    let list = (0..2_u32, some_keys(), proptest::option::of("[ab]{0,3}"), 0..6_usize, 0..80_usize).prop_map(
+        |(keyspace, keys, after, limit, bytes_max)| {
             Step::List(Query::List {
                 keyspace: Keyspace(keyspace),
-                prefix: Bytes::from(prefix),
+                keys,
                 after: after.map(Bytes::from),
+                keys_only: limit.is_multiple_of(2),
                 limit,
                 bytes_max,
             })
@@ -215,6 +252,8 @@ fn a_step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Fold),
         1 => Just(Step::Restart),
         4 => list,
+        3 => (0..2_u32, txn::a_range()).prop_map(|(keyspace, range)| Step::Range(Keyspace(keyspace), range)),
+        1 => txn::a_reading_txn().prop_map(Step::Txn),
     ]
 }
 
@@ -236,7 +275,7 @@ fn compare(store: &Store, model: &Model) {
     for ((keyspace, key), record) in &model.records {
         let query = Query::Get { keyspace: *keyspace, key: key.clone() };
         let answer = store.query(&query).expect("get");
-        assert_eq!(answer.found, crate::command::Found::Record(Some(record.clone())), "{key:?}");
+        assert_eq!(answer.found, Found::Record(Some(record.clone())), "{key:?}");
     }
 }
 
@@ -268,6 +307,19 @@ fn run(steps: Vec<Step>) {
                 let answer = store.query(&query).expect("list");
                 assert_eq!((answer.revision.0, answer.applied.0), (model.revision, model.index));
                 assert_eq!(page(answer), model.list(&query), "{query:?}");
+            }
+            Step::Range(keyspace, range) => {
+                let query = Query::Range { keyspace, range: range.clone(), bytes_max: usize::MAX };
+                let answer = store.query(&query).expect("range");
+                assert_eq!((answer.revision.0, answer.applied.0), (model.revision, model.index));
+                assert_eq!(answer.found, Found::Selection(model.select(keyspace, &range)), "{range:?}");
+            }
+            Step::Txn(txn) => {
+                let answers = model.read_txn(&txn);
+                let query = Query::Txn { txn, bytes_max: usize::MAX };
+                let answer = store.query(&query).expect("read");
+                assert_eq!((answer.revision.0, answer.applied.0), (model.revision, model.index));
+                assert_eq!(answer.found, Found::Txn(answers), "{query:?}");
             }
         }
         compare(&store, &model);

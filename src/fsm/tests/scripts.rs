@@ -21,7 +21,7 @@ use std::path::Path;
 
 use super::support::{at, bytes, envelope, open};
 use crate::codec;
-use crate::command::{Command, Condition, Envelope, Found, Op, Query, Record, SessionSeq, Write};
+use crate::command::{Command, Condition, Envelope, Found, Keys, Op, Query, Record, SessionSeq, Write};
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::fsm::{Body, Input, Store};
 use crate::types::{ClientId, Keyspace, Revision, Term};
@@ -183,8 +183,9 @@ impl Script {
     fn list(&mut self, mut words: Words<'_>) -> String {
         let query = Query::List {
             keyspace: Keyspace(words.number("keyspace").unwrap_or(0) as u32),
-            prefix: bytes(words.field("prefix").unwrap_or("")),
+            keys: Keys::prefix(bytes(words.field("prefix").unwrap_or(""))),
             after: words.field("after").map(bytes),
+            keys_only: false,
             limit: words.number("limit").unwrap_or(1_000) as usize,
             bytes_max: words.number("bytes").unwrap_or(1 << 20) as usize,
         };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::codec;
 use crate::command::{
-    Answer, Command, Condition, Envelope, Found, Op, Query, Record, Reply, SessionSeq, Write,
+    Answer, Command, Condition, Envelope, Found, Keys, Op, Query, Record, Reply, SessionSeq, Write,
 };
 use crate::fsm::base::Rows;
 use crate::fsm::schema::Table;
@@ -91,8 +91,8 @@ pub(super) fn get(store: &Store, key: &str) -> Option<Record> {
 }
 
 pub(super) fn list_query(prefix: &str, after: Option<&str>, limit: usize, bytes_max: usize) -> Query {
-    let (prefix, after) = (bytes(prefix), after.map(bytes));
-    Query::List { keyspace: Keyspace(0), prefix, after, limit, bytes_max }
+    let (keys, after) = (Keys::prefix(bytes(prefix)), after.map(bytes));
+    Query::List { keyspace: Keyspace(0), keys, after, keys_only: false, limit, bytes_max }
 }
 
 pub(super) fn page(answer: Answer) -> (Vec<(Bytes, Record)>, bool) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::clock::SystemClock;
 use crate::codec;
-use crate::command::{Answer, Command, Envelope, Found, Op, Query, Write};
+use crate::command::{Answer, Command, Envelope, Found, Keys, Op, Query, Write};
 use crate::fsm::Store;
 use crate::fsm::testing::{CrashFile, Loss};
 use crate::node::executor::ThreadExecutor;
@@ -162,8 +162,9 @@ fn survivor() -> Machine {
 fn keys(store: &Store) -> Vec<Bytes> {
     let query = Query::List {
         keyspace: Keyspace(0),
-        prefix: Bytes::new(),
+        keys: Keys::all(),
         after: None,
+        keys_only: false,
         limit: usize::MAX,
         bytes_max: usize::MAX,
     };

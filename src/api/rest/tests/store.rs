@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use crate::command::{Answer, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{Answer, Command, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
 use crate::error::Error;
 use crate::shard::fake::Fake;
 use crate::shard::{Freshness, Member, MemberChange, MemberStatus, Members, Status};
@@ -122,13 +122,14 @@ impl State {
     }
 
     fn read(&self, query: &Query) -> Found {
-        let (prefix, after, limit, bytes_max) = match query {
+        let (keys, after, limit, bytes_max) = match query {
             Query::Get { key, .. } => return Found::Record(self.pairs.get(key).cloned()),
-            Query::List { prefix, after, limit, bytes_max, .. } => (prefix, after, *limit, *bytes_max),
+            Query::List { keys, after, limit, bytes_max, .. } => (keys, after, *limit, *bytes_max),
+            other => panic!("REST has no such query: {other:?}"),
         };
         let start = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.pairs.range::<Bytes, _>((start, Bound::Unbounded));
-        let mut matching = range.filter(|(key, _)| key.starts_with(prefix)).peekable();
+        let mut matching = range.filter(|(key, _)| keys.contain(key)).peekable();
         let (mut pairs, mut bytes) = (Vec::new(), 0);
         while pairs.len() < limit && bytes < bytes_max {
             let Some((key, record)) = matching.next() else { break };
@@ -140,8 +141,14 @@ impl State {
 }
 
 impl Fake for Store {
-    fn write(&self, session: Option<SessionSeq>, write: Write, deadline: Monotonic) -> Result<Reply, Error> {
+    fn write(
+        &self,
+        session: Option<SessionSeq>,
+        command: Command,
+        deadline: Monotonic,
+    ) -> Result<Reply, Error> {
         assert_eq!(session, None, "REST has no sessions");
+        let Command::Write(write) = command else { panic!("REST has no such command: {command:?}") };
         let mut state = self.enter(deadline)?;
         if let Some(reply) = state.reply.clone() {
             return Ok(reply);

@@ -1,0 +1,177 @@
+//! Applying a transaction that chooses: worked out on the part's overlay as if it took effect.
+//!
+//! One that turns out to be refused (see [`TxnRefusal`]), or to have been answered before, leaves nothing: it is a part of
+//! a batch by itself, whose changes are then dropped.
+
+use bytes::Bytes;
+
+use super::Run;
+use crate::codec;
+use crate::command::{
+    Keys, Record, Reply, TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, Txn, TxnAnswer, TxnAnswers, TxnOp, TxnRefusal,
+};
+use crate::fsm::base::Base;
+use crate::fsm::read::{Merge, Span, changes_in, merge};
+use crate::fsm::select::{Budget, Source, each_record, select};
+use crate::fsm::{Error, schema, txn};
+use crate::types::{Keyspace, Revision};
+
+impl Run<'_> {
+    /// Works a transaction out. This part is nothing else, so what it changes can be dropped again.
+    pub(super) fn prepare(&mut self, txn: &Txn) -> Result<Prepared, Error> {
+        let before = (self.head.revision, self.head.keys, self.head.hash);
+        let revision = self.head.revision.next();
+        let mut left = Left { answer: Budget::of(TXN_ANSWER_BYTES_MAX), deletes: TXN_DELETES_MAX };
+        let outcome = match self.run_txn(txn.keyspace, txn, revision, &mut left) {
+            Ok(answers) => Ok(answers),
+            Err(Halt::Refused(why)) => Err(why),
+            Err(Halt::Failed(error)) => return Err(error),
+        };
+        if self.records.values().any(|touched| touched.changed) {
+            self.head.revision = revision;
+        }
+        let prepared = Prepared { outcome, before };
+        if prepared.outcome.is_err() {
+            self.forget(&prepared);
+        }
+        Ok(prepared)
+    }
+
+    pub(super) fn take_prepared(&mut self) -> Reply {
+        let Prepared { outcome, .. } = self.prepared.take().expect("a transaction was worked out before");
+        match outcome {
+            Ok(answers) => Reply::Txn { revision: self.head.revision, answers },
+            Err(why) => Reply::TxnRefused { why },
+        }
+    }
+
+    pub(super) fn drop_prepared(&mut self) {
+        if let Some(prepared) = self.prepared.take() {
+            self.forget(&prepared);
+        }
+    }
+
+    fn forget(&mut self, prepared: &Prepared) {
+        self.records.clear();
+        (self.head.revision, self.head.keys, self.head.hash) = prepared.before;
+    }
+
+    fn run_txn(
+        &mut self,
+        keyspace: Keyspace,
+        txn: &Txn,
+        revision: Revision,
+        left: &mut Left,
+    ) -> Result<TxnAnswers, Halt> {
+        let succeeded = txn::all_hold(self, keyspace, &txn.compares)?;
+        let mut answers = Vec::new();
+        for op in if succeeded { &txn.success } else { &txn.failure } {
+            answers.push(match op {
+                TxnOp::Range(range) => {
+                    let selected = select(self, keyspace, range, &mut left.answer)?;
+                    TxnAnswer::Range(selected.ok_or(TxnRefusal::AnswerTooLarge)?)
+                }
+                TxnOp::Put { key, value, previous } => {
+                    let before = self.whole(keyspace, key)?;
+                    let value = value.clone().or_else(|| before.as_ref().map(|record| record.value.clone()));
+                    self.put(keyspace, key, value.ok_or(TxnRefusal::NoSuchKey)?, revision)?;
+                    let previous = before.filter(|_| *previous);
+                    if previous.as_ref().is_some_and(|record| !left.answer.take(key, record)) {
+                        return Err(TxnRefusal::AnswerTooLarge.into());
+                    }
+                    TxnAnswer::Put { previous }
+                }
+                TxnOp::Delete { keys, previous } => self.delete_all(keyspace, keys, *previous, left)?,
+                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(keyspace, inner, revision, left)?),
+            });
+        }
+        Ok(TxnAnswers { succeeded, answers })
+    }
+
+    fn delete_all(
+        &mut self,
+        keyspace: Keyspace,
+        keys: &Keys,
+        previous: bool,
+        left: &mut Left,
+    ) -> Result<TxnAnswer, Halt> {
+        let mut found = Vec::new();
+        let mut refused = None;
+        each_record(self, keyspace, keys, |key, mut record| {
+            if found.len() >= left.deletes {
+                refused = Some(TxnRefusal::TooManyDeletes);
+            } else if previous && !left.answer.take(&key, &record) {
+                refused = Some(TxnRefusal::AnswerTooLarge);
+            } else {
+                if !previous {
+                    record.value = Bytes::new();
+                }
+                found.push((key, record));
+            }
+            refused.is_none()
+        })?;
+        if let Some(why) = refused {
+            return Err(why.into());
+        }
+        left.deletes -= found.len();
+        for (key, _) in &found {
+            self.delete(keyspace, key)?;
+        }
+        let deleted = found.len() as u64;
+        Ok(TxnAnswer::Delete { deleted, previous: if previous { found } else { Vec::new() } })
+    }
+
+    /// The record as the part left it so far.
+    fn whole(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Record>, Error> {
+        let key = schema::record_key(keyspace, key);
+        self.touch(&key)?;
+        let record = self.records[&key].row.as_ref().map(codec::decode_record).transpose();
+        record.map_err(|error| schema::broken("record", &error.to_string()))
+    }
+}
+
+/// What has become of a transaction.
+pub(super) struct Prepared {
+    outcome: Result<TxnAnswers, TxnRefusal>,
+    /// The head's revision, keys and hash before it.
+    before: (Revision, u64, u128),
+}
+
+/// What a transaction may still answer and delete.
+struct Left {
+    answer: Budget,
+    deletes: usize,
+}
+
+/// Why a transaction ends in the middle.
+enum Halt {
+    /// It is not executed.
+    Refused(TxnRefusal),
+    /// The store does not go on.
+    Failed(Error),
+}
+
+impl From<TxnRefusal> for Halt {
+    fn from(why: TxnRefusal) -> Halt {
+        Halt::Refused(why)
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+impl Source for Run<'_> {
+    fn base(&self) -> &Base {
+        self.base
+    }
+
+    fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error> {
+        let mut active = changes_in(&self.shared.view(), std::slice::from_ref(span));
+        let touched = span.of_map(&self.records);
+        active.extend(touched.map(|(key, touched)| (key.clone(), touched.row.clone())));
+        merge(self.base, span, active.into_iter().collect(), self.frozen.as_ref(), &self.folded)
+    }
+}
