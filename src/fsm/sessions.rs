@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `done_below` is the client's: all replies below it have reached it. It only moves forward. A number that comes
-//! again with another command is a client's error and refused, whatever that command is.
+//! again with another command is a client's error and refused, whatever that command is. Replies may be as large as what a
+//! transaction reads: while those that are kept have [`REPLY_BYTES_MAX`], a new number is refused until `done_below` moves.
 //!
 //! A session goes when a logged command says so: its own close, or the opening of another when `sessions_max` are
 //! held, which evicts the one whose last use lies furthest back. (To refuse the opening instead would let abandoned
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use super::Error;
 use super::schema::{self, ReplyRow, SessionRow, Table};
 use super::write_set::Change;
-use crate::command::{Reply, SessionSeq};
+use crate::command::{Reply, SessionSeq, TXN_ANSWER_BYTES_MAX};
 use crate::types::{ClientId, Index, Seq};
 
 /// Changes on their way into the write set.
@@ -45,8 +46,20 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     row: SessionRow,
-    replies: BTreeMap<Seq, ReplyRow>,
+    replies: BTreeMap<Seq, Kept>,
+    /// The bytes of all their rows.
+    bytes: usize,
 }
+
+/// A reply, and its row's bytes.
+#[derive(Debug)]
+struct Kept {
+    row: ReplyRow,
+    bytes: usize,
+}
+
+/// The bytes of replies that one session keeps; one more may exceed them. Part of what applying means, so no setting.
+const REPLY_BYTES_MAX: usize = 2 * TXN_ANSWER_BYTES_MAX;
 
 /// What becomes of a command that names a session.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,8 +133,12 @@ impl Sessions {
             ));
         }
         match session.replies.get(&seq) {
+            None if session.bytes >= REPLY_BYTES_MAX => refused(format!(
+                "{} bytes of replies are kept, of {REPLY_BYTES_MAX}: say with done_below which have been received",
+                session.bytes
+            )),
             None => Admission::Execute,
-            Some(known) if known.digest == digest => Admission::Answer(known.reply.clone()),
+            Some(Kept { row, .. }) if row.digest == digest => Admission::Answer(row.reply.clone()),
             Some(_) => refused(format!("seq {seq} was another command before")),
         }
     }
@@ -130,8 +147,9 @@ impl Sessions {
     pub(super) fn record(&mut self, at: SessionSeq, digest: u128, reply: Reply, changes: &mut Changes) {
         let session = self.held.get_mut(&at.client).expect("a session that admitted a command is held");
         let row = ReplyRow { digest, reply };
-        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(row.encode())));
-        let before = session.replies.insert(at.seq, row);
+        let encoded = row.encode();
+        let before = session.keep(at.seq, row, encoded.len());
+        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(encoded)));
         assert!(before.is_none(), "seq {} of session {} was executed twice", at.seq, at.client);
     }
 
@@ -145,7 +163,7 @@ impl Sessions {
     /// Takes over a row of the file.
     pub(super) fn load_session(&mut self, client: ClientId, row: SessionRow) {
         self.by_use.insert((row.last_used, client));
-        self.held.insert(client, Session { row, replies: BTreeMap::new() });
+        self.held.insert(client, Session { row, replies: BTreeMap::new(), bytes: 0 });
     }
 
     /// Takes over a row of the file; its session's row must have been.
@@ -156,7 +174,8 @@ impl Sessions {
         if seq < session.row.done_below {
             return Err(schema::broken("reply", "it lies below its session's window"));
         }
-        session.replies.insert(seq, row);
+        let bytes = row.encode().len();
+        session.keep(seq, row, bytes);
         Ok(())
     }
 
@@ -181,6 +200,11 @@ impl Sessions {
 }
 
 impl Session {
+    fn keep(&mut self, seq: Seq, row: ReplyRow, bytes: usize) -> Option<Kept> {
+        self.bytes += bytes;
+        self.replies.insert(seq, Kept { row, bytes })
+    }
+
     /// Moves the window's begin forward.
     fn forget_below(&mut self, client: ClientId, done_below: Seq, changes: &mut Changes) {
         if done_below <= self.row.done_below {
@@ -189,7 +213,8 @@ impl Session {
         self.row.done_below = done_below;
         changes.push((Table::Sessions, schema::session_key(client), Some(self.row.encode())));
         let kept = self.replies.split_off(&done_below);
-        for &seq in self.replies.keys() {
+        for (&seq, Kept { bytes, .. }) in &self.replies {
+            self.bytes -= bytes;
             changes.push((Table::Replies, schema::reply_key(client, seq), None));
         }
         self.replies = kept;

@@ -169,7 +169,7 @@ fn golden_bytes_of_transactions() {
             "01",
             "02",
             "0001640000", // a transaction that deletes
-            "01", // failure
+            "01",         // failure
             "01",
             "016b",
             "00",

@@ -13,4 +13,5 @@ mod scripts;
 mod sessions;
 mod snapshots;
 mod support;
+mod txn;
 mod undo;
