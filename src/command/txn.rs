@@ -360,6 +360,15 @@ impl Txn {
         })
     }
 
+    /// Whether it sets a key on some way through it.
+    pub fn may_put(&self) -> bool {
+        self.ops().any(|op| match op {
+            TxnOp::Put { .. } => true,
+            TxnOp::Range(_) | TxnOp::Delete { .. } => false,
+            TxnOp::Txn(inner) => inner.may_put(),
+        })
+    }
+
     /// The bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         let compares = self.compares.iter().map(|compare| {

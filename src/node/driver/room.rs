@@ -146,10 +146,12 @@ impl Driver {
 
 /// What a command does to the state. A put over another one grows: the old one is gone only when it is folded.
 fn growth_of(command: &Command) -> Growth {
-    match command {
-        Command::Write(write) if write.ops.iter().any(|op| matches!(op, Op::Put { .. })) => Growth::Grows,
-        _ => Growth::Frees,
-    }
+    let puts = match command {
+        Command::Write(write) => write.ops.iter().any(|op| matches!(op, Op::Put { .. })),
+        Command::Txn(txn) => txn.may_put(),
+        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => false,
+    };
+    if puts { Growth::Grows } else { Growth::Frees }
 }
 
 fn no_room(lack: Lack, growth: Growth) -> Error {
@@ -181,7 +183,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::command::Write;
+    use crate::command::{Keys, Txn, TxnOp, Write};
     use crate::error::Outcome;
     use crate::types::{ClientId, Keyspace};
 
@@ -193,6 +195,12 @@ mod tests {
         let write = |ops| Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops });
         assert_eq!(growth_of(&write(vec![delete.clone(), put])), Growth::Grows);
         assert_eq!(growth_of(&write(vec![delete])), Growth::Frees);
+        let txn = |failure| Txn { keyspace: Keyspace(0), compares: vec![], success: vec![], failure };
+        let delete = TxnOp::Delete { keys: Keys::all(), previous: false };
+        let put = TxnOp::Put { key: Bytes::from_static(b"k"), value: None, previous: false };
+        let within = |ops| Command::Txn(txn(vec![delete.clone(), TxnOp::Txn(txn(ops))]));
+        assert_eq!(growth_of(&within(vec![put])), Growth::Grows);
+        assert_eq!(growth_of(&within(vec![delete.clone()])), Growth::Frees);
         assert_eq!(growth_of(&Command::OpenSession { client: ClientId(1) }), Growth::Frees);
     }
 
