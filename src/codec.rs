@@ -8,13 +8,15 @@
 //! ```text
 //! envelope   version 1 | term | group_time_ms | session? | principal | command
 //! session    client u128 | seq | done_below
-//! command    0 write: keyspace | [condition] | [op]      1 open: client   2 close: client   3 hash mark   4 txn: txn
+//! command    0 write: write   1 open: client   2 close: client   3 hash mark   4 txn: txn   5 keyed: key | write
+//! write      keyspace | [condition] | [op]
 //! condition  0 mod_revision: key | revision
 //! op         0 put: key | value                          1 delete: key
 //! forward    version 1 | session? | command
 //! reply      version 1 | 0 written: revision | deleted   1 condition failed: revision   2 session opened
 //!                        3 session closed  4 session gone  5 session refused: reason  6 void  7 hash: u128
 //!                        8 txn: revision | txn answers   9 txn refused: 0 no such key  1 answer too large  2 too many deletes
+//!                        10 key mismatch  11 key spent
 //! txn        keyspace | [compare] | success [txn op] | failure [txn op]
 //! compare    keys | relation 0 =  1 !=  2 >  3 <  | 0 version  1 create_revision  2 mod_revision  3 value  4 lease: the value
 //! keys       0 one: key   1 from: key   2 between: key | key
@@ -39,7 +41,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bytes::Bytes;
 
 use crate::command::{
-    Command, Condition, Envelope, Forward, Forwarded, Op, Record, Reply, SessionSeq, Write,
+    Command, Condition, Envelope, Forward, Forwarded, Keyed, Op, Record, Reply, SessionSeq, Write,
 };
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
@@ -227,11 +229,15 @@ pub fn decode_record_header(row: &[u8]) -> Result<Record, Error> {
 
 /// What a command takes at most, beyond a constant: a hint that saves the growing of the buffer.
 fn command_bytes(command: &Command) -> usize {
-    let write = match command {
-        Command::Write(write) => write,
-        Command::Txn(txn) => return 64 + txn.bytes() + txn.bytes() / 4,
-        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => return 24,
-    };
+    match command {
+        Command::Write(write) => write_bytes(write),
+        Command::Txn(txn) => 64 + txn.bytes() + txn.bytes() / 4,
+        Command::Keyed(Keyed { key, write }) => 16 + key.len() + write_bytes(write),
+        Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => 24,
+    }
+}
+
+fn write_bytes(write: &Write) -> usize {
     let conditions: usize =
         write.conditions.iter().map(|Condition::ModRevision { key, .. }| 24 + key.len()).sum();
     let ops: usize = write
@@ -327,6 +333,7 @@ enum CommandV1<'a> {
     CloseSession { client: u128 },
     HashMark,
     Txn(TxnV1<'a>),
+    Keyed { key: &'a [u8], write: WriteV1<'a> },
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
@@ -359,6 +366,8 @@ enum ReplyV1<'a> {
     Hash(u128),
     Txn { revision: u64, answers: TxnAnswersV1<'a> },
     TxnRefused { why: TxnRefusalV1 },
+    KeyMismatch,
+    KeySpent,
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
@@ -444,6 +453,7 @@ impl<'a> From<&'a Command> for CommandV1<'a> {
             Command::CloseSession { client } => CommandV1::CloseSession { client: client.0 },
             Command::HashMark => CommandV1::HashMark,
             Command::Txn(txn) => CommandV1::Txn(TxnV1::from(txn)),
+            Command::Keyed(Keyed { key, write }) => CommandV1::Keyed { key, write: WriteV1::from(write) },
         }
     }
 }
@@ -456,6 +466,9 @@ impl CommandV1<'_> {
             CommandV1::CloseSession { client } => Command::CloseSession { client: ClientId(client) },
             CommandV1::HashMark => Command::HashMark,
             CommandV1::Txn(txn) => Command::Txn(txn.into_txn(input)?),
+            CommandV1::Keyed { key, write } => {
+                Command::Keyed(Keyed { key: input.slice_ref(key), write: write.into_write(input) })
+            }
         })
     }
 }
@@ -533,6 +546,8 @@ impl<'a> From<&'a Reply> for ReplyV1<'a> {
                 ReplyV1::Txn { revision: revision.0, answers: TxnAnswersV1::from(answers) }
             }
             Reply::TxnRefused { why } => ReplyV1::TxnRefused { why: (*why).into() },
+            Reply::KeyMismatch => ReplyV1::KeyMismatch,
+            Reply::KeySpent => ReplyV1::KeySpent,
         }
     }
 }
@@ -554,6 +569,8 @@ impl ReplyV1<'_> {
                 Reply::Txn { revision: Revision(revision), answers: answers.into_answers()? }
             }
             ReplyV1::TxnRefused { why } => Reply::TxnRefused { why: why.into() },
+            ReplyV1::KeyMismatch => Reply::KeyMismatch,
+            ReplyV1::KeySpent => Reply::KeySpent,
         })
     }
 }

@@ -67,6 +67,8 @@ pub enum Command {
     HashMark,
     /// A transaction that chooses what it does. (What [`Command::Write`] can say is said so: it is shorter.)
     Txn(Txn),
+    /// A write that takes effect once, however often it arrives.
+    Keyed(Keyed),
 }
 
 impl From<Write> for Command {
@@ -81,20 +83,21 @@ impl From<Txn> for Command {
     }
 }
 
+impl From<Keyed> for Command {
+    fn from(keyed: Keyed) -> Command {
+        Command::Keyed(keyed)
+    }
+}
+
 impl Command {
     /// The bytes of its keys and values: what it costs in a queue.
     pub fn bytes(&self) -> usize {
-        let write = match self {
-            Command::Write(write) => write,
-            Command::Txn(txn) => return txn.bytes(),
-            Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => return 0,
-        };
-        let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key.len());
-        let ops = write.ops.iter().map(|op| match op {
-            Op::Put { key, value } => key.len() + value.len(),
-            Op::Delete { key } => key.len(),
-        });
-        conditions.chain(ops).sum()
+        match self {
+            Command::Write(write) => write.bytes(),
+            Command::Txn(txn) => txn.bytes(),
+            Command::Keyed(Keyed { key, write }) => key.len() + write.bytes(),
+            Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => 0,
+        }
     }
 
     /// Whether only the leader makes such a command: then it is void if its term is not the entry's.
@@ -113,6 +116,31 @@ pub struct Write {
     /// Executed in order, all at the same revision.
     pub ops: Vec<Op>,
 }
+
+impl Write {
+    /// The bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let conditions = self.conditions.iter().map(|Condition::ModRevision { key, .. }| key.len());
+        let ops = self.ops.iter().map(|op| match op {
+            Op::Put { key, value } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        });
+        conditions.chain(ops).sum()
+    }
+}
+
+/// A write with a key that its client drew for it: an answer that was lost is had again by sending both again. It takes no
+/// place in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The idempotency key, 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] bytes.
+    pub key: Bytes,
+    /// The write.
+    pub write: Write,
+}
+
+/// The longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// What must hold for a write to take effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,6 +302,10 @@ pub enum Reply {
         /// Why.
         why: TxnRefusal,
     },
+    /// The idempotency key came with another write before; this one was not executed.
+    KeyMismatch,
+    /// The idempotency key was used before, and what was answered then is no longer kept; nothing was executed now.
+    KeySpent,
 }
 
 /// What a follower passes on to the leader, and never retries once its outcome is unknown.

@@ -168,6 +168,10 @@ pub struct Limits {
     pub session_inflight_max: usize,
     /// Sessions held.
     pub sessions_max: usize,
+    /// Idempotency keys whose answers are kept.
+    pub idempotency_answers_max: u64,
+    /// And those that are known to be spent: behind them, in the order in which they were used.
+    pub idempotency_spent_max: u64,
     /// How long a stopping node lets requests finish.
     pub drain_timeout: Duration,
     /// How long a connection may take none of the bytes that wait for it: then it ends. An answer that is left where it is though
@@ -222,6 +226,8 @@ impl Default for Limits {
             store_cache_bytes: 32 * MIB,
             session_inflight_max: 1_024,
             sessions_max: 100_000,
+            idempotency_answers_max: 100_000,
+            idempotency_spent_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),
             send_timeout: Duration::from_secs(30),
         }

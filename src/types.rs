@@ -45,6 +45,11 @@ newtype! {
     /// The first component of every table key. 0 is the default keyspace.
     Keyspace(u32)
 }
+impl Keyspace {
+    /// What is kept of idempotency keys. No client can name it.
+    pub const IDEMPOTENCY: Keyspace = Keyspace(u32::MAX);
+}
+
 newtype! {
     /// Names one cluster. At bootstrap: a hash of the cluster token and the sorted member ids.
     ClusterId(u64)

@@ -26,6 +26,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u128>().prop_map(|client| Command::CloseSession { client: ClientId(client) }),
         1 => Just(Command::HashMark),
         4 => txn::txn().prop_map(Command::Txn),
+        1 => (bytes(), bytes()).prop_map(|(key, deleted)| {
+            let (conditions, ops) = (vec![], vec![Op::Delete { key: deleted }]);
+            Command::Keyed(Keyed { key, write: Write { keyspace: Keyspace(0), conditions, ops } })
+        }),
     ]
 }
 
@@ -61,6 +65,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         (any::<u64>(), txn::answers())
             .prop_map(|(revision, answers)| Reply::Txn { revision: Revision(revision), answers }),
         txn::refusal().prop_map(|why| Reply::TxnRefused { why }),
+        Just(Reply::KeyMismatch),
+        Just(Reply::KeySpent),
     ]
 }
 
@@ -247,6 +253,11 @@ fn golden_bytes() {
         concat!("01", "01", "fe00000000000000000000000000000001")
     );
     assert_eq!(hex(encode_command(&Command::CloseSession { client: ClientId(3) })), "010203");
+    let Command::Write(write) = write else { unreachable!("a write") };
+    assert_eq!(
+        hex(encode_command(&Command::Keyed(Keyed { key: Bytes::from_static(b"i"), write }))),
+        concat!("01", "05", "0169", "00", "01000163fb2c01", "02", "00016b027676", "010164")
+    );
     let replies = [
         (Reply::Written { revision: Revision(2), deleted: 1 }, "01000201"),
         (Reply::ConditionFailed { revision: Revision(2) }, "010102"),
@@ -256,6 +267,8 @@ fn golden_bytes() {
         (Reply::SessionRefused { reason: "no".to_owned() }, "0105026e6f"),
         (Reply::Void, "0106"),
         (Reply::Hash(10), "01070a"),
+        (Reply::KeyMismatch, "010a"),
+        (Reply::KeySpent, "010b"),
     ];
     for (reply, golden) in replies {
         assert_eq!(hex(encode_reply(&reply)), golden, "{reply:?}");

@@ -6,6 +6,7 @@
 //! itself: a part. All that a part needs of the file is read before anything changes, sessions
 //! included: where the file has to be opened again (see [`super::undo`]), the part begins anew.
 
+mod keyed;
 mod txn;
 
 use std::collections::BTreeMap;
@@ -75,10 +76,10 @@ enum Step {
 }
 
 impl Step {
-    /// Whether it is a part of a batch by itself. What a transaction reads depends on all that is before it, and what it
-    /// changes may have to be dropped.
+    /// Whether it is a part of a batch by itself: what it reads depends on all that is before it, and what it changes may have
+    /// to be dropped.
     fn is_apart(&self) -> bool {
-        matches!(self, Step::Command(Envelope { command: Command::Txn(_), .. }))
+        matches!(self, Step::Command(Envelope { command: Command::Txn(_) | Command::Keyed(_), .. }))
     }
 }
 
@@ -110,7 +111,7 @@ pub(super) struct Run<'a> {
     /// looked at first; so it does not matter whether it shows that fold.
     folded: ReadOnlyTable<&'static [u8], &'static [u8]>,
     frozen: Option<std::sync::Arc<super::store::Frozen>>,
-    /// What has become of the transaction that this part is, if it is one.
+    /// What has become of the one command that this part is, if it is apart.
     prepared: Option<txn::Prepared>,
 }
 
@@ -160,6 +161,11 @@ impl<'a> Run<'a> {
             Step::Command(Envelope { command: Command::Write(write), .. }) => write,
             Step::Command(Envelope { command: Command::Txn(txn), .. }) => {
                 self.prepared = Some(self.prepare(txn)?);
+                return Ok(());
+            }
+            Step::Command(Envelope { command: Command::Keyed(keyed), group_time_ms, .. }) => {
+                let now_ms = self.head.group_time_ms.max(*group_time_ms);
+                self.prepared = Some(self.prepare_keyed(keyed, now_ms)?);
                 return Ok(());
             }
             Step::Command(_) | Step::Noop | Step::Membership(_) => return Ok(()),
@@ -227,6 +233,7 @@ impl<'a> Run<'a> {
             }
             (Command::CloseSession { client }, _) => Ok(sessions.close(*client, &mut self.changes)),
             (Command::HashMark, _) => Ok(Reply::Hash(self.head.hash)),
+            (Command::Keyed(_), _) => Ok(self.take_prepared()),
         }
     }
 

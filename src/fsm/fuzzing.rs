@@ -73,6 +73,8 @@ fn options() -> Options {
         write_set_bytes_max: 1 << 20,
         cache_bytes: 1 << 16,
         session_inflight_max: 4,
+        idempotency_answers_max: 3,
+        idempotency_spent_max: 4,
         sessions_max: 3,
     }
 }

@@ -247,13 +247,13 @@ pub(super) fn broken(what: &str, found: &str) -> Error {
 }
 
 /// Reads a row's fields in order.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     what: &'static str,
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn new(what: &'static str, row: &'a [u8]) -> Result<Fields<'a>, Error> {
+    pub(super) fn new(what: &'static str, row: &'a [u8]) -> Result<Fields<'a>, Error> {
         match row.split_first() {
             Some((&FORMAT, rest)) => Ok(Fields { what, rest }),
             Some((&found, _)) => Err(Error::Version { found: found.into(), known: FORMAT.into() }),
@@ -261,7 +261,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let Some((field, rest)) = self.rest.split_first_chunk() else {
             return Err(broken(self.what, "it is too short"));
         };
@@ -269,19 +269,19 @@ impl<'a> Fields<'a> {
         Ok(*field)
     }
 
-    fn u64(&mut self) -> Result<u64, Error> {
+    pub(super) fn u64(&mut self) -> Result<u64, Error> {
         self.take().map(u64::from_le_bytes)
     }
 
-    fn u128(&mut self) -> Result<u128, Error> {
+    pub(super) fn u128(&mut self) -> Result<u128, Error> {
         self.take().map(u128::from_le_bytes)
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    fn end(&self) -> Result<(), Error> {
+    pub(super) fn end(&self) -> Result<(), Error> {
         match self.rest.len() {
             0 => Ok(()),
             extra => Err(broken(self.what, &format!("{extra} bytes too many"))),

@@ -26,6 +26,10 @@ pub struct Options {
     pub session_inflight_max: usize,
     /// Sessions held; to open one more evicts the one unused for longest. Must be equal on all nodes.
     pub sessions_max: usize,
+    /// Idempotency keys whose answers are kept, and those that are known to be spent. Must be equal on all nodes.
+    pub idempotency_answers_max: u64,
+    /// See there.
+    pub idempotency_spent_max: u64,
 }
 
 /// What a store holds.
@@ -39,7 +43,7 @@ pub struct Sizes {
     pub file_bytes: u64,
     /// Bytes of the file that hold nothing, estimated from what the rows cost as of the last fold.
     pub free_bytes: u64,
-    /// Keys, in all keyspaces.
+    /// Keys, in all keyspaces; see [`Store::keys`] for those of clients.
     pub keys: u64,
     /// Sessions held.
     pub sessions: usize,

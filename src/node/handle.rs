@@ -18,8 +18,8 @@ use super::state_faults::StateFaults;
 use super::status::{self, Board, Consistency, Freshness, Status};
 use crate::clock::{SharedClock, timeout_at};
 use crate::command::{
-    Answer, Command, Condition, DuplicateKey, Keys, Op, Query, Reply, SessionSeq, TXN_DEPTH_MAX,
-    TXN_PARTS_MAX, Txn, TxnOp,
+    Answer, Command, Condition, DuplicateKey, IDEMPOTENCY_KEY_BYTES_MAX, Keyed, Keys, Op, Query, Reply,
+    SessionSeq, TXN_DEPTH_MAX, TXN_PARTS_MAX, Txn, TxnOp, Write,
 };
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
@@ -384,7 +384,7 @@ impl Handle {
             (telemetry::WAL_BYTES, self.0.log.bytes()),
             (telemetry::WRITE_SET_BYTES, sizes.write_set_bytes as u64),
             (telemetry::STATE_FILE_BYTES, sizes.file_bytes),
-            (telemetry::KEYS, sizes.keys),
+            (telemetry::KEYS, self.0.store.keys().unwrap_or(sizes.keys)),
             (telemetry::SESSIONS, sizes.sessions as u64),
         ]);
         counters.extend(self.0.transport.counters());
@@ -418,24 +418,33 @@ fn level_of(room: Room) -> u64 {
 /// The limits on keys and values, the same at every front door and for what peers forward.
 pub(super) fn check(limits: &Limits, command: &Command) -> Result<(), Error> {
     match command {
-        Command::Write(write) => {
-            for Condition::ModRevision { key, .. } in &write.conditions {
-                check_key(limits, key)?;
+        Command::Write(write) => check_write(limits, write),
+        Command::Keyed(Keyed { key, write }) => {
+            if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+                let text = format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+                return Err(Error::new(ErrorKind::Invalid, text));
             }
-            for op in &write.ops {
-                match op {
-                    Op::Put { key, value } => {
-                        check_key(limits, key)?;
-                        check_value(limits, value)?;
-                    }
-                    Op::Delete { key } => check_key(limits, key)?,
-                }
-            }
-            Ok(())
+            check_write(limits, write)
         }
         Command::Txn(txn) => check_txn(limits, txn),
         Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => Ok(()),
     }
+}
+
+fn check_write(limits: &Limits, write: &Write) -> Result<(), Error> {
+    for Condition::ModRevision { key, .. } in &write.conditions {
+        check_key(limits, key)?;
+    }
+    for op in &write.ops {
+        match op {
+            Op::Put { key, value } => {
+                check_key(limits, key)?;
+                check_value(limits, value)?;
+            }
+            Op::Delete { key } => check_key(limits, key)?,
+        }
+    }
+    Ok(())
 }
 
 /// The same of a query.

@@ -556,6 +556,8 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
         cache_bytes: limits.store_cache_bytes,
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
+        idempotency_answers_max: limits.idempotency_answers_max,
+        idempotency_spent_max: limits.idempotency_spent_max,
     };
     let (fs, open) = (seams.fs.clone(), seams.state_file.clone());
     StateFiles { dir, fs, open, options }

@@ -287,3 +287,45 @@ fn a_stale_read_needs_no_quorum() {
         .expect("an answer");
     linearizable.expect_problem(503);
 }
+
+/// Covers H24: through another node, over the death of the leader and over restarts of all, a write that is sent again with its
+/// key is answered as at first.
+#[test]
+fn a_write_with_an_idempotency_key_takes_effect_once() {
+    let mut cluster = Cluster::start("rest-idempotency", 3);
+    let leader = cluster.wait_ready();
+    let send = |cluster: &Cluster, id: u64, key: &str, value: &str| {
+        let body = json!({"key": "k", "value": value}).to_string();
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", key)];
+        cluster.client(id).request("POST", "/api/set", &headers, Some(body.as_bytes())).expect("an answer")
+    };
+    let others = cluster.ids_without(&[leader]);
+    let first = send(&cluster, others[0], "a-key", "one").expect(200).json()["revision"].clone();
+    let second = send(&cluster, leader, "another", "two").expect(200).json()["revision"].clone();
+    assert_ne!(first, second);
+    for id in cluster.ids() {
+        assert_eq!(send(&cluster, id, "a-key", "one").expect(200).json()["revision"], first, "node {id}");
+        let mismatch = send(&cluster, id, "a-key", "three").expect_problem(422);
+        assert_eq!(mismatch["code"], json!("idempotency_mismatch"));
+    }
+    cluster.node_mut(leader).kill();
+    cluster.wait_leader_among(&others);
+    for id in &others {
+        assert_eq!(
+            send(&cluster, *id, "\"a-key\"", "one").expect(200).json()["revision"],
+            first,
+            "node {id}"
+        );
+    }
+    for id in &others {
+        cluster.node_mut(*id).kill();
+    }
+    for id in cluster.ids() {
+        cluster.start_node(id);
+    }
+    cluster.wait_ready();
+    assert_eq!(send(&cluster, leader, "a-key", "one").expect(200).json()["revision"], first);
+    let got = cluster.client(leader).get("/api/get?key=k").expect(200).json();
+    assert_eq!(got, json!({"value": "two", "found": true, "revision": second}));
+    assert_eq!(cluster.client(leader).stats()["counters"]["keys"], json!(1));
+}

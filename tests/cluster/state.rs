@@ -270,6 +270,8 @@ fn diverge(data: &Path) {
         cache_bytes: 1 << 20,
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
+        idempotency_answers_max: 1,
+        idempotency_spent_max: 1,
     };
     let raw = fsm::file_backend(&state_file(data)).expect("the node is down");
     let store = Store::open(raw, options).expect("a sound file");

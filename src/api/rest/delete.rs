@@ -15,7 +15,7 @@ use super::json;
 use super::problem::Problem;
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
-use super::{Door, Front};
+use super::{Door, Front, idempotency};
 
 pub(super) const QUERY: &[Parameter] = &[Parameter::Key, Parameter::IfRevision, Parameter::Encoding];
 
@@ -43,16 +43,18 @@ async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Prob
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let key = query.key(encoding, &front.limits)?;
+    let idempotency_key = idempotency::key(&parts.headers)?;
     let condition = |revision| Condition::ModRevision { key: key.clone(), revision };
     let conditions = query.if_revision()?.map(condition).into_iter().collect();
     json::refuse_any(front, body, deadline).await?;
     let write = Write { keyspace: Keyspace(0), conditions, ops: vec![Op::Delete { key }] };
-    match front.router(deadline).await?.write(None, write, deadline).await? {
+    let command = idempotency::command(idempotency_key, write);
+    match front.router(deadline).await?.write(None, command, deadline).await? {
         command::Reply::Written { revision, deleted } => {
             let answer = DeleteAnswer { success: true, deleted: deleted > 0, revision: revision.0 };
             Ok(Reply::json(&answer, Some(revision), 64).always_kept_by(held))
         }
         command::Reply::ConditionFailed { revision } => Err(Problem::condition_failed(revision)),
-        _ => Err(Problem::unexpected_reply()),
+        reply => Err(idempotency::problem(&reply)),
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::api::shares::Shares;
 use crate::clock::{Clock, Sleep};
-use crate::command::{Answer, Command, Condition, Found, Keys, Op, Query, Record, Reply, SessionSeq};
+use crate::command::{Answer, Command, Condition, Found, Keyed, Keys, Op, Query, Record, Reply, SessionSeq};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::shard::fake::Fake;
@@ -62,7 +62,9 @@ impl Node {
 
 impl Fake for Node {
     fn write(&self, _: Option<SessionSeq>, command: Command, _: Monotonic) -> Result<Reply, Error> {
-        let Command::Write(write) = command else { panic!("REST has no such command: {command:?}") };
+        let (Command::Write(write) | Command::Keyed(Keyed { write, .. })) = command else {
+            panic!("REST has no such command: {command:?}")
+        };
         for Condition::ModRevision { key, revision } in &write.conditions {
             self.check_key(key);
             if *revision > Revision(3) {

@@ -10,7 +10,8 @@
 //!         -> query    parameters: known, once, in range  (400), and the member that a path names
 //!         -> json     media type, size, JSON, fields     (415, 413, 400, 422), bodies only
 //!         -> encoding text or base64 -> bytes            (400)
-//!         -> Router   write | read | confirm | status    (412, 429, 503, 507)
+//!         -> idempotency  Idempotency-Key                (400), set and delete only
+//!         -> Router   write | read | confirm | status    (409, 412, 422, 429, 503, 507)
 //!                     members | change | transfer        (404, 409)
 //!         -> reply    JSON, X-Quorate-Revision, X-Request-Id
 //! ```
@@ -20,7 +21,7 @@
 //! - **Input is judged, never asserted.** No byte sequence makes a handler panic or answers 5xx by itself; what a
 //!   client may get wrong has a code of its own (see `problem`) and a text that says what to do.
 //! - **A refusal at the door is a definite one.** A write answers `outcome: not_applied` unless the router said that
-//!   the outcome is unknown. Nothing here ever retries.
+//!   the outcome is unknown. Nothing here ever retries; a client may, with a key (see `idempotency`).
 //! - **Judged before it waits.** A request that is wrong is refused at once, also while the node is still opening;
 //!   one that is right waits for the node within its own deadline. Probes never wait for the node to open.
 //! - **The table is the router.** [`routes`] mounts what `endpoints` lists, and `/openapi.json` describes
@@ -53,6 +54,7 @@ mod front;
 pub(crate) mod fuzzing;
 mod get;
 mod health;
+mod idempotency;
 mod json;
 mod list;
 mod members;

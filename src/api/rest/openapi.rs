@@ -233,6 +233,24 @@ fn request_id_parameter() -> ParameterDoc {
         .build()
 }
 
+fn idempotency_parameter() -> ParameterDoc {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(ABOUT_IDEMPOTENCY))
+        .schema(Some(
+            ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)),
+        ))
+        .build()
+}
+
+const ABOUT_IDEMPOTENCY: &str = "A key that the client draws for this write, best a UUID of version 7: 1 to 255 visible \
+    ASCII characters, in quotes or not. Sent again with the same write it is not executed again but answered as at first, \
+    by any node, whatever happened in between; with another write it is `idempotency_mismatch`. Answers are kept for a \
+    day, those of the last 100,000 keys. Later, the next 1,000,000 keys long, and without an end if it is a UUID of \
+    version 7, it is `session_expired`, and nothing is executed.";
+
 fn problem_response(codes: &[Code], kind: Kind) -> Response {
     let lines: Vec<String> =
         codes.iter().map(|code| format!("`{}`: {}.", code.name(), code.title())).collect();
@@ -279,6 +297,7 @@ fn body(name: &str, example: serde_json::Value) -> RequestBody {
 pub(super) fn set(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("Set a key."))
+        .parameter(idempotency_parameter())
         .request_body(Some(body("SetRequest", json!({"key": "user:1001", "value": "John Doe"}))))
         .response("200", answer("The write took effect, durably on a quorum.", "SetAnswer"))
 }
@@ -299,6 +318,7 @@ pub(super) fn list(operation: OperationBuilder) -> OperationBuilder {
 pub(super) fn delete(operation: OperationBuilder) -> OperationBuilder {
     operation
         .summary(Some("Delete a key."))
+        .parameter(idempotency_parameter())
         .description(Some("Takes no request body: one that is not empty is refused with `invalid`."))
         .response("200", answer("The key is absent now, durably on a quorum.", "DeleteAnswer"))
 }

@@ -51,11 +51,13 @@ pub(super) enum Code {
     MemberExists,
     IdRetired,
     QuorumAtRisk,
+    IdempotencyMismatch,
+    SessionExpired,
 }
 
 impl Code {
     /// Every code, for the API description.
-    pub(super) const ALL: [Code; 29] = [
+    pub(super) const ALL: [Code; 31] = [
         Code::InvalidJson,
         Code::UnknownParameter,
         Code::RepeatedParameter,
@@ -85,6 +87,8 @@ impl Code {
         Code::MemberExists,
         Code::IdRetired,
         Code::QuorumAtRisk,
+        Code::IdempotencyMismatch,
+        Code::SessionExpired,
     ];
 
     /// The stable name; the kind's own where there is one.
@@ -103,6 +107,8 @@ impl Code {
             Code::RequestTimeout => "request_timeout",
             Code::UnsupportedMediaType => "unsupported_media_type",
             Code::InvalidBody => "invalid_body",
+            Code::IdempotencyMismatch => "idempotency_mismatch",
+            Code::SessionExpired => "session_expired",
             Code::Invalid => ErrorKind::Invalid.code(),
             Code::SessionGone => ErrorKind::SessionGone.code(),
             Code::ConditionFailed => ErrorKind::ConditionFailed.code(),
@@ -137,14 +143,16 @@ impl Code {
             Code::NotFound | Code::NoSuchMember => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Code::ChangeInProgress | Code::MemberExists | Code::IdRetired | Code::QuorumAtRisk => {
-                StatusCode::CONFLICT
-            }
+            Code::ChangeInProgress
+            | Code::MemberExists
+            | Code::IdRetired
+            | Code::QuorumAtRisk
+            | Code::SessionExpired => StatusCode::CONFLICT,
             Code::SessionGone => StatusCode::GONE,
             Code::ConditionFailed => StatusCode::PRECONDITION_FAILED,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::InvalidBody => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::InvalidBody | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Code::Unavailable | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -184,6 +192,8 @@ impl Code {
             Code::MemberExists => "It is a member already",
             Code::IdRetired => "The id was a removed member's",
             Code::QuorumAtRisk => "Too few voters could be reached",
+            Code::IdempotencyMismatch => "The idempotency key came with another write",
+            Code::SessionExpired => "The answer to the idempotency key is no longer kept",
         }
     }
 
@@ -313,7 +323,7 @@ impl From<Error> for Problem {
         Problem::of(
             &error,
             "If this was a write, it may have taken effect or still do: read before you repeat it, or repeat it with \
-             if_revision.",
+             if_revision, or with the Idempotency-Key that it had.",
         )
     }
 }

@@ -15,7 +15,7 @@ use super::json::{self, SetBody};
 use super::problem::{Code, Problem};
 use super::query::{Parameter, Query};
 use super::reply::{Kind, Reply, respond};
-use super::{Door, Front};
+use super::{Door, Front, idempotency};
 
 pub(super) const QUERY: &[Parameter] = &[Parameter::Encoding];
 
@@ -46,16 +46,18 @@ async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Prob
     };
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?;
+    let idempotency_key = idempotency::key(&parts.headers)?;
     json::check_media_type(&parts.headers)?;
     let body = json::collect(front, &mut held, body, deadline).await?;
     let write = parse(front, &body, encoding)?;
-    match front.router(deadline).await?.write(None, write, deadline).await? {
+    let command = idempotency::command(idempotency_key, write);
+    match front.router(deadline).await?.write(None, command, deadline).await? {
         command::Reply::Written { revision, .. } => {
             let answer = SetAnswer { success: true, revision: revision.0 };
             Ok(Reply::json(&answer, Some(revision), 64).always_kept_by(held))
         }
         command::Reply::ConditionFailed { revision } => Err(Problem::condition_failed(revision)),
-        _ => Err(Problem::unexpected_reply()),
+        reply => Err(idempotency::problem(&reply)),
     }
 }
 

@@ -19,41 +19,41 @@ use crate::types::{Keyspace, Revision};
 impl Run<'_> {
     /// Works a transaction out. This part is nothing else, so what it changes can be dropped again.
     pub(super) fn prepare(&mut self, txn: &Txn) -> Result<Prepared, Error> {
-        let before = (self.head.revision, self.head.keys, self.head.hash);
+        let before = self.before();
         let revision = self.head.revision.next();
         let mut left = Left { answer: Budget::of(TXN_ANSWER_BYTES_MAX), deletes: TXN_DELETES_MAX };
-        let outcome = match self.run_txn(txn.keyspace, txn, revision, &mut left) {
-            Ok(answers) => Ok(answers),
-            Err(Halt::Refused(why)) => Err(why),
+        let answers = match self.run_txn(txn.keyspace, txn, revision, &mut left) {
+            Ok(answers) => answers,
+            Err(Halt::Refused(why)) => {
+                self.forget(before);
+                return Ok(Prepared { reply: Reply::TxnRefused { why }, before });
+            }
             Err(Halt::Failed(error)) => return Err(error),
         };
         if self.records.values().any(|touched| touched.changed) {
             self.head.revision = revision;
         }
-        let prepared = Prepared { outcome, before };
-        if prepared.outcome.is_err() {
-            self.forget(&prepared);
-        }
-        Ok(prepared)
+        Ok(Prepared { reply: Reply::Txn { revision: self.head.revision, answers }, before })
+    }
+
+    /// What [`Run::forget`] goes back to.
+    pub(super) fn before(&self) -> Before {
+        Before { revision: self.head.revision, keys: self.head.keys, hash: self.head.hash }
     }
 
     pub(super) fn take_prepared(&mut self) -> Reply {
-        let Prepared { outcome, .. } = self.prepared.take().expect("a transaction was worked out before");
-        match outcome {
-            Ok(answers) => Reply::Txn { revision: self.head.revision, answers },
-            Err(why) => Reply::TxnRefused { why },
-        }
+        self.prepared.take().expect("it was worked out before").reply
     }
 
     pub(super) fn drop_prepared(&mut self) {
         if let Some(prepared) = self.prepared.take() {
-            self.forget(&prepared);
+            self.forget(prepared.before);
         }
     }
 
-    fn forget(&mut self, prepared: &Prepared) {
+    fn forget(&mut self, Before { revision, keys, hash }: Before) {
         self.records.clear();
-        (self.head.revision, self.head.keys, self.head.hash) = prepared.before;
+        (self.head.revision, self.head.keys, self.head.hash) = (revision, keys, hash);
     }
 
     fn run_txn(
@@ -122,7 +122,7 @@ impl Run<'_> {
     }
 
     /// The record as the part left it so far.
-    fn whole(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Record>, Error> {
+    pub(super) fn whole(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Record>, Error> {
         let key = schema::record_key(keyspace, key);
         self.touch(&key)?;
         let record = self.records[&key].row.as_ref().map(codec::decode_record).transpose();
@@ -130,11 +130,18 @@ impl Run<'_> {
     }
 }
 
-/// What has become of a transaction.
+/// What has become of a command that is a part of a batch by itself.
 pub(super) struct Prepared {
-    outcome: Result<TxnAnswers, TxnRefusal>,
-    /// The head's revision, keys and hash before it.
-    before: (Revision, u64, u128),
+    pub(super) reply: Reply,
+    pub(super) before: Before,
+}
+
+/// What a part changes of the head with its records.
+#[derive(Clone, Copy)]
+pub(super) struct Before {
+    revision: Revision,
+    keys: u64,
+    hash: u128,
 }
 
 /// What a transaction may still answer and delete.

@@ -5,6 +5,7 @@ mod concurrency;
 mod crash;
 mod damage;
 mod installs;
+mod keyed;
 mod loss;
 mod model;
 mod offline;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use super::{Driver, Internal};
-use crate::command::{Command, Op};
+use crate::command::{Command, Keyed, Op};
 use crate::error::{Error, ErrorKind};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
@@ -147,7 +147,9 @@ impl Driver {
 /// What a command does to the state. A put over another one grows: the old one is gone only when it is folded.
 fn growth_of(command: &Command) -> Growth {
     let puts = match command {
-        Command::Write(write) => write.ops.iter().any(|op| matches!(op, Op::Put { .. })),
+        Command::Write(write) | Command::Keyed(Keyed { write, .. }) => {
+            write.ops.iter().any(|op| matches!(op, Op::Put { .. }))
+        }
         Command::Txn(txn) => txn.may_put(),
         Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => false,
     };

@@ -151,7 +151,7 @@ pub fn recover(
     let revision = store
         .begin_anew(begins, membership.encode(), wish.revision_jump)
         .map_err(|error| store_exit(&files.path(0), &error))?;
-    let keys = store.sizes().keys;
+    let keys = store.keys().map_err(|error| store_exit(&files.path(0), &error))?;
     // Closes the file.
     drop(store);
     tell("beginning the log");

@@ -8,6 +8,7 @@ mod bad_input;
 mod description;
 mod failures;
 mod fuzz;
+mod idempotency;
 mod members;
 mod metrics;
 mod probes;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use crate::command::{Answer, Command, Condition, Found, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{Answer, Command, Condition, Found, Keyed, Op, Query, Record, Reply, SessionSeq, Write};
 use crate::error::Error;
 use crate::shard::fake::Fake;
 use crate::shard::{Freshness, Member, MemberChange, MemberStatus, Members, Status};
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) asked: Vec<Asked>,
     pub(super) lease_ms: u32,
     pub(super) query: Option<Query>,
+    /// The idempotency key that the last write came with.
+    pub(super) key: Option<Bytes>,
     /// Calls that reached the store.
     pub(super) calls: u64,
 }
@@ -64,6 +66,7 @@ impl Default for Store {
             asked: Vec::new(),
             lease_ms: 0,
             query: None,
+            key: None,
             calls: 0,
         }))
     }
@@ -148,8 +151,13 @@ impl Fake for Store {
         deadline: Monotonic,
     ) -> Result<Reply, Error> {
         assert_eq!(session, None, "REST has no sessions");
-        let Command::Write(write) = command else { panic!("REST has no such command: {command:?}") };
+        let (key, write) = match command {
+            Command::Write(write) => (None, write),
+            Command::Keyed(Keyed { key, write }) => (Some(key), write),
+            other => panic!("REST has no such command: {other:?}"),
+        };
         let mut state = self.enter(deadline)?;
+        state.key = key;
         if let Some(reply) = state.reply.clone() {
             return Ok(reply);
         }
