@@ -7,10 +7,12 @@
 //!
 //! A [`Query`] reads and is never logged. A [`Forward`] is what a follower passes on to the leader.
 
+mod keyed;
 mod txn;
 
 use bytes::Bytes;
 
+pub use keyed::{IDEMPOTENCY_KEY_BYTES_MAX, Keyed};
 pub use txn::{
     Bounds, Compare, Content, DuplicateKey, Keys, Order, OrderBy, Range, Relation, Selection,
     TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, TXN_DEPTH_MAX, TXN_PARTS_MAX, Target, Txn, TxnAnswer, TxnAnswers,
@@ -128,19 +130,6 @@ impl Write {
         conditions.chain(ops).sum()
     }
 }
-
-/// A write with a key that its client drew for it: an answer that was lost is had again by sending both again. It takes no
-/// place in a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed {
-    /// The idempotency key, 1 to [`IDEMPOTENCY_KEY_BYTES_MAX`] bytes.
-    pub key: Bytes,
-    /// The write.
-    pub write: Write,
-}
-
-/// The longest idempotency key.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// What must hold for a write to take effect.
 #[derive(Clone, Debug, PartialEq, Eq)]

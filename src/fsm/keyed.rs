@@ -13,7 +13,7 @@
 //! Keys pass from right to left in the order in which they were used first. One that is forgotten would be taken for new.
 //! That is a promise with an end, unless the key tells its age: of UUIDs of version 7 (RFC 9562, section 5.7), which begin
 //! with the time at which they were drawn, the youngest that was forgotten is remembered, and none that is as old is new.
-//! A key cannot push that further than the group's time when it was used.
+//! (Who lets keys in refuses those from the future: one of them would make all that are drawn until then old.)
 //!
 //! All of this are records of a keyspace of their own, which no client can name. So it is folded, sent in snapshots and
 //! compared between nodes as all records are, and it takes no revision:
@@ -164,11 +164,6 @@ impl OrderRow {
         }
         Ok(OrderRow { at_ms, key })
     }
-
-    /// When it was drawn, as far as the key tells; never later than it was used.
-    pub(super) fn drawn_ms(&self) -> u64 {
-        drawn_ms(&self.key).map_or(0, |drawn| drawn.min(self.at_ms))
-    }
 }
 
 fn row(bytes: impl IntoIterator<Item = u8>) -> Bytes {
@@ -188,25 +183,6 @@ pub(super) fn order_key(number: u64) -> Bytes {
 /// The record's key of the counters.
 pub(super) fn counters_key() -> Bytes {
     Bytes::from_static(b"s")
-}
-
-/// When a key was drawn, in milliseconds since the Unix epoch, if it is a UUID of version 7 in its usual form:
-/// `tttttttt-tttt-7xxx-yxxx-xxxxxxxxxxxx`, `y` one of 8, 9, a, b.
-pub(super) fn drawn_ms(key: &[u8]) -> Option<u64> {
-    let is_form = key.len() == 36
-        && key.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            14 => *byte == b'7',
-            19 => matches!(byte.to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b'),
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if !is_form {
-        return None;
-    }
-    let digits = key[..8].iter().chain(&key[9..13]);
-    digits
-        .map(|digit| char::from(*digit).to_digit(16).map(u64::from))
-        .try_fold(0, |ms, digit| Some(ms << 4 | digit?))
 }
 
 #[cfg(test)]
@@ -244,22 +220,5 @@ mod tests {
         assert!(matches!(KeyRow::decode(b"\x01\x05\0\0\0\0\0\0\0\x02"), Err(Error::Damaged { .. })));
         assert!(matches!(KeyRow::decode(b"\x01\x05\0\0\0\0\0\0\0\0\0"), Err(Error::Damaged { .. })));
         assert!(matches!(OrderRow::decode(b"\x01\x05\0\0\0\0\0\0\0"), Err(Error::Damaged { .. })));
-    }
-
-    #[test]
-    fn only_a_uuid_of_version_7_tells_when_it_was_drawn() {
-        // The example of RFC 9562, appendix A.6.
-        assert_eq!(drawn_ms(b"017F22E2-79B0-7CC3-98C4-DC0C0C07398F"), Some(0x017F_22E2_79B0));
-        for key in [
-            &b"017F22E2-79B0-4CC3-98C4-DC0C0C07398F"[..], // version 4
-            b"017F22E2-79B0-7CC3-78C4-DC0C0C07398F",      // another variant
-            b"017F22E279B07CC398C4DC0C0C07398F",
-            b"017F22E2-79B0-7CC3-98C4-DC0C0C07398",
-            b"017F22E2x79B0-7CC3-98C4-DC0C0C07398F",
-            b"g17F22E2-79B0-7CC3-98C4-DC0C0C07398F",
-            b"",
-        ] {
-            assert_eq!(drawn_ms(key), None, "{key:?}");
-        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Ask {
     pub value: Vec<u8>,
     /// Whether keys and values travel in base64 even where they are text.
     pub base64: bool,
+    /// The idempotency key; a write that has one is sent until it is known what became of it.
+    pub key: Option<String>,
     /// How long the node may take; the client's own limit if it is not given.
     pub deadline: Option<Duration>,
     /// After how long the client hangs up; if it is not given, somewhat after the deadline.
@@ -31,7 +33,7 @@ pub struct Ask {
 
 impl Ask {
     fn of(operation: Operation, value: &[u8]) -> Ask {
-        Ask { operation, value: value.to_vec(), base64: false, deadline: None, hang_up: None }
+        Ask { operation, value: value.to_vec(), base64: false, key: None, deadline: None, hang_up: None }
     }
 
     /// Write `value` under `key`; with a condition, only if that is the revision of the key's last change, 0 for absent.
@@ -144,6 +146,12 @@ impl Ask {
             412 if self.operation.is_write() && body["outcome"] == "not_applied" => {
                 Ok(Outcome::Done(Answer::ConditionFailed { store }))
             }
+            409 if self.key.is_some()
+                && body["code"] == "session_expired"
+                && body["outcome"] == "unknown" =>
+            {
+                Ok(Outcome::Unknown(text()))
+            }
             400..=407 | 409..=428 => Err(wrong("a valid request was refused")),
             _ if !self.operation.is_write() => Ok(Outcome::NotApplied(text())),
             // Whatever is not said clearly is unknown.
@@ -243,6 +251,12 @@ mod tests {
         outcome(&set, 400, json!({ "outcome": "not_applied" })).expect_err("the request is right");
         outcome(&set, 200, json!({ "success": true })).expect_err("no revision");
         outcome(&get, 200, json!({ "found": true, "value": null })).expect_err("found, and nothing there");
+        let expired = json!({ "code": "session_expired", "outcome": "unknown" });
+        outcome(&set, 409, expired.clone()).expect_err("it has no key");
+        let keyed = Ask { key: Some("key".to_owned()), ..set.clone() };
+        assert_eq!(outcome(&keyed, 409, expired), Ok(Outcome::Unknown("409 session_expired".to_owned())));
+        let mismatch = json!({ "code": "idempotency_mismatch", "outcome": "not_applied" });
+        outcome(&keyed, 422, mismatch).expect_err("each write has a key of its own");
         let found = outcome(
             &get,
             200,

@@ -104,6 +104,8 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
         log_cache_bytes_max: [16 << 10, 256 << 10, 16 << 20][rng.usize(..3)],
         append_batch_bytes_max: [4 << 10, 1 << 20][rng.usize(..2)],
         append_inflight_max: [2, 64][rng.usize(..2)],
+        idempotency_answers_max: [8, 64, 100_000][rng.usize(..3)],
+        idempotency_spent_max: [8, 64, 1_000_000][rng.usize(..3)],
         ..Limits::default()
     }
 }

@@ -66,7 +66,9 @@ impl Client {
     pub async fn call(&mut self, node: &str, ask: &Ask) -> Result<Outcome, Violation> {
         let deadline = ask.deadline.unwrap_or(self.timeout);
         let hang_up = ask.hang_up.unwrap_or(deadline + PATIENCE);
-        let answer = self.request(node, ask.method(), &ask.path(), ask.body(), deadline, hang_up).await;
+        let key = ask.key.as_deref();
+        let answer =
+            self.request(node, ask.method(), &ask.path(), ask.body(), key, (deadline, hang_up)).await;
         if answer.is_err() && ask.hang_up.is_some() {
             self.trace.count("hung up", 1);
         }
@@ -97,8 +99,9 @@ impl Client {
     /// What no right node answers.
     pub async fn order(&mut self, node: &str, order: Order) -> Result<Said, Violation> {
         let (deadline, body) = (self.timeout, order.body());
-        let answer =
-            self.request(node, order.method(), &order.path(), body, deadline, deadline + PATIENCE).await;
+        let answer = self
+            .request(node, order.method(), &order.path(), body, None, (deadline, deadline + PATIENCE))
+            .await;
         let said = match answer {
             Ok(answer) => order.said(answer.status, &answer.body),
             Err(Trouble::NotSent(why)) => Ok(Said::Refused(why)),
@@ -124,7 +127,8 @@ impl Client {
     }
 
     async fn ask(&mut self, node: &str, path: &str) -> Result<Reply, Trouble> {
-        self.request(node, "GET", path, String::new(), self.timeout, self.timeout + PATIENCE).await
+        let times = (self.timeout, self.timeout + PATIENCE);
+        self.request(node, "GET", path, String::new(), None, times).await
     }
 
     async fn request(
@@ -133,10 +137,10 @@ impl Client {
         method: &str,
         path: &str,
         body: String,
-        deadline: Duration,
-        limit: Duration,
+        key: Option<&str>,
+        (deadline, limit): (Duration, Duration),
     ) -> Result<Reply, Trouble> {
-        let exchange = self.exchange(node, method, path, body, deadline);
+        let exchange = self.exchange(node, method, path, body, key, deadline);
         let outcome = tokio::time::timeout(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
             if limit > deadline {
@@ -157,6 +161,7 @@ impl Client {
         method: &str,
         path: &str,
         body: String,
+        key: Option<&str>,
         deadline: Duration,
     ) -> Result<Reply, Trouble> {
         let mut request = Request::builder()
@@ -166,6 +171,9 @@ impl Client {
             .header("x-quorate-timeout-ms", deadline.as_millis().to_string());
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         let request = request.body(Full::new(Bytes::from(body)));
         let request = request.map_err(|error| Trouble::NotSent(error.to_string()))?;

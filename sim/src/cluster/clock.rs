@@ -17,7 +17,7 @@ use crate::cluster::power::SharedPower;
 const MILLION: u128 = 1_000_000;
 
 /// The wall clock at the start of every run: 2026-01-01.
-const WALL_ORIGIN_MS: u64 = 1_767_225_600_000;
+pub const WALL_ORIGIN_MS: u64 = 1_767_225_600_000;
 
 /// The longest that one simulated sleep waits before it looks at the clock again.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);

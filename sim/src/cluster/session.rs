@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::Violation;
 use crate::cluster::ask::Ask;
 use crate::cluster::client::{Client, Freshness};
+use crate::cluster::clock::WALL_ORIGIN_MS;
+use crate::cluster::entropy;
 use crate::cluster::handle::{Cluster, address};
 use crate::cluster::order::{Order, Said};
 use crate::history::{Answer, Key, Operation, Outcome};
@@ -15,6 +18,9 @@ use crate::trace::event::{Fate, What};
 
 /// How many keys many clients write to at a time.
 const HOT_KEYS: u64 = 4;
+
+/// How often a write with a key is sent again.
+const ATTEMPTS_MAX: usize = 8;
 
 /// How many keys are written to now and then.
 const COLD_KEYS: u64 = 60;
@@ -28,6 +34,8 @@ pub struct Session {
     pub(super) client: Client,
     number: u64,
     writes: u64,
+    /// Idempotency keys drawn so far.
+    keys: u64,
     pub(super) rng: fastrand::Rng,
     /// The revision that each key was at when this client last heard of it; 0 for absent.
     seen: BTreeMap<Key, u64>,
@@ -37,7 +45,7 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(cluster: Cluster, client: Client, number: u64, rng: fastrand::Rng) -> Session {
-        Session { cluster, client, number, writes: 0, rng, seen: BTreeMap::new(), wrote: 0 }
+        Session { cluster, client, number, writes: 0, keys: 0, rng, seen: BTreeMap::new(), wrote: 0 }
     }
 
     /// Limits how long requests may take.
@@ -75,7 +83,7 @@ impl Session {
             to: node,
             operation: ask.operation.to_string(),
         });
-        let outcome = match self.client.call(&address(node), ask).await {
+        let outcome = match self.until_known(node, ask).await {
             Ok(outcome) => outcome,
             Err(violation) => {
                 cluster.fail(violation);
@@ -87,6 +95,32 @@ impl Session {
         let judged = cluster.history().end(request, outcome.clone());
         judged.unwrap_or_else(|violation| cluster.fail(violation));
         outcome
+    }
+
+    /// One attempt; of a write with a key as many as it takes to know what became of it, at one node after the other. All of
+    /// them are one call: however many executed it, at most one did.
+    async fn until_known(&mut self, node: u64, ask: &Ask) -> Result<Outcome, Violation> {
+        let mut outcome = self.client.call(&address(node), ask).await?;
+        if ask.key.is_none() || !matches!(outcome, Outcome::Unknown(_)) {
+            return Ok(outcome);
+        }
+        let nodes: Vec<u64> = self.cluster.nodes().collect();
+        // Those that come after it wait as any other.
+        let ask = Ask { deadline: None, hang_up: None, ..ask.clone() };
+        for _ in 0..ATTEMPTS_MAX {
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(1..300))).await;
+            let node = nodes[self.rng.usize(..nodes.len())];
+            match self.client.call(&address(node), &ask).await? {
+                done @ Outcome::Done(_) => {
+                    self.cluster.trace().count("known by a retry", 1);
+                    return Ok(done);
+                }
+                // That this attempt did not do it says nothing of the ones before.
+                Outcome::NotApplied(_) => {}
+                unknown @ Outcome::Unknown(_) => outcome = unknown,
+            }
+        }
+        Ok(outcome)
     }
 
     /// Gives an order to the group through a node.
@@ -136,6 +170,9 @@ impl Session {
             _ => self.list(Freshness::StaleFrom(self.wrote)),
         };
         ask.base64 = self.rng.u32(..8) == 0;
+        if ask.operation.is_write() && self.rng.bool() {
+            ask.key = Some(self.idempotency_key());
+        }
         // Some wait too short a time for the node to be sure, some not even for its answer.
         match self.rng.u32(..40) {
             0 => ask.deadline = Some(Duration::from_millis(self.rng.u64(1..50))),
@@ -184,6 +221,14 @@ impl Session {
         let filling = if self.rng.u32(..8) == 0 { 0xfe } else { b'.' };
         value.resize(value.len() + padding, filling);
         value
+    }
+
+    /// A UUID of version 7: the limits of some runs are so small that other keys would be forgotten while they are in use.
+    fn idempotency_key(&mut self) -> String {
+        self.keys += 1;
+        let ms = WALL_ORIGIN_MS + u64::try_from(entropy::now().as_millis()).unwrap_or(u64::MAX);
+        let (number, count) = (self.number & 0xffff_ffff, self.keys & 0xffff);
+        format!("{:08x}-{:04x}-7000-8000-{number:08x}{count:04x}", ms >> 16, ms & 0xffff)
     }
 
     fn condition(&mut self, key: &Key) -> u64 {

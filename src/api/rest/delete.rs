@@ -43,7 +43,7 @@ async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Prob
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?.unwrap_or(Encoding::Text);
     let key = query.key(encoding, &front.limits)?;
-    let idempotency_key = idempotency::key(&parts.headers)?;
+    let idempotency_key = idempotency::key(&parts.headers, front.clock.wall_ms())?;
     let condition = |revision| Condition::ModRevision { key: key.clone(), revision };
     let conditions = query.if_revision()?.map(condition).into_iter().collect();
     json::refuse_any(front, body, deadline).await?;

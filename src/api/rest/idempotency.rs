@@ -15,8 +15,11 @@ use super::problem::{Code, Problem};
 /// The header's name.
 pub(super) const HEADER: &str = "idempotency-key";
 
-/// The key of a request; `None` if it has none.
-pub(super) fn key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
+/// How far a client's clock may be ahead of this node's: a key from the future would make all that are drawn until then old.
+const AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// The key of a request; `None` if it has none. `wall_ms`: what time it is here.
+pub(super) fn key(headers: &HeaderMap, wall_ms: u64) -> Result<Option<Bytes>, Problem> {
     let mut given = headers.get_all(HEADER).iter();
     let Some(value) = given.next() else { return Ok(None) };
     if given.next().is_some() {
@@ -33,6 +36,11 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
             "Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters, without quotes or \
              backslashes among them: a UUID, for example."
         );
+        return Err(Problem::new(Code::InvalidHeader, detail));
+    }
+    if Keyed::drawn_ms(key).is_some_and(|drawn| drawn > wall_ms.saturating_add(AHEAD_MS_MAX)) {
+        let detail = "Idempotency-Key is a UUID of version 7 whose time is more than a day ahead of this node's clock: set the \
+                      client's clock, or draw keys without a time.";
         return Err(Problem::new(Code::InvalidHeader, detail));
     }
     Ok(Some(Bytes::copy_from_slice(key)))

@@ -46,7 +46,7 @@ async fn execute(front: &Front, parts: &Parts, body: Body) -> Result<Reply, Prob
     };
     let mut query = Query::parse(parts.uri.query(), QUERY)?;
     let encoding = query.encoding()?;
-    let idempotency_key = idempotency::key(&parts.headers)?;
+    let idempotency_key = idempotency::key(&parts.headers, front.clock.wall_ms())?;
     json::check_media_type(&parts.headers)?;
     let body = json::collect(front, &mut held, body, deadline).await?;
     let write = parse(front, &body, encoding)?;

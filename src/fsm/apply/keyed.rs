@@ -8,7 +8,7 @@ use super::Run;
 use super::txn::Prepared;
 use crate::codec;
 use crate::command::{Command, Keyed, Reply};
-use crate::fsm::keyed::{ANSWER_MS, Counters, KeyRow, OrderRow, counters_key, drawn_ms, key_key, order_key};
+use crate::fsm::keyed::{ANSWER_MS, Counters, KeyRow, OrderRow, counters_key, key_key, order_key};
 use crate::fsm::schema::broken;
 use crate::fsm::{Error, hash};
 use crate::types::Keyspace;
@@ -29,7 +29,9 @@ impl Run<'_> {
             Some(Some((of, reply))) if of == digest => reply,
             Some(Some(_)) => Reply::KeyMismatch,
             Some(None) => Reply::KeySpent,
-            None if drawn_ms(key).is_some_and(|drawn| drawn <= counters.forgotten_ms) => Reply::KeySpent,
+            None if Keyed::drawn_ms(key).is_some_and(|drawn| drawn <= counters.forgotten_ms) => {
+                Reply::KeySpent
+            }
             None => {
                 let reply = self.on_write(write)?;
                 self.keep_answer(counters, key, (digest, reply.clone()), now_ms)?;
@@ -72,7 +74,7 @@ impl Run<'_> {
             let oldest = self.in_order(counters.spent_from)?;
             self.delete(Keyspace::IDEMPOTENCY, &key_key(&oldest.key))?;
             self.delete(Keyspace::IDEMPOTENCY, &order_key(counters.spent_from))?;
-            counters.forgotten_ms = counters.forgotten_ms.max(oldest.drawn_ms());
+            counters.forgotten_ms = counters.forgotten_ms.max(Keyed::drawn_ms(&oldest.key).unwrap_or(0));
             counters.spent_from += 1;
         }
         Ok(())

@@ -86,14 +86,3 @@ fn a_key_that_tells_its_age_is_never_taken_for_new_again() {
     );
     assert_eq!(call(&store, &drawn_at(102, 1), "a", 200), written(11), "it cannot");
 }
-
-#[test]
-fn a_key_from_the_future_locks_nobody_out() {
-    let store = open(&CrashFile::new()).expect("open");
-    assert_eq!(call(&store, &drawn_at(1 << 40, 0), "a", 200), written(2));
-    for number in 0..8 {
-        assert_eq!(call(&store, &format!("key{number}"), "a", 200), written(3 + number));
-    }
-    assert_eq!(call(&store, &drawn_at(200, 0), "a", 201), Reply::KeySpent);
-    assert_eq!(call(&store, &drawn_at(201, 0), "a", 201), written(11));
-}

@@ -9,6 +9,10 @@ use crate::command::Reply;
 const SET: (Method, &str, &str) = (Method::POST, "/api/set", r#"{"key":"k","value":"v"}"#);
 const DELETE: (Method, &str, &str) = (Method::DELETE, "/api/delete?key=k", "");
 
+/// It is 1970 here, on the first of January: drawn a day later, and a millisecond after that.
+const TOMORROW: &str = "00000526-5c00-7000-8000-000000000000";
+const AHEAD: &str = "00000526-5c01-7000-8000-000000000000";
+
 async fn send(desk: &Desk, (method, target, body): &(Method, &str, &str), keys: &[&str]) -> Answer {
     let keys = keys.iter().map(|key| ("Idempotency-Key", *key));
     let headers: Vec<_> = keys.chain([("content-type", "application/json")]).collect();
@@ -25,6 +29,7 @@ async fn the_key_goes_with_the_write_with_quotes_or_without() {
             ("\"a key\"", ""),
             ("\"q\"", "q"),
             (&longest, &longest),
+            (TOMORROW, TOMORROW),
         ] {
             let answer = send(&desk, &call, &[header]).await;
             if key.is_empty() {
@@ -44,7 +49,9 @@ async fn a_key_that_is_none_is_refused_before_anything_is_done() {
     let desk = Desk::open();
     let too_long = "x".repeat(256);
     for call in [SET, DELETE] {
-        for keys in [&[""][..], &["\"\""], &["a b"], &["a\"b"], &["a\\b"], &[&too_long], &["a", "a"]] {
+        for keys in
+            [&[""][..], &["\"\""], &["a b"], &["a\"b"], &["a\\b"], &[&too_long], &["a", "a"], &[AHEAD]]
+        {
             let problem = send(&desk, &call, keys).await.problem(400, "invalid_header");
             assert_eq!(problem["outcome"], "not_applied", "{keys:?}");
             assert!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::Keyed;
-use crate::fsm::keyed::{ANSWER_MS, drawn_ms};
+use crate::fsm::keyed::ANSWER_MS;
 
 /// A key that was used.
 pub(super) struct Used {
@@ -22,7 +22,7 @@ impl Model {
                 None => Reply::KeySpent,
             };
         }
-        if drawn_ms(key).is_some_and(|drawn| drawn <= self.forgotten_ms) {
+        if Keyed::drawn_ms(key).is_some_and(|drawn| drawn <= self.forgotten_ms) {
             return Reply::KeySpent;
         }
         let reply = self.write(write);
@@ -40,8 +40,7 @@ impl Model {
             let spent = self.used.iter().filter(|used| used.reply.is_none()).count() as u64;
             if spent > options().idempotency_spent_max {
                 let gone = self.used.remove(0);
-                let drawn = drawn_ms(&gone.key).map_or(0, |drawn| drawn.min(gone.at_ms));
-                self.forgotten_ms = self.forgotten_ms.max(drawn);
+                self.forgotten_ms = self.forgotten_ms.max(Keyed::drawn_ms(&gone.key).unwrap_or(0));
             }
         }
         reply
