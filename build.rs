@@ -34,6 +34,7 @@ const PACKAGES: &[Package] = &[
         files: &["quorate/v1/kv.proto", "quorate/v1/admin.proto"],
         is_public: true,
     },
+    Package { name: "etcd", files: &["etcd/kv.proto", "etcd/rpc.proto"], is_public: true },
 ];
 
 /// What has no generated code: the peer service and its frames, see src/transport/{grpc,frame}.rs.

@@ -94,6 +94,9 @@ pub struct Limits {
     pub list_pairs_default: usize,
     /// Keys and values on one page of a list, in bytes.
     pub list_bytes_max: usize,
+    /// Keys and values of one answer of the etcd API, in bytes: what it reads has no pages. No more than half of
+    /// `request_bytes_inflight_max` counts, see [`Limits::range_answer_bytes_max`].
+    pub range_bytes_max: usize,
     /// How long a request may take that names no deadline.
     pub request_timeout_default: Duration,
     /// The longest deadline a request may name.
@@ -191,6 +194,7 @@ impl Default for Limits {
             list_pairs_max: 10_000,
             list_pairs_default: 1_000,
             list_bytes_max: 4 * MIB,
+            range_bytes_max: 32 * MIB,
             request_timeout_default: Duration::from_secs(5),
             request_timeout_max: Duration::from_secs(300),
             connections_max: 10_000,
@@ -387,6 +391,11 @@ impl Limits {
     /// The keys and values of one transaction: it travels between peers in one frame, with what its parts add to them.
     pub fn txn_bytes_max(&self) -> usize {
         self.frame_bytes_max - 2 * ENTRY_OVERHEAD_BYTES_MAX
+    }
+
+    /// The keys and values that one range may answer with: never more than one connection could have under way.
+    pub fn range_answer_bytes_max(&self) -> usize {
+        self.range_bytes_max.min(self.request_bytes_inflight_max / 2)
     }
 
     /// Judges the limits against each other.
@@ -640,6 +649,14 @@ mod tests {
         other.initial_cluster.clear();
         let text = other.validate_bootstrap().expect_err("no members at all").to_string();
         assert!(text.contains("--initial-cluster 4=127.0.0.1:7001"), "{text}");
+    }
+
+    #[test]
+    fn a_range_answers_with_no_more_than_a_connection_may_have() {
+        let limits = Limits::default();
+        assert_eq!(limits.range_answer_bytes_max(), 32 * MIB);
+        let small = Limits { request_bytes_inflight_max: 32 * MIB, ..limits };
+        assert_eq!(small.range_answer_bytes_max(), 16 * MIB);
     }
 
     #[test]

@@ -146,6 +146,8 @@ figures! {
     WRITE_SET_BYTES: Gauge = "write_set_bytes";
     /// The state file, in bytes.
     STATE_FILE_BYTES: Gauge = "state_file_bytes";
+    /// What of the state file holds nothing, in bytes, estimated.
+    STATE_FILE_FREE_BYTES: Gauge = "state_file_free_bytes";
     /// Keys held.
     KEYS: Gauge = "keys";
     /// Client sessions held.

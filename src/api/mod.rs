@@ -4,5 +4,6 @@
 //! store. It judges its input (limits, encodings, deadlines) and maps [`crate::error::ErrorKind`] to its protocol's
 //! status in one place. No front door imports another. What all of them may have under way at once is in [`shares`].
 
+pub mod etcd;
 pub mod rest;
 pub mod shares;

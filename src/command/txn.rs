@@ -5,8 +5,8 @@
 //!          \--- one fails ---> failure: ops in order       an op may be a transaction again
 //! ```
 //!
-//! All compares of a transaction, those of the ones in it included, are judged by the keys as they are when it is
-//! reached: an outer operation before it has taken effect by then. All that is changed shares one revision. A key is
+//! All compares, those of the transactions in it included, are judged by the keys as they are before the first operation:
+//! what a transaction will do is settled before it does anything. All that is changed shares one revision. A key is
 //! put at most once, and not deleted beside it ([`Txn::check_keys`]): two values at one revision would have no order.
 //!
 //! What a transaction answers and deletes is bounded, and by constants: every node must judge alike.

@@ -26,23 +26,51 @@ pub(super) fn spans(txn: &Txn) -> Vec<Span> {
     spans
 }
 
+/// Which way the transactions go that will be reached, in the order in which they are: whether all their compares hold.
+pub(super) type Ways = std::vec::IntoIter<bool>;
+
+/// Judges all compares of a transaction and of those in it, by the keys as they are now: before its first operation.
+pub(super) fn ways(source: &dyn Source, txn: &Txn) -> Result<Ways, Error> {
+    let mut ways = Vec::new();
+    choose(source, txn.keyspace, txn, &mut ways)?;
+    Ok(ways.into_iter())
+}
+
+fn choose(source: &dyn Source, keyspace: Keyspace, txn: &Txn, ways: &mut Vec<bool>) -> Result<(), Error> {
+    let holds = all_hold(source, keyspace, &txn.compares)?;
+    ways.push(holds);
+    for op in if holds { &txn.success } else { &txn.failure } {
+        if let TxnOp::Txn(inner) = op {
+            choose(source, keyspace, inner, ways)?;
+        }
+    }
+    Ok(())
+}
+
+/// The operations of the next transaction on these ways, and whether they are those of its success.
+pub(super) fn chosen<'a>(txn: &'a Txn, ways: &mut Ways) -> (bool, &'a [TxnOp]) {
+    let succeeded = ways.next().expect("every transaction that is reached was judged");
+    (succeeded, if succeeded { &txn.success } else { &txn.failure })
+}
+
 /// What a transaction that only reads answers; `None` if that is more than the budget.
 pub(super) fn read(source: &dyn Source, txn: &Txn, budget: &mut Budget) -> Result<Option<TxnAnswers>, Error> {
-    read_in(source, txn.keyspace, txn, budget)
+    read_in(source, txn.keyspace, txn, &mut ways(source, txn)?, budget)
 }
 
 fn read_in(
     source: &dyn Source,
     keyspace: Keyspace,
     txn: &Txn,
+    ways: &mut Ways,
     budget: &mut Budget,
 ) -> Result<Option<TxnAnswers>, Error> {
-    let succeeded = all_hold(source, keyspace, &txn.compares)?;
+    let (succeeded, ops) = chosen(txn, ways);
     let mut answers = Vec::new();
-    for op in if succeeded { &txn.success } else { &txn.failure } {
+    for op in ops {
         let answer = match op {
             TxnOp::Range(range) => select(source, keyspace, range, budget)?.map(TxnAnswer::Range),
-            TxnOp::Txn(inner) => read_in(source, keyspace, inner, budget)?.map(TxnAnswer::Txn),
+            TxnOp::Txn(inner) => read_in(source, keyspace, inner, ways, budget)?.map(TxnAnswer::Txn),
             TxnOp::Put { .. } | TxnOp::Delete { .. } => unreachable!("a transaction that writes is no query"),
         };
         let Some(answer) = answer else { return Ok(None) };
@@ -52,7 +80,7 @@ fn read_in(
 }
 
 /// Whether all compares hold.
-pub(super) fn all_hold(source: &dyn Source, keyspace: Keyspace, compares: &[Compare]) -> Result<bool, Error> {
+fn all_hold(source: &dyn Source, keyspace: Keyspace, compares: &[Compare]) -> Result<bool, Error> {
     for compare in compares {
         if !holds(source, keyspace, compare)? {
             return Ok(false);

@@ -15,7 +15,7 @@ use super::members::{MemberChange, Members};
 use super::proposals::{Origin, Pending, Ticket, stopping};
 use super::reads::Waiter;
 use super::state_faults::StateFaults;
-use super::status::{self, Board, Consistency, Freshness, Status};
+use super::status::{self, Board, Consistency, Freshness, Standing, Status};
 use crate::clock::{SharedClock, timeout_at};
 use crate::command::{
     Answer, Command, Condition, DuplicateKey, IDEMPOTENCY_KEY_BYTES_MAX, Keyed, Keys, Op, Query, Reply,
@@ -320,6 +320,12 @@ impl Handle {
         self.0.store.revision()
     }
 
+    /// Where this node stands. Cheap, unlike the whole status.
+    pub fn standing(&self) -> Standing {
+        let (gauges, _) = self.0.board.read();
+        Standing { cluster_id: self.0.cluster, id: self.0.id, term: gauges.term, leader: gauges.leader }
+    }
+
     /// What the node says about itself, without asking anyone.
     pub fn status(&self) -> Status {
         let shared = &*self.0;
@@ -384,6 +390,7 @@ impl Handle {
             (telemetry::WAL_BYTES, self.0.log.bytes()),
             (telemetry::WRITE_SET_BYTES, sizes.write_set_bytes as u64),
             (telemetry::STATE_FILE_BYTES, sizes.file_bytes),
+            (telemetry::STATE_FILE_FREE_BYTES, sizes.free_bytes),
             (telemetry::KEYS, self.0.store.keys().unwrap_or(sizes.keys)),
             (telemetry::SESSIONS, sizes.sessions as u64),
         ]);

@@ -57,7 +57,7 @@ pub use driver::{Parts, Running, start};
 pub use handle::Handle;
 pub use log_writer::LogWriter;
 pub use members::{Member, MemberChange, Members};
-pub use status::{Consistency, Freshness, MemberStatus, Status};
+pub use status::{Consistency, Freshness, MemberStatus, Standing, Status};
 
 /// Why a node must stop.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -63,6 +63,19 @@ pub struct MemberStatus {
     pub version: String,
 }
 
+/// Where a node stands: what answers are stamped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// This node.
+    pub id: NodeId,
+    /// The term.
+    pub term: Term,
+    /// The leader, where known.
+    pub leader: Option<NodeId>,
+}
+
 /// A node's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -1,4 +1,4 @@
-//! What the client-facing gRPC port serves beside the API: health (`grpc.health.v1`) and reflection (v1 and v1alpha).
+//! What the client-facing gRPC port serves beside the APIs: health (`grpc.health.v1`) and reflection (v1 and v1alpha).
 //!
 //! Health is read straight from the node's readiness, so no task has to keep a copy of it right. Both the server as a
 //! whole (the empty service name) and `quorate` answer with it; any other service is unknown. A `Watch` ends when the
@@ -15,11 +15,13 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{self, HealthCheckRequest, HealthCheckResponse};
 
+use crate::proto;
+
 /// The services whose health is known: the whole server, and the store.
 const SERVICES: [&str; 2] = ["", "quorate"];
 
 /// The descriptors of what is served, for reflection.
-const DESCRIPTORS: [&[u8]; 1] = [pb::FILE_DESCRIPTOR_SET];
+const DESCRIPTORS: [&[u8]; 2] = [pb::FILE_DESCRIPTOR_SET, proto::etcd::DESCRIPTORS];
 
 /// The services. `ready`: whether a quorum read was lately confirmed.
 pub fn routes(ready: watch::Receiver<bool>) -> Routes {

@@ -209,7 +209,13 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
     let peer_routes = node.transport.routes().into_axum_router();
     let peers = spawn_serve(&seams, &config, peer_listener, None, peer_routes);
-    let grpc_routes = grpc::routes(ready).into_axum_router();
+    let etcd = api::etcd::Front {
+        router,
+        clock: seams.clock.clone(),
+        limits: config.limits.clone(),
+        shares: doors.clients.shares.clone(),
+    };
+    let grpc_routes = grpc::routes(ready).into_axum_router().merge(api::etcd::routes(etcd));
     let grpc = spawn_serve(&seams, &config, grpc_listener, Some(&doors.clients), grpc_routes);
     router_sender.send_replace(Some(node.router.clone()));
     info!(id = config.id.0, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");

@@ -4,7 +4,7 @@ use crate::command::{Answer, Command, Query, Reply, SessionSeq};
 use crate::error::Error;
 use crate::types::{Monotonic, NodeId, Revision};
 
-use super::{Freshness, MemberChange, Members, Status};
+use super::{Freshness, MemberChange, Members, Standing, Status};
 
 /// A stand-in for a node: the router's methods, answered at once.
 pub trait Fake: Send + Sync {
@@ -38,6 +38,12 @@ pub trait Fake: Send + Sync {
 
     /// See [`super::Router::revision`].
     fn revision(&self) -> Revision;
+
+    /// See [`super::Router::standing`].
+    fn standing(&self) -> Standing {
+        let Status { cluster_id, id, term, leader, .. } = self.status();
+        Standing { cluster_id, id, term, leader }
+    }
 
     /// See [`super::Router::status`].
     fn status(&self) -> Status;

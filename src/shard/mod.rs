@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::node::Handle;
 use crate::types::{Monotonic, NodeId, Revision};
 
-pub use crate::node::{Consistency, Freshness, Member, MemberChange, MemberStatus, Members, Status};
+pub use crate::node::{
+    Consistency, Freshness, Member, MemberChange, MemberStatus, Members, Standing, Status,
+};
 
 /// The way to every group on this node. Cheap to clone.
 #[derive(Clone)]
@@ -149,6 +151,15 @@ impl Router {
             Target::Node(group) => group.revision(),
             #[cfg(any(test, feature = "testing"))]
             Target::Fake(fake) => fake.revision(),
+        }
+    }
+
+    /// Where this node stands: what answers are stamped with. Costs next to nothing.
+    pub fn standing(&self) -> Standing {
+        match &self.0 {
+            Target::Node(group) => group.standing(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.standing(),
         }
     }
 

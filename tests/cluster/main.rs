@@ -25,6 +25,8 @@ mod damage;
 mod demo;
 mod edge;
 mod errors;
+mod etcd;
+mod etcdctl;
 mod flags;
 mod fsync;
 mod full;

@@ -164,6 +164,7 @@ const TABLE: &[Row] = &[
             "node::MemberChange",
             "node::Members",
             "node::MemberStatus",
+            "node::Standing",
             "node::Status",
         ],
         crates: &["bytes", "tracing"],
@@ -196,6 +197,7 @@ const TABLE: &[Row] = &[
         ],
         never: &["std::fs", "std::thread", "std::process", "std::env", "std::time"],
     },
+    Row { module: "proto", modules: &[], crates: &["tonic"], never: PURE },
     // Only for tests: it runs the checks that stand beside the parsers.
     Row {
         module: "fuzzing",

@@ -13,6 +13,7 @@ use crate::command::{
 use crate::fsm::base::Base;
 use crate::fsm::read::{Merge, Span, changes_in, merge};
 use crate::fsm::select::{Budget, Source, each_record, select};
+use crate::fsm::txn::Ways;
 use crate::fsm::{Error, schema, txn};
 use crate::types::{Keyspace, Revision};
 
@@ -22,7 +23,8 @@ impl Run<'_> {
         let before = self.before();
         let revision = self.head.revision.next();
         let mut left = Left { answer: Budget::of(TXN_ANSWER_BYTES_MAX), deletes: TXN_DELETES_MAX };
-        let answers = match self.run_txn(txn.keyspace, txn, revision, &mut left) {
+        let mut ways = txn::ways(self, txn)?;
+        let answers = match self.run_txn(txn.keyspace, txn, &mut ways, revision, &mut left) {
             Ok(answers) => answers,
             Err(Halt::Refused(why)) => {
                 self.forget(before);
@@ -60,12 +62,13 @@ impl Run<'_> {
         &mut self,
         keyspace: Keyspace,
         txn: &Txn,
+        ways: &mut Ways,
         revision: Revision,
         left: &mut Left,
     ) -> Result<TxnAnswers, Halt> {
-        let succeeded = txn::all_hold(self, keyspace, &txn.compares)?;
+        let (succeeded, ops) = txn::chosen(txn, ways);
         let mut answers = Vec::new();
-        for op in if succeeded { &txn.success } else { &txn.failure } {
+        for op in ops {
             answers.push(match op {
                 TxnOp::Range(range) => {
                     let selected = select(self, keyspace, range, &mut left.answer)?;
@@ -82,7 +85,7 @@ impl Run<'_> {
                     TxnAnswer::Put { previous }
                 }
                 TxnOp::Delete { keys, previous } => self.delete_all(keyspace, keys, *previous, left)?,
-                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(keyspace, inner, revision, left)?),
+                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(keyspace, inner, ways, revision, left)?),
             });
         }
         Ok(TxnAnswers { succeeded, answers })

@@ -8,6 +8,7 @@ mod installs;
 mod keyed;
 mod loss;
 mod model;
+mod nested;
 mod offline;
 mod rewrites;
 mod scripts;

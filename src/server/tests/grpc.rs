@@ -104,7 +104,7 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     let answers = client.server_reflection_info(tokio_stream::once(list)).await.expect("served");
     let answers: Vec<_> = answers.into_inner().collect().await;
     let text = format!("{answers:?}");
-    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
+    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "etcdserverpb.KV"] {
         assert!(text.contains(service), "{service} in {text}");
     }
     assert!(!text.contains("quorate.raft"), "the peer service is not for clients: {text}");

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod etcd;
 pub mod files;
 pub mod history;
 pub mod many;

@@ -10,7 +10,8 @@ impl Model {
     pub(super) fn txn(&mut self, txn: &Txn) -> Reply {
         let (records, next) = (self.records.clone(), self.revision + 1);
         let mut changed = false;
-        match self.run_txn(txn, txn.keyspace, next, &mut changed) {
+        let mut ways = self.ways(txn.keyspace, txn).into_iter();
+        match self.run_txn(txn, txn.keyspace, &mut ways, next, &mut changed) {
             Ok(answers) => {
                 self.revision += u64::from(changed);
                 Reply::Txn { revision: Revision(self.revision), answers }
@@ -25,17 +26,31 @@ impl Model {
     pub(super) fn read_txn(&self, txn: &Txn) -> TxnAnswers {
         let mut scratch =
             Model { records: self.records.clone(), revision: self.revision, ..Model::default() };
-        scratch.run_txn(txn, txn.keyspace, 0, &mut false).expect("reading is never refused")
+        let mut ways = self.ways(txn.keyspace, txn).into_iter();
+        scratch.run_txn(txn, txn.keyspace, &mut ways, 0, &mut false).expect("reading is never refused")
+    }
+
+    /// Which way each transaction that is reached goes, judged before anything is done.
+    fn ways(&self, keyspace: Keyspace, txn: &Txn) -> Vec<bool> {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(keyspace, compare));
+        let mut ways = vec![succeeded];
+        for op in if succeeded { &txn.success } else { &txn.failure } {
+            if let TxnOp::Txn(inner) = op {
+                ways.extend(self.ways(keyspace, inner));
+            }
+        }
+        ways
     }
 
     fn run_txn(
         &mut self,
         txn: &Txn,
         keyspace: Keyspace,
+        ways: &mut std::vec::IntoIter<bool>,
         next: u64,
         changed: &mut bool,
     ) -> Result<TxnAnswers, TxnRefusal> {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(keyspace, compare));
+        let succeeded = ways.next().expect("one for each transaction that is reached");
         let mut answers = Vec::new();
         for op in if succeeded { &txn.success } else { &txn.failure } {
             answers.push(match op {
@@ -66,7 +81,7 @@ impl Model {
                         previous: if *previous { gone } else { vec![] },
                     }
                 }
-                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(inner, keyspace, next, changed)?),
+                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(inner, keyspace, ways, next, changed)?),
             });
         }
         Ok(TxnAnswers { succeeded, answers })

@@ -1,0 +1,240 @@
+//! A unary call from its first byte to its last: gRPC's frame around one message each way, and what it counts for meanwhile.
+//!
+//! ```text
+//! message:  flags (1 byte, 0: not compressed) | length (4 bytes, big endian) | protobuf
+//! ```
+//!
+//! An answer to a read that does not fit the connection's share is refused; one to a write is given whatever the share: what
+//! was done is said.
+
+use std::future::{Future, ready};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use tonic::Status;
+
+use crate::api::shares::Held;
+use crate::clock::timeout_at;
+use crate::command::{Answer, Command, Found, Query, Reply};
+use crate::proto::etcd::etcdserverpb::ResponseHeader;
+use crate::shard::{Freshness, Router};
+use crate::types::{Monotonic, Revision};
+
+use super::Front;
+use super::answer::signed;
+use super::error;
+
+/// gRPC's media type. One with a suffix names the encoding, which is protobuf in any case here.
+const MEDIA_TYPE: &str = "application/grpc";
+/// The frame of a message.
+const FRAME_BYTES: usize = 5;
+/// With `true` a client asks to be refused at once where no leader is known.
+const REQUIRE_LEADER: &str = "hasleader";
+
+/// What a read is allowed at first. Most ranges are small; those that are not are read again with [`READ_GROWTH`] times as
+/// much, so that none holds much more of the connection's share than it needs.
+const READ_BYTES_FIRST: usize = 64 << 10;
+const READ_GROWTH: usize = 16;
+
+/// A method of etcd's that takes one message and answers with one.
+pub(super) trait Unary: 'static {
+    /// Where it is called.
+    const PATH: &'static str;
+    /// What it is asked.
+    type Request: Message + Default;
+    /// What it answers.
+    type Answer: Message;
+
+    /// Does it.
+    fn execute(
+        call: &mut Call<'_>,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
+}
+
+/// A call under way.
+pub(super) struct Call<'a> {
+    front: &'a Front,
+    deadline: Monotonic,
+    requires_leader: bool,
+    held: Held,
+    /// Whether it may have changed something.
+    is_write: bool,
+}
+
+/// Serves one call.
+pub(super) async fn serve<M: Unary>(front: &Front, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let media_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !media_type.starts_with(MEDIA_TYPE.as_bytes()) {
+        let mut response =
+            Response::new(Body::from("gRPC is served here: Content-Type must be application/grpc.\n"));
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
+    }
+    let answered = async {
+        let deadline = front.deadline(&parts.headers)?;
+        let requires_leader = parts.headers.get(REQUIRE_LEADER).is_some_and(|value| value == "true");
+        let held = front.enter(&parts)?;
+        let mut call = Call { front, deadline, requires_leader, held, is_write: false };
+        let request = call.receive(body).await?;
+        let answer = M::execute(&mut call, request).await?;
+        call.finish(&answer)
+    };
+    answered.await.map_or_else(Status::into_http, respond)
+}
+
+fn respond(message: Bytes) -> Response {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
+    let mut response = Response::new(Body::new(Full::new(message).with_trailers(ready(Some(Ok(trailers))))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
+}
+
+impl Call<'_> {
+    /// The one message that was sent.
+    async fn receive<T: Message + Default>(&mut self, body: Body) -> Result<T, Status> {
+        let (front, deadline) = (self.front, self.deadline);
+        let message = timeout_at(&*front.clock, deadline, self.gather(body)).await;
+        let message = message.unwrap_or_else(|| Err(error::request_timed_out()))?;
+        T::decode(message)
+            .map_err(|error| Status::invalid_argument(format!("the message is not understood: {error}")))
+    }
+
+    /// The bytes of that message, each counted as it comes.
+    async fn gather(&mut self, mut body: Body) -> Result<Bytes, Status> {
+        // Most requests are one piece, which is not copied.
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Status::cancelled("the request broke off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + all.len() + data.len() > self.front.limits.frame_bytes_max {
+                return Err(error::request_too_large());
+            }
+            if !self.held.grow(data.len()) {
+                return Err(error::too_many_requests());
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&data);
+            }
+        }
+        unframe(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    /// The router, once the node is open.
+    pub(super) async fn router(&self) -> Result<Router, Status> {
+        let router = self.front.router(self.deadline).await?;
+        if self.requires_leader && router.standing().leader.is_none() {
+            return Err(error::no_leader());
+        }
+        Ok(router)
+    }
+
+    /// Executes a command.
+    pub(super) async fn write(
+        &mut self,
+        router: &Router,
+        command: impl Into<Command>,
+    ) -> Result<Reply, Status> {
+        self.is_write = true;
+        let written = router.write(None, command, self.deadline).await;
+        written.map_err(|error| error::of(&error, router.standing().leader.is_some()))
+    }
+
+    /// Reads, once.
+    pub(super) async fn get(
+        &mut self,
+        router: &Router,
+        query: Query,
+        freshness: Freshness,
+    ) -> Result<Answer, Status> {
+        let read = router.read(query, freshness, self.deadline).await;
+        read.map_err(|error| error::of(&error, router.standing().leader.is_some()))
+    }
+
+    /// Reads what may be large: `query` is asked with the bytes that its answer may have, and again with more if it needs
+    /// them.
+    pub(super) async fn read(
+        &mut self,
+        router: &Router,
+        query: impl Fn(usize) -> Query,
+        freshness: Freshness,
+    ) -> Result<Answer, Status> {
+        let max = self.front.limits.range_answer_bytes_max();
+        let mut held = 0;
+        loop {
+            let bytes_max = max.min(if held == 0 { READ_BYTES_FIRST } else { held * READ_GROWTH });
+            if !self.held.grow(bytes_max - held) {
+                return Err(error::too_many_requests());
+            }
+            held = bytes_max;
+            let answer = self.get(router, query(bytes_max), freshness).await?;
+            match answer.found {
+                Found::TooLarge if bytes_max == max => return Err(error::answer_too_large(max)),
+                Found::TooLarge => {}
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    /// Waits until a quorum has confirmed that all that was acknowledged before is here.
+    pub(super) async fn confirm(&self, router: &Router) -> Result<(), Status> {
+        let confirmed = router.confirm(self.deadline).await;
+        confirmed.map_err(|error| error::of(&error, router.standing().leader.is_some()))
+    }
+
+    /// The answer as it leaves, counted until it has left.
+    fn finish(mut self, answer: &impl Message) -> Result<Bytes, Status> {
+        let bytes = FRAME_BYTES + answer.encoded_len();
+        if self.is_write {
+            self.held.force(bytes);
+        } else if !self.held.resize(bytes) {
+            return Err(error::too_many_requests());
+        }
+        let length = u32::try_from(bytes - FRAME_BYTES)
+            .map_err(|_| error::answer_too_large(self.front.limits.range_answer_bytes_max()))?;
+        let mut message = BytesMut::with_capacity(bytes);
+        message.put_u8(0);
+        message.put_u32(length);
+        answer.encode(&mut message).expect("there is room for the length that it said");
+        Ok(self.held.keep(message.freeze()))
+    }
+}
+
+/// The message in its frame.
+fn unframe(mut bytes: Bytes) -> Result<Bytes, Status> {
+    if bytes.len() < FRAME_BYTES {
+        return Err(Status::invalid_argument("the request has no message"));
+    }
+    let (flags, length) = (bytes.get_u8(), bytes.get_u32());
+    if flags != 0 {
+        return Err(Status::unimplemented(
+            "compressed messages are not understood here: send them as they are",
+        ));
+    }
+    if usize::try_from(length) != Ok(bytes.len()) {
+        return Err(Status::invalid_argument("the request is not one whole message"));
+    }
+    Ok(bytes)
+}
+
+/// What every answer carries. `revision`: the one that it shows.
+pub(super) fn header(router: &Router, revision: Revision) -> ResponseHeader {
+    let standing = router.standing();
+    ResponseHeader {
+        cluster_id: standing.cluster_id.0,
+        member_id: standing.id.0,
+        revision: signed(revision.0),
+        raft_term: standing.term.0,
+    }
+}
