@@ -111,6 +111,9 @@ pub struct Limits {
     pub requests_inflight_max: usize,
     /// And the bytes of their bodies and answers.
     pub request_bytes_inflight_max: usize,
+    /// Operations of one gRPC pipeline that are under way or have results that its client has not taken: beyond it the stream
+    /// is not read. No setting.
+    pub pipeline_operations_inflight_max: usize,
     /// Writes that wait to be proposed.
     pub proposals_queued_max: usize,
     /// Writes proposed, forwarded or waiting for their reply.
@@ -201,6 +204,7 @@ impl Default for Limits {
             connections_all_max: usize::MAX,
             requests_inflight_max: 16_384,
             request_bytes_inflight_max: 128 * MIB,
+            pipeline_operations_inflight_max: 1_024,
             proposals_queued_max: 4_096,
             proposals_inflight_max: 16_384,
             proposals_inflight_bytes_max: 64 * MIB,

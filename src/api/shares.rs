@@ -19,7 +19,8 @@
 //!
 //! # Invariants
 //!
-//! - What all have never exceeds the bound, but for answers to writes: what was done is said.
+//! - What all have never exceeds the bound, but for answers to writes: what was done is said; and for the little that a
+//!   stream may always send.
 //! - An answer that nobody takes is found at the third look after it was made ([`Connection::is_overdue`]).
 //! - What a [`Held`] counts is given back when it is dropped, wherever its request ended.
 
@@ -75,9 +76,10 @@ impl Answers {
     }
 }
 
-/// What one request counts for. Dropped: nothing.
+/// What one request counts for, or several whose answers leave together. Dropped: nothing.
 pub struct Held {
     part: Arc<Part>,
+    requests: usize,
     bytes: usize,
 }
 
@@ -86,6 +88,13 @@ impl Shares {
     pub fn new(limits: &Limits) -> Shares {
         let max = Used { requests: limits.requests_inflight_max, bytes: limits.request_bytes_inflight_max };
         Shares(Arc::new(Total { max, used: Mutex::default() }))
+    }
+
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    pub fn is_idle(&self) -> bool {
+        let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used == Used::default()
     }
 
     /// A connection that has nothing under way.
@@ -112,7 +121,7 @@ impl Connection {
         }
         total.requests += 1;
         own.requests += 1;
-        Some(Held { part: part.clone(), bytes: 0 })
+        Some(Held { part: part.clone(), requests: 1, bytes: 0 })
     }
 
     /// Looks, from time to time, for an answer that was there two looks ago: its client does not read it, and what it holds is
@@ -130,7 +139,7 @@ impl Connection {
         let (mut total, mut own) = self.0.lock();
         total.requests += 1;
         own.requests += 1;
-        Held { part: self.0.clone(), bytes: 0 }
+        Held { part: self.0.clone(), requests: 1, bytes: 0 }
     }
 }
 
@@ -193,6 +202,18 @@ impl Held {
         }
     }
 
+    /// Takes over what another request of the same connection counts for: their answers leave together.
+    pub fn absorb(&mut self, mut other: Held) {
+        assert!(Arc::ptr_eq(&self.part, &other.part), "requests of two connections leave together");
+        self.requests += std::mem::take(&mut other.requests);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// The bytes that are counted.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The answer's bytes, which count until the last of them has left: hyper drops them then.
     pub fn keep(self, bytes: Bytes) -> Bytes {
         let made = {
@@ -214,7 +235,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.give_back(1, self.bytes);
+        // One that was absorbed has nothing to give back.
+        if self.requests > 0 {
+            self.give_back(self.requests, self.bytes);
+        }
     }
 }
 
@@ -330,6 +354,20 @@ mod tests {
         assert_eq!(used(&shares), (1, 120));
         assert_eq!(rest.len(), 20);
         drop(rest);
+        assert_eq!(used(&shares), (0, 0));
+    }
+
+    #[test]
+    fn answers_that_leave_together_count_until_they_have() {
+        let shares = shares(10, 100);
+        let connection = shares.connection();
+        let (mut first, mut second) = (connection.enter().unwrap(), connection.enter().unwrap());
+        assert!(first.grow(10) && second.grow(20));
+        first.absorb(second);
+        assert_eq!((used(&shares), first.bytes()), ((2, 30), 30));
+        let answer = first.keep(Bytes::from_static(b"both"));
+        assert_eq!(used(&shares), (2, 30));
+        drop(answer);
         assert_eq!(used(&shares), (0, 0));
     }
 

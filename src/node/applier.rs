@@ -35,6 +35,8 @@ pub(super) enum Applied {
     Installed(Index),
     /// The state file now holds everything up to this entry.
     Folded,
+    /// A fold waits for room on the disk.
+    FoldWaits,
     /// There is no state any more.
     GivenUp,
     /// There is an empty one.
@@ -48,7 +50,8 @@ pub(super) enum Work {
     Entries(Vec<Entry>),
     /// A state that takes the place of the present one: the pointer to it is durable (H26).
     Install(Box<Fresh>),
-    /// To fold what is applied so far, however little it is: room is short, or somebody needs a snapshot of it.
+    /// To fold what is applied so far, however little it is: room is short, somebody needs a snapshot of it, or an operator
+    /// asks for it.
     Fold,
     /// To let go of the present one: it is lost.
     GiveUp,
@@ -89,7 +92,10 @@ impl Applier {
                     folds = Folds::new();
                 }
                 Work::Fold => {
-                    if folds.unfolded > 0 {
+                    // What a state that took another's place had not folded was not counted here.
+                    let is_behind =
+                        !folds.folder.is_running() && self.store.folded().0 < self.store.applied().0;
+                    if folds.unfolded > 0 || is_behind {
                         folds.unfolded = self.fold_log_bytes;
                     }
                     self.maybe_fold(&mut folds);
@@ -170,7 +176,9 @@ impl Applier {
         // Here and not on the lane: the set ends where the fold was due, however long the lane takes to come to it.
         self.store.freeze();
         let (faults, applied, folder) = (self.faults.clone(), self.applied.clone(), folds.folder.clone());
-        let fold = fold(self.store.clone(), self.fold_lane.clone(), self.space.clone());
+        let waits = self.applied.clone();
+        let waits = move || drop(waits.send(Applied::FoldWaits));
+        let fold = fold(self.store.clone(), self.fold_lane.clone(), self.space.clone(), waits);
         debug!("a fold begins");
         tokio::spawn(async move {
             let folded = fold.await;
@@ -196,8 +204,8 @@ enum Folded {
 }
 
 /// Folds what was set aside, once there is room for it (H18). One that seems not to fit is not begun: to undo it costs all that
-/// it has written. Until then the sets stay, and so the applier waits when the other one is full.
-async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
+/// it has written. Until then the sets stay, and so the applier waits when the other one is full. `waits` is told each time.
+async fn fold(store: Store, lane: Lane, space: Space, waits: impl Fn()) -> Folded {
     let (mut has_waited, mut undone) = (false, 0_u32);
     loop {
         let (store, space_now) = (store.clone(), space.clone());
@@ -230,6 +238,7 @@ async fn fold(store: Store, lane: Lane, space: Space) -> Folded {
             Some(Err(error)) => return Folded::Failed(error),
             None => return Folded::LostThread,
         }
+        waits();
         // Each try that is undone has written for nothing.
         for _ in 0..undone.clamp(1, UNDONE_PAUSE_MAX) {
             if !space.asked_again().await {
@@ -272,6 +281,10 @@ impl Folder {
 
     fn begin(&self) -> bool {
         !self.has_failed() && !self.running.swap(true, Ordering::AcqRel)
+    }
+
+    fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
     }
 
     fn has_failed(&self) -> bool {

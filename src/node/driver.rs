@@ -5,6 +5,7 @@
 //! before it begins more.
 
 mod asks;
+mod compact;
 mod group;
 mod marks;
 mod rebuild;
@@ -22,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
+use self::compact::Compactions;
 use self::marks::{Comparing, Told};
 pub(super) use self::rebuild::can_be_helped;
 use self::rebuild::{Rebuild, StateNews};
@@ -173,6 +175,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         ),
         rebuild: Rebuild::new(faults, parts.raft.has_state(), parts.lost_state),
         comparing: Comparing::new(now.plus(parts.limits.hash_mark_interval)),
+        compactions: Compactions::default(),
         room: RoomKeeper::new(Lane::open(&*parts.executor, "room"), space.clone(), now),
         scrub: Scrub::new(
             Lane::open_background(&*parts.executor, "scrub"),
@@ -294,6 +297,7 @@ struct Driver {
     snapshots: Snapshots,
     rebuild: Rebuild,
     comparing: Comparing,
+    compactions: Compactions,
     scrub: Scrub,
     room: RoomKeeper,
     persisted: mpsc::UnboundedSender<WriteSeq>,
@@ -452,7 +456,9 @@ impl Driver {
             Applied::Folded => {
                 self.maybe_purge();
                 self.maybe_rewrite();
+                self.on_folded();
             }
+            Applied::FoldWaits => self.on_fold_waits(),
         }
     }
 
@@ -522,6 +528,7 @@ impl Driver {
                 self.reads.push(waiter);
             }
             Request::Ask(ask, asker) => self.on_ask(ask, asker),
+            Request::Compact(reply) => self.compact(reply),
             Request::Resign(done) => self.resign(self.parts.clock.now(), done),
         }
     }
@@ -698,7 +705,8 @@ impl Driver {
         // Few large entries fill a log as well as many small ones. What can go changes with each fold, so there is no
         // flood of small purges.
         let is_long = log_bytes > self.parts.limits.log_tail_bytes_max;
-        if to.0 < purged.0 + if is_long { 1 } else { PURGE_ENTRIES_MIN } {
+        let is_any_enough = is_long || self.compactions.want_purge(purged);
+        if to.0 < purged.0 + if is_any_enough { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }
         self.purge_to(to);

@@ -27,13 +27,15 @@ use crate::fsm::{self, Store};
 use crate::raft::Room;
 use crate::telemetry;
 use crate::transport::Transport;
-use crate::types::{ClusterId, GroupId, Monotonic, NodeId, Revision};
+use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Revision};
 
 /// What a handle asks of the driver.
 pub(super) enum Request {
     Write(Pending),
     Read(Waiter),
     Ask(Ask, Asker),
+    /// Fold what is applied, and say how far the state file is then.
+    Compact(oneshot::Sender<Result<Index, Error>>),
     /// Hand leadership over, to whoever is best, and say when that is done or cannot be.
     Resign(oneshot::Sender<()>),
 }
@@ -280,6 +282,27 @@ impl Handle {
     /// If it is no voter, or does not lead before `deadline`; the present leader then leads on.
     pub async fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error> {
         self.ask(Ask::Transfer { to }, deadline).await
+    }
+
+    /// Folds what this node has applied into its state file now, and lets its log forget what it needs no longer; answers how
+    /// far the state file is then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DiskFull`] if there is no room for it, [`ErrorKind::Unavailable`] if it is not done before `deadline` or
+    /// there is no state. It may be done later all the same, and does no harm.
+    pub async fn compact(&self, deadline: Monotonic) -> Result<Index, Error> {
+        self.0.check_state()?;
+        let (reply, receiver) = oneshot::channel();
+        self.send(Request::Compact(reply))?;
+        match timeout_at(&*self.0.clock, deadline, receiver).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(stopping()),
+            None => {
+                let text =
+                    "the state was not folded before the deadline, and that goes on: look at folded_index";
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+        }
     }
 
     /// If this node leads: makes another one lead, if any can, before `deadline`.

@@ -2,9 +2,9 @@
 //!
 //! What is done to a directory without a node, [`offline`], is apart from all of this.
 //!
-//! **Order at start.** REST binds first of all, so that `/health` answers 503 from the first moment; then peers and gRPC.
-//! Then the data directory: identity, log, state file; a log that is lost is given up (see `rejoin`). Only when the log is recovered does the node speak to peers;
-//! other REST requests wait for that within their deadline.
+//! **Order at start.** REST and gRPC are served first of all, so that `/health` answers 503 from the first moment; then the
+//! peers' port is bound. Then the data directory: identity, log, state file; a log that is lost is given up (see `rejoin`).
+//! Only when the log is recovered does the node speak to peers; other requests wait for that within their deadline.
 //!
 //! **Order at the end.** The front doors stop accepting and finish what they have begun, within a bound; the group stops
 //! and folds; then the peers' connections close. A fatal report (disk, damage, identity, broken invariant) ends the node
@@ -184,9 +184,9 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
 pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()>) -> Result<(), Exit> {
     let (router_sender, router) = watch::channel(None);
     let (alive_sender, alive) = watch::channel(true);
-    let doors = Doors::open(&config, &seams, router.clone(), alive).await?;
+    let (ready_sender, ready) = watch::channel(false);
+    let doors = Doors::open(&config, &seams, &router, alive, ready).await?;
     let peer_listener = bind(&seams, &config.peer, "peer").await?;
-    let grpc_listener = bind(&seams, &config.grpc, "grpc").await?;
     info!(id = config.id.0, http = config.http, peer = config.peer, grpc = config.grpc, "listening");
 
     let mut shutdown = std::pin::pin!(shutdown);
@@ -205,18 +205,9 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
         let (config, router) = (config.clone(), node.router.clone());
         tasks.spawn(rejoin::clear(config, seams.clone(), formers, router, cleared));
     }
-    let (ready_sender, ready) = watch::channel(false);
     tasks.spawn(watch_health(node.router.clone(), seams.clock.clone(), ready_sender));
     let peer_routes = node.transport.routes().into_axum_router();
     let peers = spawn_serve(&seams, &config, peer_listener, None, peer_routes);
-    let etcd = api::etcd::Front {
-        router,
-        clock: seams.clock.clone(),
-        limits: config.limits.clone(),
-        shares: doors.clients.shares.clone(),
-    };
-    let grpc_routes = grpc::routes(ready).into_axum_router().merge(api::etcd::routes(etcd));
-    let grpc = spawn_serve(&seams, &config, grpc_listener, Some(&doors.clients), grpc_routes);
     router_sender.send_replace(Some(node.router.clone()));
     info!(id = config.id.0, cluster = format!("{:016x}", node.router.status().cluster_id.0), "started");
 
@@ -237,7 +228,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     info!(id = config.id.0, "draining");
     drop(tasks);
     let drained = async move {
-        tokio::join!(doors.http.drain(), grpc.drain());
+        doors.drain().await;
         node.running.stop().await;
         node.transport.close();
         peers.drain().await;
@@ -252,10 +243,12 @@ pub async fn run(config: Config, seams: Seams, shutdown: impl Future<Output = ()
     Ok(())
 }
 
-/// The REST listener, served from the first moment on.
+/// The listeners for clients, served from the first moment on.
 struct Doors {
     http: Serving,
-    clients: Clients,
+    grpc: Serving,
+    /// Tells the streams of gRPC to end.
+    draining: watch::Sender<bool>,
 }
 
 /// What the listeners for clients share.
@@ -275,20 +268,44 @@ impl Doors {
     async fn open(
         config: &Config,
         seams: &Seams,
-        router: watch::Receiver<Option<Router>>,
+        router: &watch::Receiver<Option<Router>>,
         alive: watch::Receiver<bool>,
+        ready: watch::Receiver<bool>,
     ) -> Result<Doors, Exit> {
-        let listener = bind(seams, &config.http, "http").await?;
-        let clients = Clients::new(&config.limits);
+        let (limits, clock) = (&config.limits, &seams.clock);
+        let http_listener = bind(seams, &config.http, "http").await?;
+        let clients = Clients::new(limits);
         let front = api::rest::Front {
-            router,
-            clock: seams.clock.clone(),
-            limits: config.limits.clone(),
+            router: router.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
             shares: clients.shares.clone(),
             alive,
         };
-        let http = spawn_serve(seams, config, listener, Some(&clients), api::rest::routes(front));
-        Ok(Doors { http, clients })
+        let http = spawn_serve(seams, config, http_listener, Some(&clients), api::rest::routes(front));
+        let grpc_listener = bind(seams, &config.grpc, "grpc").await?;
+        let draining = watch::Sender::new(false);
+        let front = api::grpc::Front {
+            router: router.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
+            shares: clients.shares.clone(),
+            draining: draining.subscribe(),
+        };
+        let etcd = api::etcd::Front {
+            router: router.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
+            shares: clients.shares.clone(),
+        };
+        let routes = grpc::routes(ready, front).into_axum_router().merge(api::etcd::routes(etcd));
+        let grpc = spawn_serve(seams, config, grpc_listener, Some(&clients), routes);
+        Ok(Doors { http, grpc, draining })
+    }
+
+    async fn drain(self) {
+        self.draining.send_replace(true);
+        tokio::join!(self.http.drain(), self.grpc.drain());
     }
 }
 

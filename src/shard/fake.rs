@@ -1,13 +1,27 @@
 //! What a front door's tests put in the place of a node.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use crate::command::{Answer, Command, Query, Reply, SessionSeq};
 use crate::error::Error;
-use crate::types::{Monotonic, NodeId, Revision};
+use crate::types::{Index, Monotonic, NodeId, Revision};
 
 use super::{Freshness, MemberChange, Members, Standing, Status};
 
+/// What a stand-in waits for.
+pub type Busy = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A stand-in for a node: the router's methods, answered at once.
 pub trait Fake: Send + Sync {
+    /// What a write or a read waits for before it is answered: nothing.
+    fn busy(&self) -> Busy {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// A write was handed over, and waits.
+    fn submitted(&self, _command: &Command) {}
+
     /// See [`super::Router::write`].
     fn write(
         &self,
@@ -32,6 +46,11 @@ pub trait Fake: Send + Sync {
 
     /// See [`super::Router::transfer`].
     fn transfer(&self, to: NodeId, deadline: Monotonic) -> Result<Members, Error>;
+
+    /// See [`super::Router::compact`].
+    fn compact(&self, _deadline: Monotonic) -> Result<Index, Error> {
+        Ok(self.status().folded_index)
+    }
 
     /// See [`super::Router::confirm`].
     fn confirm(&self, deadline: Monotonic) -> Result<(), Error>;

@@ -8,7 +8,7 @@ pub mod fake;
 use crate::command::{Answer, Command, Query, Reply, SessionSeq};
 use crate::error::Error;
 use crate::node::Handle;
-use crate::types::{Monotonic, NodeId, Revision};
+use crate::types::{Index, Monotonic, NodeId, Revision};
 
 pub use crate::node::{
     Consistency, Freshness, Member, MemberChange, MemberStatus, Members, Standing, Status,
@@ -50,7 +50,12 @@ impl Router {
         match &self.0 {
             Target::Node(group) => group.write(session, command.into(), deadline).await,
             #[cfg(any(test, feature = "testing"))]
-            Target::Fake(fake) => fake.write(session, command.into(), deadline),
+            Target::Fake(fake) => {
+                let command = command.into();
+                fake.submitted(&command);
+                fake.busy().await;
+                fake.write(session, command, deadline)
+            }
         }
     }
 
@@ -67,7 +72,10 @@ impl Router {
         match &self.0 {
             Target::Node(group) => group.read(query, freshness, deadline).await,
             #[cfg(any(test, feature = "testing"))]
-            Target::Fake(fake) => fake.read(query, freshness, deadline),
+            Target::Fake(fake) => {
+                fake.busy().await;
+                fake.read(query, freshness, deadline)
+            }
         }
     }
 
@@ -118,6 +126,18 @@ impl Router {
             Target::Node(group) => group.transfer(to, deadline).await,
             #[cfg(any(test, feature = "testing"))]
             Target::Fake(fake) => fake.transfer(to, deadline),
+        }
+    }
+
+    /// Folds what this node has applied; see [`Handle::compact`](crate::node::Handle::compact).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn compact(&self, deadline: Monotonic) -> Result<Index, Error> {
+        match &self.0 {
+            Target::Node(group) => group.compact(deadline).await,
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.compact(deadline),
         }
     }
 

@@ -30,6 +30,7 @@ mod etcdctl;
 mod flags;
 mod fsync;
 mod full;
+mod grpc;
 mod identity;
 mod load;
 mod members;

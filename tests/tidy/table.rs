@@ -88,6 +88,8 @@ const TABLE: &[Row] = &[
         crates: &["bytes", "crc32fast", "serde", "thiserror", "tracing"],
         never: SEAMED,
     },
+    // Generated.
+    Row { module: "proto", modules: &[], crates: &["prost", "tonic", "tonic_prost"], never: PURE },
     Row {
         module: "transport",
         modules: &[
@@ -191,6 +193,7 @@ const TABLE: &[Row] = &[
             "tonic",
             "tonic_health",
             "tonic_reflection",
+            "tonic_types",
             "tower",
             "tracing",
             "utoipa",

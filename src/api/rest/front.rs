@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::request::Parts;
 
+use crate::api::opening;
 use crate::api::shares::{Connection, Held};
-use crate::clock::timeout_at;
 use crate::shard::Router;
 use crate::types::Monotonic;
 
@@ -60,24 +60,7 @@ impl Front {
 
     /// The router, as soon as the node is open and within the deadline.
     pub(super) async fn router(&self, deadline: Monotonic) -> Result<Router, Problem> {
-        if let Some(router) = self.router_now() {
-            return Ok(router);
-        }
-        let mut watched = self.router.clone();
-        // The guard that `wait_for` returns must not live across an await: the clone leaves it at once.
-        let opened = async { watched.wait_for(Option::is_some).await.ok().and_then(|router| router.clone()) };
-        match timeout_at(&*self.clock, deadline, opened).await {
-            Some(Some(router)) => Ok(router),
-            Some(None) => Err(Problem::new(
-                Code::Stopping,
-                "The node stopped before it was open. Send the request to another node.",
-            )),
-            None => Err(Problem::new(
-                Code::Unavailable,
-                "The node was not open within the request's deadline. Retry, here or at another node; \
-                 X-Quorate-Timeout-Ms sets how long a request may wait.",
-            )),
-        }
+        Ok(opening::opened(&self.router, &*self.clock, deadline).await?)
     }
 }
 

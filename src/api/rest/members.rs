@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
+use crate::api::{address, members};
 use crate::shard::{self, MemberChange};
 use crate::types::{Monotonic, NodeId};
 
@@ -21,7 +22,7 @@ use super::openapi;
 use super::problem::{Code, Problem};
 use super::query::{self, Parameter, Query};
 use super::reply::{Kind, Reply, respond};
-use super::{Door, Front, address};
+use super::{Door, Front};
 
 pub(super) const QUERY: &[Parameter] = &[Parameter::LeaderConsistency];
 /// Of what may leave the group without a quorum.
@@ -77,11 +78,7 @@ impl From<shard::Members> for MembersAnswer {
     fn from(members: shard::Members) -> MembersAnswer {
         let member = |member: shard::Member| GroupMember {
             id: member.status.id.0,
-            // One that leaves still counts; one that joins does not yet.
-            role: match member.status.role {
-                "learner" | "joining" => "learner",
-                _ => "voter",
-            },
+            role: members::shown_role(member.status.role),
             peer: member.status.peer,
             http: member.status.http,
             grpc: member.status.grpc,
@@ -132,7 +129,7 @@ impl<'a> AddBody<'a> {
                 return Err(Problem::new(Code::InvalidParameter, detail));
             }
         };
-        address::check(&self.peer, "peer")?;
+        check_address(&self.peer, "peer")?;
         let id = self.id.map(member_id).transpose()?;
         Ok(MemberChange::Add { id, peer: self.peer.into_owned(), is_learner })
     }
@@ -179,7 +176,7 @@ impl UpdateBody {
         let UpdateBody { peer, http, grpc } = self;
         for (name, given) in [("peer", &peer), ("http", &http), ("grpc", &grpc)] {
             if let Some(given) = given {
-                address::check(given, name)?;
+                check_address(given, name)?;
             }
         }
         Ok(MemberChange::Update { id, peer, http, grpc })
@@ -208,6 +205,10 @@ impl LeaderBody {
     }
 }
 
+fn check_address(address: &str, name: &str) -> Result<(), Problem> {
+    address::check(address, name).map_err(|detail| Problem::new(Code::InvalidParameter, detail))
+}
+
 fn member_id(id: u64) -> Result<NodeId, Problem> {
     if id == 0 {
         let detail = "id is 0: a member's id is a whole number, 1 or more.";
@@ -227,12 +228,7 @@ pub(super) async fn known(front: &Front, parts: &Parts) -> Result<shard::Members
     let deadline = front.deadline(&parts.headers)?;
     let is_local = Query::parse(parts.uri.query(), QUERY)?.is_local()?;
     let router = front.router(deadline).await?;
-    if is_local {
-        return Ok(router.members_here());
-    }
-    // Who believes to lead may have been voted out of office and not know it.
-    router.confirm(deadline).await?;
-    Ok(router.members(deadline).await?)
+    Ok(members::known(&router, is_local, deadline).await?)
 }
 
 pub(super) async fn add(State(shared): Door, request: Request) -> Response {

@@ -45,7 +45,6 @@ use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::shard::Router;
 
-mod address;
 mod delete;
 mod encoding;
 mod endpoints;

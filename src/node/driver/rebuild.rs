@@ -152,6 +152,7 @@ impl Driver {
         self.parts.raft.lose_state();
         self.heard.clear();
         self.board.set_fresh_at(None);
+        self.forget_compactions();
         self.maybe_begin_state();
     }
 

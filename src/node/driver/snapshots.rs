@@ -488,6 +488,7 @@ impl Driver {
         self.parts.raft.applied(index);
         self.reads.applied(index);
         self.on_reached(index);
+        self.forget_compactions();
         for number in std::mem::take(&mut self.snapshots.removing) {
             self.remove_file(number);
         }

@@ -12,7 +12,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
+use crate::api::grpc::Front;
+use crate::api::shares::Shares;
 use crate::clock::SystemClock;
+use crate::config::Limits;
 use crate::server::grpc::routes;
 use crate::server::serve::{ServeOptions, Traffic, serve};
 use crate::transport::net::TcpNet;
@@ -43,7 +46,15 @@ async fn start() -> Server {
         traffic: Traffic::Clients,
         clock: SystemClock::shared(),
     };
-    let service = routes(ready.subscribe()).into_axum_router();
+    let (limits, draining) = (Limits::default(), watch::Sender::new(false));
+    let front = Front {
+        router: watch::Sender::new(None).subscribe(),
+        clock: SystemClock::shared(),
+        shares: Shares::new(&limits),
+        limits,
+        draining: draining.subscribe(),
+    };
+    let service = routes(ready.subscribe(), front).into_axum_router();
     let task = tokio::spawn(serve(listener, service, options, shutdown));
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = endpoint.connect().await.expect("the server listens");
@@ -59,7 +70,7 @@ async fn health_follows_the_readiness() {
     let server = start().await;
     let mut client = HealthClient::new(server.channel.clone());
     let mut watches = Vec::new();
-    for service in ["", "quorate"] {
+    for service in ["", "quorate", "quorate.v1.Kv", "quorate.v1.Admin"] {
         let answer = client.check(request(service)).await.expect("a known service").into_inner();
         assert_eq!(answer.status(), ServingStatus::NotServing);
         let mut watch = client.watch(request(service)).await.expect("a known service").into_inner();
@@ -68,7 +79,7 @@ async fn health_follows_the_readiness() {
         watches.push(watch);
     }
     server.ready.send_replace(true);
-    for service in ["", "quorate"] {
+    for service in ["", "quorate", "quorate.v1.Kv", "quorate.v1.Admin"] {
         let answer = client.check(request(service)).await.expect("a known service").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
     }
@@ -104,7 +115,13 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     let answers = client.server_reflection_info(tokio_stream::once(list)).await.expect("served");
     let answers: Vec<_> = answers.into_inner().collect().await;
     let text = format!("{answers:?}");
-    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "etcdserverpb.KV"] {
+    for service in [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "quorate.v1.Kv",
+        "quorate.v1.Admin",
+        "etcdserverpb.KV",
+    ] {
         assert!(text.contains(service), "{service} in {text}");
     }
     assert!(!text.contains("quorate.raft"), "the peer service is not for clients: {text}");

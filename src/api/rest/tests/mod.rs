@@ -17,7 +17,6 @@ mod shares;
 mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::FutureExt;
@@ -28,47 +27,14 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::api::shares::Shares;
-use crate::clock::{Clock, SharedClock, Sleep};
+use crate::api::testing::HandClock;
+use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::shard::Router;
-use crate::types::Monotonic;
 
 use super::{Front, routes};
 
 use store::Store;
-
-/// A clock that stands still until it is moved.
-#[derive(Debug)]
-struct HandClock(watch::Sender<Monotonic>);
-
-impl HandClock {
-    fn advance(&self, by: Duration) {
-        self.0.send_modify(|now| *now = now.plus(by));
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Monotonic {
-        *self.0.borrow()
-    }
-
-    fn wall_ms(&self) -> u64 {
-        0
-    }
-
-    fn sleep_until(&self, deadline: Monotonic) -> Sleep {
-        let mut now = self.0.subscribe();
-        Box::pin(async move {
-            if now.wait_for(|now| *now >= deadline).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-    }
-
-    fn random(&self) -> u64 {
-        4
-    }
-}
 
 /// A front door with a store behind it, and all that a test may turn.
 struct Desk {
@@ -94,7 +60,7 @@ impl Desk {
     }
 
     fn with_limits(limits: Limits) -> Desk {
-        let clock = Arc::new(HandClock(watch::Sender::new(Monotonic(1_000_000_000))));
+        let clock = Arc::new(HandClock::new());
         let (router, alive) = (watch::Sender::new(None), watch::Sender::new(true));
         let front = Front {
             router: router.subscribe(),

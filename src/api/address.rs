@@ -5,17 +5,16 @@
 
 use crate::config;
 
-use super::problem::{Code, Problem};
-
 /// A host name has at most 253 bytes (RFC 1035), a port 5. Peers take no longer ones either.
 const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Judges `address`, which the field `name` gives.
-pub(super) fn check(address: &str, name: &str) -> Result<(), Problem> {
+///
+/// # Errors
+/// What is wrong with it and what to do, a sentence.
+pub fn check(address: &str, name: &str) -> Result<(), String> {
     let Err(what) = judge(address) else { return Ok(()) };
-    let detail =
-        format!("{name} is {address:?}, {what}: give HOST:PORT as other nodes reach it, such as node4:7001.");
-    Err(Problem::new(Code::InvalidParameter, detail))
+    Err(format!("{name} is {address:?}, {what}: give HOST:PORT as other nodes reach it, such as node4:7001."))
 }
 
 fn judge(address: &str) -> Result<(), &'static str> {
@@ -81,12 +80,8 @@ mod tests {
             "[0:0::0]:7001",
             &longer,
         ] {
-            let problem = check(wrong, "peer").unwrap_err();
-            assert_eq!(problem.code, Code::InvalidParameter, "{wrong}");
-            assert!(
-                problem.detail.starts_with("peer is ") && problem.detail.contains("HOST:PORT"),
-                "{wrong}"
-            );
+            let text = check(wrong, "peer").unwrap_err();
+            assert!(text.starts_with("peer is ") && text.contains("HOST:PORT"), "{wrong}");
         }
     }
 }

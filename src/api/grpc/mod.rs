@@ -1,0 +1,96 @@
+//! The native gRPC front door: `quorate.v1.Kv` and `quorate.v1.Admin`, on every node alike. The .proto files are the
+//! contract.
+//!
+//! ```text
+//! request -> counted  room for one more of this connection; its body's bytes as they come in   RESOURCE_EXHAUSTED
+//!         -> tonic    frames and protobuf -> messages                                            INVALID_ARGUMENT
+//!         -> front    deadline (grpc-timeout), then wait for the node                            UNAVAILABLE
+//!         -> requests messages -> commands and queries, judged                                   INVALID_ARGUMENT
+//!         -> Router   write | read | members | change | transfer | compact
+//!         -> answers  replies -> messages                            error: kind -> status, in one place
+//!         -> counted  the answer's bytes until they have left
+//! ```
+//!
+//! `kv` has the operations, each a function that a request by itself and one in a pipeline both go through; `list` and
+//! `pipeline` are the streams, `admin` the group.
+//!
+//! # Invariants
+//!
+//! - **Input is judged, never asserted.** Nothing that a client sends makes a handler panic.
+//! - **A refusal at the door is a definite one.** A write was not executed unless the status says that the outcome is
+//!   unknown. Nothing here ever retries.
+//! - **Memory is bounded, however slowly a client reads.** A page of a list is read when the one before has been taken. A
+//!   pipeline takes operations only while fewer than `pipeline_operations_inflight_max` are under way or have results that
+//!   were not taken; then it stops reading the stream, and HTTP/2's windows stop the client.
+//! - **Writes of one stream are submitted in its order.** They may be executed, and answered, in another.
+//! - **A node that drains ends its streams** as soon as nothing is under way on them, and says so.
+//!
+//! # What it deliberately does not do
+//!
+//! It knows no leader, but names it where a node cannot serve. It spawns one task for a pipeline and none for anything
+//! else: an operation is a future among others in it. It offers no compression: values are the client's.
+
+mod admin;
+mod answers;
+mod counted;
+mod error;
+mod front;
+mod kv;
+mod list;
+mod pipeline;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use self::admin::Operator;
+use self::counted::Counted;
+use self::kv::Store;
+use crate::api::shares::Shares;
+use crate::clock::SharedClock;
+use crate::config::Limits;
+use crate::proto::v1::admin_server::AdminServer;
+use crate::proto::v1::kv_server::KvServer;
+use crate::shard::Router;
+
+/// What a message adds to its keys and values: tags, lengths, a session, options.
+const MESSAGE_OVERHEAD_BYTES_MAX: usize = 16 << 10;
+/// An operator's request: a few addresses.
+const ADMIN_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// What the front door needs of its node.
+pub struct Front {
+    /// The way to the store; `None` until the node is open.
+    pub router: watch::Receiver<Option<Router>>,
+    /// Deadlines are reckoned on this.
+    pub clock: SharedClock,
+    /// Sizes and times that a request may ask for.
+    pub limits: Limits,
+    /// What clients may have under way.
+    pub shares: Shares,
+    /// `true` once the node drains: streams end.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// Adds both services to `routes`.
+pub fn add_to(routes: Routes, front: Front) -> Routes {
+    let front = Arc::new(front);
+    let bytes_max = front.message_bytes_max();
+    let kv = KvServer::new(Store(front.clone())).max_decoding_message_size(bytes_max);
+    // What is answered is bounded where it is made.
+    let kv = kv.max_encoding_message_size(usize::MAX);
+    let admin = AdminServer::new(Operator(front.clone())).max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX);
+    routes.add_service(Counted::new(kv, front)).add_service(admin)
+}
+
+impl Front {
+    /// The largest message that is taken: one that holds the largest transaction, or the largest pair.
+    fn message_bytes_max(&self) -> usize {
+        let pair = self.limits.key_bytes_max + self.limits.value_bytes_max;
+        self.limits.txn_bytes_max().max(pair) + MESSAGE_OVERHEAD_BYTES_MAX
+    }
+}

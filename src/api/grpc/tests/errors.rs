@@ -1,0 +1,110 @@
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{Desk, Said, get, put, request, said};
+use crate::command::{Reply, TxnRefusal};
+use crate::error::{Error, ErrorKind};
+
+#[tokio::test]
+async fn every_kind_has_its_code() {
+    let cases = [
+        (ErrorKind::Invalid, Code::InvalidArgument, None),
+        (ErrorKind::TooLarge, Code::InvalidArgument, None),
+        (ErrorKind::ConditionFailed, Code::FailedPrecondition, None),
+        (ErrorKind::Unavailable, Code::Unavailable, None),
+        (ErrorKind::Overloaded, Code::ResourceExhausted, Some(100)),
+        (ErrorKind::LogFull, Code::ResourceExhausted, Some(30_000)),
+        (ErrorKind::DiskFull, Code::ResourceExhausted, Some(30_000)),
+        (ErrorKind::StorageFull, Code::ResourceExhausted, Some(30_000)),
+        (ErrorKind::SessionGone, Code::FailedPrecondition, None),
+        (ErrorKind::NoSuchMember, Code::NotFound, None),
+        (ErrorKind::ChangeInProgress, Code::FailedPrecondition, Some(1_000)),
+        (ErrorKind::MemberExists, Code::AlreadyExists, None),
+        (ErrorKind::IdRetired, Code::FailedPrecondition, None),
+        (ErrorKind::QuorumAtRisk, Code::FailedPrecondition, None),
+        (ErrorKind::Stopping, Code::Unavailable, None),
+        (ErrorKind::Internal, Code::Internal, None),
+    ];
+    let desk = Desk::open();
+    for (kind, code, retry_after_ms) in cases {
+        for error in [Error::new(kind, "what happened"), Error::unknown(kind, "what happened")] {
+            desk.store.fail(error.clone());
+            let status = desk.kv().put(put("k", "v")).await.unwrap_err();
+            let expected = Said {
+                code,
+                reason: kind.code().to_owned(),
+                retryable: kind.is_retryable().to_string(),
+                outcome: error.outcome().code().to_owned(),
+                retry_after_ms,
+            };
+            assert_eq!((said(&status), status.message()), (expected, "what happened"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn replies_that_refuse_have_codes_of_their_own() {
+    let desk = Desk::open();
+    let refused = |why| Reply::TxnRefused { why };
+    let cases = [
+        (Reply::SessionGone, Code::FailedPrecondition, "session_gone", "unknown"),
+        (Reply::SessionRefused { reason: "no".to_owned() }, Code::InvalidArgument, "invalid", "not_applied"),
+        (refused(TxnRefusal::NoSuchKey), Code::FailedPrecondition, "condition_failed", "not_applied"),
+        (refused(TxnRefusal::AnswerTooLarge), Code::InvalidArgument, "too_large", "not_applied"),
+        (refused(TxnRefusal::TooManyDeletes), Code::InvalidArgument, "too_large", "not_applied"),
+        (Reply::Void, Code::Internal, "internal", "unknown"),
+        (Reply::SessionOpened, Code::Internal, "internal", "unknown"),
+    ];
+    for (reply, code, reason, outcome) in cases {
+        desk.store.reply(reply.clone());
+        let said = said(&desk.kv().put(put("k", "v")).await.unwrap_err());
+        assert_eq!((said.code, &*said.reason, &*said.outcome), (code, reason, outcome), "{reply:?}");
+        assert_eq!(said.retryable, "false");
+    }
+}
+
+/// Unavailable says two things: that a node cannot serve, and that the caller's time is over.
+#[tokio::test]
+async fn a_deadline_that_is_over_is_told_from_a_node_that_cannot_serve() {
+    let desk = Desk::open();
+    let unavailable = || Error::unknown(ErrorKind::Unavailable, "no quorum");
+    desk.store.fail(unavailable());
+    let status = desk.kv().put(request(put("k", "v"), "1S")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    desk.store.fail(unavailable());
+    let status = desk.kv().put(request(put("k", "v"), "0S")).await.unwrap_err();
+    assert_eq!((said(&status).code, &*said(&status).outcome), (Code::DeadlineExceeded, "unknown"));
+    assert_eq!((&*said(&status).reason, &*said(&status).retryable), ("unavailable", "true"));
+    // Another kind is the answer, whenever it comes.
+    desk.store.fail(Error::new(ErrorKind::DiskFull, "full"));
+    let status = desk.kv().put(request(put("k", "v"), "0S")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn another_leader_is_named() {
+    let desk = Desk::open();
+    let fail = async |kind| {
+        desk.store.fail(Error::new(kind, "what happened"));
+        let status = desk.kv().get(get("k")).await.unwrap_err();
+        let info = status.get_details_error_info().unwrap();
+        let get = |name: &str| info.metadata.get(name).cloned();
+        (get("leader_id"), get("leader_grpc"))
+    };
+    assert_eq!(fail(ErrorKind::Unavailable).await, (None, None), "none is known");
+    desk.store.state().leader = Some(1);
+    assert_eq!(fail(ErrorKind::Unavailable).await, (None, None), "it is this node");
+    desk.store.state().leader = Some(3);
+    let third = (Some("3".to_owned()), Some("n3:9001".to_owned()));
+    assert_eq!(fail(ErrorKind::Unavailable).await, third);
+    assert_eq!(fail(ErrorKind::Stopping).await, third);
+    assert_eq!(fail(ErrorKind::Overloaded).await, (None, None), "nobody is sent to the leader for load");
+}
+
+#[tokio::test]
+async fn a_message_that_quotes_much_is_cut() {
+    let desk = Desk::open();
+    desk.store.fail(Error::new(ErrorKind::Invalid, "\u{fc}".repeat(1_000)));
+    let status = desk.kv().get(get("k")).await.unwrap_err();
+    assert_eq!(status.message(), format!("{}...", "\u{fc}".repeat(256)));
+}
