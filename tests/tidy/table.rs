@@ -200,7 +200,24 @@ const TABLE: &[Row] = &[
         ],
         never: &["std::fs", "std::thread", "std::process", "std::env", "std::time"],
     },
-    Row { module: "proto", modules: &[], crates: &["tonic"], never: PURE },
+    Row { module: "proto", modules: &[], crates: &["prost", "tonic", "tonic_prost"], never: PURE },
+    // It is built without the server, and stands outside the nodes.
+    Row {
+        module: "client",
+        modules: &["proto"],
+        crates: &[
+            "bytes",
+            "fastrand",
+            "futures_util",
+            "prost",
+            "thiserror",
+            "tokio",
+            "tonic",
+            "tonic_types",
+            "tracing",
+        ],
+        never: SEAMED,
+    },
     // Only for tests: it runs the checks that stand beside the parsers.
     Row {
         module: "fuzzing",
@@ -270,6 +287,11 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
     ("src/transport/net.rs", &["std::net"]),
     ("src/node/executor.rs", &["std::thread"]),
     ("src/clock.rs", &["std::time", "std::thread", "nix"]),
+    // The client's time and entropy are those of its runtime, and its thread is its own: it is no part of a node.
+    ("src/client/edge.rs", &["tokio::time", "getrandom"]),
+    ("src/client/blocking.rs", &["std::thread"]),
+    // How tests and simulations connect.
+    ("src/client/testing.rs", &["hyper_util", "tower"]),
     // `wal inspect` reads a log through its public reader, from the machine's own disk.
     ("src/cli/wal_inspect.rs", &["wal::Error", "wal::fs::StdFs"]),
 ];

@@ -1,0 +1,278 @@
+//! What operators ask: the members and their changes, and what single nodes say of themselves.
+//!
+//! These are unary calls on the connections that the streams use. Changes of the members have no session: one that may have
+//! been executed is not asked for again, and its outcome is unknown until [`Client::members`] shows it.
+
+use futures_util::future::BoxFuture;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::calls::{Attempts, Ended};
+use super::cluster::Target;
+use super::edge::{self, Instant};
+use super::error::{Error, Failure};
+use super::node::{Address, Node};
+use super::{Client, Core};
+use crate::proto::v1::admin_client::AdminClient;
+use crate::proto::v1::{
+    AddMemberRequest, CompactRequest, MembersRequest, PromoteMemberRequest, RemoveMemberRequest,
+    StatusRequest, TransferLeaderRequest, UpdateMemberRequest,
+};
+pub use crate::proto::v1::{Member, MembersResponse, StatusResponse};
+
+type Admin = AdminClient<Channel>;
+type Asked<A> = BoxFuture<'static, Result<Response<A>, Status>>;
+
+/// A node that is to become a member; it is itself started with `--join`.
+///
+/// ```
+/// use quorate::client::NewMember;
+///
+/// let replica = NewMember::at("node4:7001").id(4).learner();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMember(AddMemberRequest);
+
+impl NewMember {
+    /// Its peer address.
+    pub fn at(peer: impl Into<String>) -> NewMember {
+        NewMember(AddMemberRequest { peer: peer.into(), ..Default::default() })
+    }
+
+    /// Its id. Without it the cluster chooses one that is free.
+    pub fn id(mut self, id: u64) -> Self {
+        self.0.id = id;
+        self
+    }
+
+    /// It stays without a vote: a read replica.
+    pub fn learner(mut self) -> Self {
+        self.0.learner = true;
+        self
+    }
+}
+
+/// Where a member is reached; what is not named stays.
+///
+/// ```
+/// use quorate::client::NewAddresses;
+///
+/// let moved = NewAddresses::new().peer("node4:7001").grpc("node4:9001");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewAddresses(UpdateMemberRequest);
+
+impl NewAddresses {
+    /// All stay.
+    pub fn new() -> NewAddresses {
+        NewAddresses::default()
+    }
+
+    /// By its peers.
+    pub fn peer(mut self, address: impl Into<String>) -> Self {
+        self.0.peer = Some(address.into());
+        self
+    }
+
+    /// Over REST.
+    pub fn http(mut self, address: impl Into<String>) -> Self {
+        self.0.http = Some(address.into());
+        self
+    }
+
+    /// Over gRPC.
+    pub fn grpc(mut self, address: impl Into<String>) -> Self {
+        self.0.grpc = Some(address.into());
+        self
+    }
+}
+
+impl Client {
+    /// The members, as the leader knows them.
+    ///
+    /// # Errors
+    /// No node answered within the client's deadline.
+    pub async fn members(&self) -> Result<MembersResponse, Error> {
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.members(request).await }) };
+        let response = self.ask(MembersRequest::default(), Repeat::Always, ask).await?;
+        self.core().cluster.on_members(&response);
+        Ok(response)
+    }
+
+    /// Adds a member; answered once that is committed.
+    ///
+    /// # Errors
+    /// [`MemberExists`](super::ErrorKind::MemberExists), [`IdRetired`](super::ErrorKind::IdRetired),
+    /// [`ChangeInProgress`](super::ErrorKind::ChangeInProgress), or those of every call.
+    pub async fn add_member(&self, member: NewMember) -> Result<MembersResponse, Error> {
+        let ask = |mut admin: Admin, request| -> Asked<_> {
+            Box::pin(async move { admin.add_member(request).await })
+        };
+        self.ask(member.0, Repeat::IfNotExecuted, ask).await
+    }
+
+    /// Removes a member for ever: its id is never used again. With `force` also if fewer voters than their quorum could then be
+    /// reached.
+    ///
+    /// # Errors
+    /// [`NoSuchMember`](super::ErrorKind::NoSuchMember), [`QuorumAtRisk`](super::ErrorKind::QuorumAtRisk),
+    /// [`ChangeInProgress`](super::ErrorKind::ChangeInProgress), or those of every call.
+    pub async fn remove_member(&self, id: u64, force: bool) -> Result<MembersResponse, Error> {
+        let ask = |mut admin: Admin, request| -> Asked<_> {
+            Box::pin(async move { admin.remove_member(request).await })
+        };
+        self.ask(RemoveMemberRequest { id, force }, Repeat::IfNotExecuted, ask).await
+    }
+
+    /// Changes a member's addresses.
+    ///
+    /// # Errors
+    /// As [`Client::remove_member`].
+    pub async fn update_member(&self, id: u64, addresses: NewAddresses) -> Result<MembersResponse, Error> {
+        let ask = |mut admin: Admin, request| -> Asked<_> {
+            Box::pin(async move { admin.update_member(request).await })
+        };
+        self.ask(UpdateMemberRequest { id, ..addresses.0 }, Repeat::IfNotExecuted, ask).await
+    }
+
+    /// Gives a learner a vote. With `force` also if the voters' quorum could then not be reached.
+    ///
+    /// # Errors
+    /// As [`Client::remove_member`].
+    pub async fn promote_member(&self, id: u64, force: bool) -> Result<MembersResponse, Error> {
+        let ask = |mut admin: Admin, request| -> Asked<_> {
+            Box::pin(async move { admin.promote_member(request).await })
+        };
+        self.ask(PromoteMemberRequest { id, force }, Repeat::IfNotExecuted, ask).await
+    }
+
+    /// Makes a voter lead; answered once it does.
+    ///
+    /// # Errors
+    /// [`NoSuchMember`](super::ErrorKind::NoSuchMember), or those of every call.
+    pub async fn transfer_leader(&self, id: u64) -> Result<MembersResponse, Error> {
+        let ask = |mut admin: Admin, request| -> Asked<_> {
+            Box::pin(async move { admin.transfer_leader(request).await })
+        };
+        let response = self.ask(TransferLeaderRequest { id }, Repeat::IfNotExecuted, ask).await?;
+        self.core().cluster.on_members(&response);
+        Ok(response)
+    }
+
+    /// What the node at an address says of itself. Nobody else is asked.
+    ///
+    /// # Errors
+    /// The address is none, or the node did not answer within the client's deadline.
+    pub async fn status(&self, endpoint: &str) -> Result<StatusResponse, Error> {
+        let node = self.core().cluster.node_at(&Address::parse(endpoint)?);
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.status(request).await }) };
+        one(&node, StatusRequest {}, self.deadline(None), ask).await.map_err(told)
+    }
+
+    /// Makes the node at an address fold what it has applied into its state file, and free what its log needs no longer. Says
+    /// how far the state file is then.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn compact(&self, endpoint: &str) -> Result<u64, Error> {
+        let node = self.core().cluster.node_at(&Address::parse(endpoint)?);
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.compact(request).await }) };
+        let answer = one(&node, CompactRequest {}, self.deadline(None), ask).await;
+        answer.map(|compacted| compacted.folded_index).map_err(told)
+    }
+
+    /// Asks the leader, or whoever answers.
+    async fn ask<Q: Clone, A>(
+        &self,
+        request: Q,
+        repeat: Repeat,
+        ask: impl Fn(Admin, Request<Q>) -> Asked<A>,
+    ) -> Result<A, Error> {
+        let core = self.core();
+        let deadline = self.deadline(None);
+        let mut attempts = Attempts::new(core, deadline);
+        let mut last = None;
+        loop {
+            let now = edge::now();
+            if now >= deadline {
+                return Err(attempts.error(Ended::Deadline(last)));
+            }
+            let node = core.cluster.route(Target::Leader, now);
+            // A change may take as long as the call: it is not made again. What is only read may come from elsewhere.
+            let until = match repeat {
+                Repeat::Always => attempts.attempt_until(now),
+                Repeat::IfNotExecuted => deadline,
+            };
+            let answer = one(&node, request.clone(), until, &ask).await;
+            core.note(&node, answer.as_ref().err());
+            let failure = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let may_be_executed = repeat == Repeat::IfNotExecuted && failure.may_be_executed();
+            if may_be_executed {
+                return Err(told(failure).into_unknown(None));
+            }
+            if !failure.is_transient() {
+                return Err(told(failure));
+            }
+            attempts.pause(&failure).await;
+            last = Some(failure);
+        }
+    }
+}
+
+/// Whether a call may be made again that may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Always,
+    IfNotExecuted,
+}
+
+/// What the caller is told of a call that is not made again.
+fn told(failure: Failure) -> Error {
+    match failure {
+        Failure::Refused(error) => Error::refused(error),
+        failure => Error::new(super::ErrorKind::Unavailable, failure.to_string()),
+    }
+}
+
+/// Asks one node, once.
+async fn one<Q, A>(
+    node: &Node,
+    request: Q,
+    deadline: Instant,
+    ask: impl Fn(Admin, Request<Q>) -> Asked<A>,
+) -> Result<A, Failure> {
+    let mut request = Request::new(request);
+    request.set_timeout(deadline.saturating_duration_since(edge::now()));
+    match edge::by(deadline, ask(node.admin(), request)).await {
+        Some(Ok(response)) => Ok(response.into_inner()),
+        Some(Err(status)) => Err(Failure::of_status(&status)),
+        None => Err(Failure::Late { was_sent: true, is_the_nodes: true }),
+    }
+}
+
+impl Core {
+    /// Asks one node for what it knows of the members.
+    pub(super) async fn ask_members(
+        &self,
+        node: &Node,
+        deadline: Instant,
+    ) -> Result<MembersResponse, Failure> {
+        let request = MembersRequest { consistency: crate::proto::v1::Consistency::Stale.into() };
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.members(request).await }) };
+        one(node, request, deadline, ask).await
+    }
+
+    /// Asks one node who it is.
+    pub(super) async fn ask_identity(&self, node: &Node, deadline: Instant) -> Result<u64, Failure> {
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.status(request).await }) };
+        Ok(one(node, StatusRequest {}, deadline, ask).await?.id)
+    }
+}
