@@ -15,7 +15,7 @@
 //! forward    version 1 | session? | command
 //! reply      version 1 | 0 written: revision | deleted   1 condition failed: revision   2 session opened
 //!                        3 session closed  4 session gone  5 session refused: reason  6 void  7 hash: u128
-//!                        8 txn: revision | txn answers   9 txn refused: 0 no such key  1 answer too large  2 too many deletes
+//!                        8 txn: revision | txn answers   9 txn refused: 0 no such key  1 answer too large  2 too many keys  3 writes too much
 //!                        10 key mismatch  11 key spent
 //! txn        keyspace | [compare] | success [txn op] | failure [txn op]
 //! compare    keys | relation 0 =  1 !=  2 >  3 <  | 0 version  1 create_revision  2 mod_revision  3 value  4 lease: the value

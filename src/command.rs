@@ -15,8 +15,8 @@ use bytes::Bytes;
 pub use keyed::{IDEMPOTENCY_KEY_BYTES_MAX, Keyed};
 pub use txn::{
     Bounds, Compare, Content, DuplicateKey, Keys, Order, OrderBy, Range, Relation, Selection,
-    TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, TXN_DEPTH_MAX, TXN_PARTS_MAX, Target, Txn, TxnAnswer, TxnAnswers,
-    TxnOp, TxnRefusal,
+    TXN_ANSWER_BYTES_MAX, TXN_DEPTH_MAX, TXN_KEYS_MAX, TXN_PARTS_MAX, TXN_WRITTEN_BYTES_MAX, Target, Txn,
+    TxnAnswer, TxnAnswers, TxnOp, TxnRefusal,
 };
 
 use crate::error::{ErrorKind, Outcome};

@@ -149,7 +149,8 @@ struct PairV1<'a> {
 pub(super) enum TxnRefusalV1 {
     NoSuchKey,
     AnswerTooLarge,
-    TooManyDeletes,
+    TooManyKeys,
+    WritesTooMuch,
 }
 
 impl<'a> From<&'a Txn> for TxnV1<'a> {
@@ -403,7 +404,8 @@ impl From<TxnRefusal> for TxnRefusalV1 {
         match why {
             TxnRefusal::NoSuchKey => TxnRefusalV1::NoSuchKey,
             TxnRefusal::AnswerTooLarge => TxnRefusalV1::AnswerTooLarge,
-            TxnRefusal::TooManyDeletes => TxnRefusalV1::TooManyDeletes,
+            TxnRefusal::TooManyKeys => TxnRefusalV1::TooManyKeys,
+            TxnRefusal::WritesTooMuch => TxnRefusalV1::WritesTooMuch,
         }
     }
 }
@@ -413,7 +415,8 @@ impl From<TxnRefusalV1> for TxnRefusal {
         match why {
             TxnRefusalV1::NoSuchKey => TxnRefusal::NoSuchKey,
             TxnRefusalV1::AnswerTooLarge => TxnRefusal::AnswerTooLarge,
-            TxnRefusalV1::TooManyDeletes => TxnRefusal::TooManyDeletes,
+            TxnRefusalV1::TooManyKeys => TxnRefusal::TooManyKeys,
+            TxnRefusalV1::WritesTooMuch => TxnRefusal::WritesTooMuch,
         }
     }
 }

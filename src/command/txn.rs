@@ -19,10 +19,13 @@ use bytes::Bytes;
 use super::Record;
 use crate::types::{Keyspace, Revision};
 
-/// The keys and values that one transaction may answer with, in bytes. Part of what applying means, so no setting.
+/// What one transaction may answer with, in bytes: keys and values, and 128 for each pair and each answer. Part of what
+/// applying means, so no setting.
 pub const TXN_ANSWER_BYTES_MAX: usize = 2 << 20;
-/// The keys that one transaction may delete: applying it holds up all that comes behind.
-pub const TXN_DELETES_MAX: usize = 100_000;
+/// The keys that one transaction may look at, count or delete: applying it holds up all that comes behind.
+pub const TXN_KEYS_MAX: usize = 100_000;
+/// The keys and values that one transaction may write, in bytes: a put that keeps its value writes it again.
+pub const TXN_WRITTEN_BYTES_MAX: usize = 4 << 20;
 /// Compares and operations of a transaction, those of the ones in it included.
 pub const TXN_PARTS_MAX: usize = 1_024;
 /// How deep transactions lie in each other, the outermost counted.
@@ -300,8 +303,10 @@ pub enum TxnRefusal {
     NoSuchKey,
     /// It would answer with more than [`TXN_ANSWER_BYTES_MAX`].
     AnswerTooLarge,
-    /// It would delete more than [`TXN_DELETES_MAX`] keys.
-    TooManyDeletes,
+    /// It would look at, or delete, more than [`TXN_KEYS_MAX`] keys.
+    TooManyKeys,
+    /// It would write more than [`TXN_WRITTEN_BYTES_MAX`].
+    WritesTooMuch,
 }
 
 impl TxnRefusal {
@@ -315,8 +320,12 @@ impl TxnRefusal {
                 "the transaction would answer with more than {TXN_ANSWER_BYTES_MAX} bytes, and nothing was done: read \
                  less in it, with limits or without values"
             ),
-            TxnRefusal::TooManyDeletes => format!(
-                "the transaction would delete more than {TXN_DELETES_MAX} keys, and nothing was done: delete them in parts"
+            TxnRefusal::TooManyKeys => format!(
+                "the transaction would look at, count or delete more than {TXN_KEYS_MAX} keys, and nothing was done: split \
+                 it, or name fewer keys"
+            ),
+            TxnRefusal::WritesTooMuch => format!(
+                "the transaction would write more than {TXN_WRITTEN_BYTES_MAX} bytes, and nothing was done: split it"
             ),
         }
     }

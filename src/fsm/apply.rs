@@ -10,6 +10,7 @@ mod keyed;
 mod txn;
 
 use std::collections::BTreeMap;
+use std::sync::RwLockReadGuard;
 
 use bytes::Bytes;
 use redb::ReadOnlyTable;
@@ -17,7 +18,7 @@ use redb::ReadOnlyTable;
 use super::base::Base;
 use super::schema::{self, Head, Table};
 use super::sessions::{Admission, Changes};
-use super::store::{Applier, Shared};
+use super::store::{Applier, Shared, View};
 use super::write_set::Change;
 use super::{Body, Error, Input, Store, hash};
 use crate::codec;
@@ -55,7 +56,11 @@ impl Store {
         let mut run = Run::new(shared, &base, &mut applier, head)?;
         // All that is needed of the file is read before anything changes: so far the part may begin anew.
         for step in steps {
-            run.fetch(step)?;
+            run.fetch(step).map_err(|error| match error {
+                // That has a way back; anything else is the end of this state.
+                Error::NoRoom { .. } => error,
+                error => base.latch.set(error),
+            })?;
         }
         let mut replies = Vec::with_capacity(inputs.len());
         for (input, step) in inputs.iter().zip(steps) {
@@ -113,6 +118,8 @@ pub(super) struct Run<'a> {
     frozen: Option<std::sync::Arc<super::store::Frozen>>,
     /// What has become of the one command that this part is, if it is apart.
     prepared: Option<txn::Prepared>,
+    /// The view, while a command that is apart is worked out: it reads many keys of the active set, without a copy.
+    held: Option<RwLockReadGuard<'a, View>>,
 }
 
 struct Touched {
@@ -133,7 +140,7 @@ impl<'a> Run<'a> {
         };
         let folded = txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))?;
         let (records, changes) = (BTreeMap::new(), Changes::new());
-        Ok(Run { shared, base, applier, head, records, changes, folded, frozen, prepared: None })
+        Ok(Run { shared, base, applier, head, records, changes, folded, frozen, prepared: None, held: None })
     }
 
     /// Makes the batch visible.
@@ -160,12 +167,16 @@ impl<'a> Run<'a> {
         let write = match step {
             Step::Command(Envelope { command: Command::Write(write), .. }) => write,
             Step::Command(Envelope { command: Command::Txn(txn), .. }) => {
+                self.held = Some(self.shared.view());
                 self.prepared = Some(self.prepare(txn)?);
+                self.held = None;
                 return Ok(());
             }
             Step::Command(Envelope { command: Command::Keyed(keyed), group_time_ms, .. }) => {
                 let now_ms = self.head.group_time_ms.max(*group_time_ms);
+                self.held = Some(self.shared.view());
                 self.prepared = Some(self.prepare_keyed(keyed, now_ms)?);
+                self.held = None;
                 return Ok(());
             }
             Step::Command(_) | Step::Noop | Step::Membership(_) => return Ok(()),
@@ -328,8 +339,13 @@ impl<'a> Run<'a> {
 
     /// A record's row before the batch.
     fn look_up(&self, key: &[u8]) -> Result<Change, Error> {
-        if let Some(change) = self.shared.view().active.get(Table::Records, key) {
-            return Ok(change.clone());
+        // A thread that has the lock already must not ask for it again: somebody may wait to write.
+        let change = match &self.held {
+            Some(view) => view.active.get(Table::Records, key).cloned(),
+            None => self.shared.view().active.get(Table::Records, key).cloned(),
+        };
+        if let Some(change) = change {
+            return Ok(change);
         }
         if let Some(change) = self.frozen.as_ref().and_then(|frozen| frozen.set.get(Table::Records, key)) {
             return Ok(change.clone());

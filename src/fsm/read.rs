@@ -22,7 +22,7 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use super::base::Base;
 use super::schema::{self, KEYSPACE_BYTES, Table};
-use super::select::{Budget, Source, select};
+use super::select::{Budget, Halt, Source, select};
 use super::store::{Frozen, Shared, View};
 use super::write_set::{Change, WriteSet};
 use super::{Error, Store, txn};
@@ -36,6 +36,15 @@ impl Store {
     /// # Errors
     /// Any error of the file.
     pub fn query(&self, query: &Query) -> Result<Answer, Error> {
+        self.query_while(query, &|| true)
+    }
+
+    /// The same, as long as somebody wants to know: what takes long asks from time to time. Whoever does not want to know any
+    /// more gets any answer.
+    ///
+    /// # Errors
+    /// As [`Store::query`].
+    pub fn query_while(&self, query: &Query, wanted: &dyn Fn() -> bool) -> Result<Answer, Error> {
         let shared = &*self.shared;
         shared.reading(|| match query {
             Query::Get { keyspace, key } => get(shared, *keyspace, key),
@@ -45,13 +54,13 @@ impl Store {
             }
             Query::Range { keyspace, range, bytes_max } => {
                 let snapshot = Snapshot::take(shared, &[Span::of(*keyspace, &range.keys)])?;
-                let selected = select(&snapshot, *keyspace, range, &mut Budget::of(*bytes_max))?;
-                Ok(snapshot.answer(selected.map_or(Found::TooLarge, Found::Selection)))
+                let budget = &mut Budget::of_query(*bytes_max, wanted);
+                snapshot.answer(select(&snapshot, *keyspace, range, budget).map(Found::Selection))
             }
             Query::Txn { txn, bytes_max } => {
                 let snapshot = Snapshot::take(shared, &txn::spans(txn))?;
-                let answers = txn::read(&snapshot, txn, &mut Budget::of(*bytes_max))?;
-                Ok(snapshot.answer(answers.map_or(Found::TooLarge, Found::Txn)))
+                let budget = &mut Budget::of_query(*bytes_max, wanted);
+                snapshot.answer(txn::read(&snapshot, txn, budget).map(Found::Txn))
             }
         })
     }
@@ -109,7 +118,8 @@ fn list(shared: &Shared, span: &Span, page: &Page) -> Result<Answer, Error> {
         (answer, active, view.frozen.clone(), base, txn)
     };
     let table = records(&base, &txn)?;
-    let mut merged = merge(&base, span, active, frozen.as_ref(), &table)?;
+    let active: Layer<'_> = Box::new(active.iter().map(|(key, change)| (key, change)));
+    let mut merged = merge(&base, span, vec![active], frozen.as_ref(), &table)?;
     let mut pairs = Vec::new();
     let mut bytes = 0;
     let more = loop {
@@ -180,7 +190,8 @@ impl Span {
         self.to.as_ref().is_none_or(|to| key < to)
     }
 
-    fn of_set<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Bytes, &'a Change)> {
+    /// The part of a set that lies in it.
+    pub(super) fn of_set<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Bytes, &'a Change)> {
         set.range(Table::Records, self.from()).take_while(|(key, _)| self.reaches(key))
     }
 
@@ -219,8 +230,13 @@ impl Snapshot {
         Ok(Snapshot { revision, applied, active, frozen, base, table })
     }
 
-    fn answer(&self, found: Found) -> Answer {
-        Answer { revision: self.revision, applied: self.applied, found }
+    fn answer(&self, found: Result<Found, Halt>) -> Result<Answer, Error> {
+        let found = match found {
+            Ok(found) => found,
+            Err(Halt::Refused(_)) => Found::TooLarge,
+            Err(Halt::Failed(error)) => return Err(error),
+        };
+        Ok(Answer { revision: self.revision, applied: self.applied, found })
     }
 }
 
@@ -230,13 +246,13 @@ impl Source for Snapshot {
     }
 
     fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error> {
-        let active = span.of_map(&self.active).map(|(key, change)| (key.clone(), change.clone())).collect();
-        merge(&self.base, span, active, self.frozen.as_ref(), &self.table)
+        let active: Layer<'a> = Box::new(span.of_map(&self.active));
+        merge(&self.base, span, vec![active], self.frozen.as_ref(), &self.table)
     }
 }
 
 /// The active set's changes in some spans.
-pub(super) fn changes_in(view: &View, spans: &[Span]) -> BTreeMap<Bytes, Change> {
+fn changes_in(view: &View, spans: &[Span]) -> BTreeMap<Bytes, Change> {
     let changes = spans.iter().flat_map(|span| span.of_set(&view.active));
     changes.map(|(key, change)| (key.clone(), change.clone())).collect()
 }
@@ -289,12 +305,15 @@ impl Row {
     }
 }
 
-/// The three layers in key order; where two have a key, the younger counts.
+/// Changes in key order.
+pub(super) type Layer<'a> = Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a>;
+
+/// All layers in key order; where several have a key, the youngest counts.
 pub(super) struct Merge<'a> {
     base: &'a Base,
     span: &'a Span,
-    active: Peekable<std::vec::IntoIter<(Bytes, Change)>>,
-    frozen: Peekable<Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a>>,
+    /// From the youngest to the oldest.
+    layers: Vec<Peekable<Layer<'a>>>,
     folded: redb::Range<'static, &'static [u8], &'static [u8]>,
     /// The next pair of `folded`, if it was fetched.
     folded_next: Option<Folded>,
@@ -302,20 +321,19 @@ pub(super) struct Merge<'a> {
 
 type Folded = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'static [u8]>);
 
-/// Lays the layers over each other.
+/// Lays the layers over each other: those that are given, from the youngest on, over what is being folded and what is folded.
 pub(super) fn merge<'a>(
     base: &'a Base,
     span: &'a Span,
-    active: Vec<(Bytes, Change)>,
+    mut layers: Vec<Layer<'a>>,
     frozen: Option<&'a Arc<Frozen>>,
     table: &Records,
 ) -> Result<Merge<'a>, Error> {
     let bounds = (span.from(), Bound::Unbounded);
     let folded = table.range::<&[u8]>(bounds).map_err(|error| base.fault(error))?;
-    let frozen: Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a> =
-        Box::new(frozen.into_iter().flat_map(|frozen| span.of_set(&frozen.set)));
-    let active = active.into_iter().peekable();
-    let mut merge = Merge { base, span, active, frozen: frozen.peekable(), folded, folded_next: None };
+    layers.extend(frozen.map(|frozen| -> Layer<'a> { Box::new(span.of_set(&frozen.set)) }));
+    let layers = layers.into_iter().map(Iterator::peekable).collect();
+    let mut merge = Merge { base, span, layers, folded, folded_next: None };
     merge.fetch()?;
     Ok(merge)
 }
@@ -324,36 +342,37 @@ impl Merge<'_> {
     /// The next live pair: the user's key and its row.
     pub(super) fn next(&mut self) -> Result<Option<(Bytes, Row)>, Error> {
         loop {
-            let keys = [
-                self.active.peek().map(|(key, _)| key.as_ref()),
-                self.frozen.peek().map(|(key, _)| key.as_ref()),
-                self.folded_next.as_ref().map(|(key, _)| key.value()),
-            ];
-            let Some(least) = keys.into_iter().flatten().min() else { return Ok(None) };
-            let [in_active, in_frozen, in_folded] =
-                keys.map(|key| key.is_some_and(|key| key.cmp(least) == Ordering::Equal));
-            let user_key = |key: &[u8]| Bytes::copy_from_slice(&key[KEYSPACE_BYTES..]);
-            // From the oldest layer to the youngest, each overruling the one before.
-            let mut pair = None;
-            if in_folded {
-                pair = self.folded_next.take().map(|(key, row)| (user_key(key.value()), Row::Page(row)));
-                self.fetch()?;
+            let heads =
+                self.layers.iter_mut().filter_map(|layer| layer.peek().map(|(key, _)| *key)).min().cloned();
+            let folded = self.folded_next.as_ref().map(|(key, _)| key.value());
+            let order = match (&heads, folded) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(head), Some(folded)) => head.as_ref().cmp(folded),
+            };
+            let from_file = if order == Ordering::Less { None } else { self.take_folded()? };
+            if order == Ordering::Greater {
+                return Ok(from_file);
             }
-            if in_frozen {
-                let newer = self.frozen.next();
-                pair = newer.and_then(|(key, row)| {
-                    row.clone().map(|row| (key.slice(KEYSPACE_BYTES..), Row::Memory(row)))
-                });
+            let key = heads.expect("a layer has the least key");
+            let mut newest = None;
+            for layer in &mut self.layers {
+                let change = layer.next_if(|(at, _)| **at == key);
+                newest = newest.or(change);
             }
-            if in_active {
-                let newer = self.active.next();
-                pair = newer
-                    .and_then(|(key, row)| row.map(|row| (key.slice(KEYSPACE_BYTES..), Row::Memory(row))));
-            }
-            if pair.is_some() {
-                return Ok(pair);
+            let (_, change) = newest.expect("a layer has the least key");
+            if let Some(row) = change {
+                return Ok(Some((key.slice(KEYSPACE_BYTES..), Row::Memory(row.clone()))));
             }
         }
+    }
+
+    /// Takes redb's next pair.
+    fn take_folded(&mut self) -> Result<Option<(Bytes, Row)>, Error> {
+        let pair = self.folded_next.take();
+        self.fetch()?;
+        Ok(pair.map(|(key, row)| (Bytes::copy_from_slice(&key.value()[KEYSPACE_BYTES..]), Row::Page(row))))
     }
 
     /// Fetches redb's next pair, if it is in the span.

@@ -1,8 +1,13 @@
 //! Ranges: which pairs of a stretch of keys, in which order, and how many there are.
 //!
 //! In key order a range stops collecting at its limit and goes on counting. In any other order the pairs that come first
-//! are known at the end only: as many as the limit asks for are kept meanwhile, and some more, never all there are. What is
-//! kept is bounded in bytes besides.
+//! are known at the end only: as many as the limit asks for are kept meanwhile, in a map that lets go of its last.
+//!
+//! What may be looked at and answered is bounded by a [`Budget`]: for applying by constants, since every node must judge
+//! alike and all that comes behind waits; for a query by its caller, who may also lose interest.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -10,8 +15,16 @@ use super::Error;
 use super::base::Base;
 use super::read::{Merge, Span, broken};
 use crate::codec;
-use crate::command::{Content, Keys, Order, OrderBy, Range, Record, Selection};
+use crate::command::{
+    Content, Keys, Order, OrderBy, Range, Record, Selection, TXN_ANSWER_BYTES_MAX, TXN_KEYS_MAX, TxnRefusal,
+};
 use crate::types::Keyspace;
+
+/// What a pair, and an answer, take beyond their bytes: in memory, and on every wire.
+const OVERHEAD_BYTES: usize = 128;
+
+/// Pairs that are looked at between two questions whether anybody still wants to know.
+const PATIENCE_PAIRS: usize = 1_024;
 
 /// Where rows are read: a snapshot, or a batch that is being applied.
 pub(super) trait Source {
@@ -22,27 +35,76 @@ pub(super) trait Source {
     fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error>;
 }
 
-/// How many bytes an answer may still have.
-pub(super) struct Budget(usize);
+/// Why a transaction or a query ends in the middle.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// It asks for too much, or for what is not there.
+    Refused(TxnRefusal),
+    /// The store does not go on.
+    Failed(Error),
+}
 
-impl Budget {
-    /// As many as that.
-    pub(super) fn of(bytes: usize) -> Budget {
-        Budget(bytes)
+impl From<TxnRefusal> for Halt {
+    fn from(why: TxnRefusal) -> Halt {
+        Halt::Refused(why)
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+/// What may still be looked at and answered.
+pub(super) struct Budget<'a> {
+    bytes: usize,
+    keys: usize,
+    wanted: &'a dyn Fn() -> bool,
+}
+
+impl Budget<'static> {
+    /// That of a transaction that is applied.
+    pub(super) fn of_txn() -> Budget<'static> {
+        Budget { bytes: TXN_ANSWER_BYTES_MAX, keys: TXN_KEYS_MAX, wanted: &|| true }
+    }
+}
+
+impl<'a> Budget<'a> {
+    /// That of a query: so many bytes, and any number of keys as long as somebody wants to know.
+    pub(super) fn of_query(bytes: usize, wanted: &'a dyn Fn() -> bool) -> Budget<'a> {
+        Budget { bytes, keys: usize::MAX, wanted }
     }
 
-    /// Takes the bytes of a pair; false if there are not so many.
-    #[must_use]
-    pub(super) fn take(&mut self, key: &[u8], record: &Record) -> bool {
-        let bytes = key.len() + record.value.len();
-        let left = self.0.checked_sub(bytes);
-        self.0 = left.unwrap_or(0);
-        left.is_some()
+    /// A pair is looked at.
+    pub(super) fn look(&mut self) -> Result<(), TxnRefusal> {
+        let is_abandoned = self.keys.is_multiple_of(PATIENCE_PAIRS) && !(self.wanted)();
+        self.keys = self.keys.checked_sub(1).filter(|_| !is_abandoned).ok_or(TxnRefusal::TooManyKeys)?;
+        Ok(())
+    }
+
+    /// A pair is answered.
+    pub(super) fn take(&mut self, key: &[u8], record: &Record) -> Result<(), TxnRefusal> {
+        self.take_bytes(cost(key, record))
+    }
+
+    /// An operation is answered.
+    pub(super) fn take_answer(&mut self) -> Result<(), TxnRefusal> {
+        self.take_bytes(OVERHEAD_BYTES)
+    }
+
+    fn take_bytes(&mut self, bytes: usize) -> Result<(), TxnRefusal> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(TxnRefusal::AnswerTooLarge)?;
+        Ok(())
     }
 
     fn give_back(&mut self, key: &[u8], record: &Record) {
-        self.0 += key.len() + record.value.len();
+        self.bytes += cost(key, record);
     }
+}
+
+fn cost(key: &[u8], record: &Record) -> usize {
+    OVERHEAD_BYTES + key.len() + record.value.len()
 }
 
 /// The records of these keys, whole and in key order, until `visit` says that it has enough.
@@ -50,32 +112,35 @@ pub(super) fn each_record(
     source: &dyn Source,
     keyspace: Keyspace,
     keys: &Keys,
-    mut visit: impl FnMut(Bytes, Record) -> bool,
-) -> Result<(), Error> {
+    budget: &mut Budget<'_>,
+    mut visit: impl FnMut(Bytes, Record, &mut Budget<'_>) -> Result<bool, TxnRefusal>,
+) -> Result<(), Halt> {
     let span = Span::of(keyspace, keys);
     let mut pairs = source.scan(&span)?;
     while let Some((key, row)) = pairs.next()? {
+        budget.look()?;
         let record =
             codec::decode_record(&row.into_bytes()).map_err(|error| broken(source.base(), &error))?;
-        if !visit(key, record) {
+        if !visit(key, record, budget)? {
             break;
         }
     }
     Ok(())
 }
 
-/// What a range finds; `None` if that is more than the budget.
+/// What a range finds.
 pub(super) fn select(
     source: &dyn Source,
     keyspace: Keyspace,
     range: &Range,
-    budget: &mut Budget,
-) -> Result<Option<Selection>, Error> {
+    budget: &mut Budget<'_>,
+) -> Result<Selection, Halt> {
     let span = Span::of(keyspace, &range.keys);
     let mut rows = source.scan(&span)?;
     let mut kept = Kept::new(range);
     let mut count = 0;
     while let Some((key, row)) = rows.next()? {
+        budget.look()?;
         count += 1;
         if !kept.wants_more() {
             continue;
@@ -90,95 +155,118 @@ pub(super) fn select(
         if range.content == Content::Records || range.order.by == OrderBy::Value {
             record.value = row.into_bytes().slice(codec::RECORD_HEADER_BYTES..);
         }
-        if !kept.add(key, record, budget) {
-            return Ok(None);
-        }
+        kept.add(key, record, budget)?;
     }
-    Ok(Some(kept.into_selection(count)))
+    Ok(kept.into_selection(count))
 }
 
 /// The pairs that may be among the first.
 struct Kept<'a> {
     range: &'a Range,
-    pairs: Vec<(Bytes, Record)>,
+    pairs: Pairs,
     /// Whether some were left out.
     more: bool,
 }
 
+enum Pairs {
+    /// As they come.
+    InKeyOrder(Vec<(Bytes, Record)>),
+    /// In another order.
+    ByPlace(BTreeMap<Place, Record>),
+}
+
 impl Kept<'_> {
     fn new(range: &Range) -> Kept<'_> {
-        Kept { range, pairs: Vec::new(), more: false }
-    }
-
-    fn limit(&self) -> usize {
-        self.range.limit.unwrap_or(usize::MAX)
-    }
-
-    fn is_in_key_order(&self) -> bool {
-        self.range.order == Order::default()
+        let is_in_key_order = range.order == Order::default();
+        let pairs = if is_in_key_order { Pairs::InKeyOrder(vec![]) } else { Pairs::ByPlace(BTreeMap::new()) };
+        Kept { range, pairs, more: false }
     }
 
     /// Whether a further pair may matter.
     fn wants_more(&self) -> bool {
-        self.range.content != Content::Count && !(self.more && self.is_in_key_order())
+        self.range.content != Content::Count && !(self.more && matches!(self.pairs, Pairs::InKeyOrder(_)))
     }
 
-    /// False if that is beyond the budget.
-    fn add(&mut self, key: Bytes, record: Record, budget: &mut Budget) -> bool {
-        if self.is_in_key_order() && self.pairs.len() >= self.limit() {
-            self.more = true;
-            return true;
-        }
-        if !budget.take(&key, &record) {
-            // What was kept in vain may make room for it.
-            self.cut(budget);
-            if !budget.take(&key, &record) {
-                return false;
+    fn add(&mut self, key: Bytes, record: Record, budget: &mut Budget<'_>) -> Result<(), TxnRefusal> {
+        let limit = self.range.limit.unwrap_or(usize::MAX);
+        match &mut self.pairs {
+            Pairs::InKeyOrder(pairs) if pairs.len() >= limit => self.more = true,
+            Pairs::InKeyOrder(pairs) => {
+                budget.take(&key, &record)?;
+                pairs.push((key, record));
+            }
+            Pairs::ByPlace(pairs) => {
+                let place = Place::new(self.range.order, key, &record);
+                if pairs.len() >= limit {
+                    self.more = true;
+                    match pairs.last_entry() {
+                        Some(last) if *last.key() > place => {
+                            let (last, record) = last.remove_entry();
+                            budget.give_back(&last.key, &record);
+                        }
+                        // It comes behind all that are kept.
+                        _ => return Ok(()),
+                    }
+                }
+                budget.take(&place.key, &record)?;
+                pairs.insert(place, record);
             }
         }
-        self.pairs.push((key, record));
-        if self.pairs.len() >= self.limit().saturating_mul(2).saturating_add(KEPT_MORE) {
-            self.cut(budget);
-        }
-        true
+        Ok(())
     }
 
-    /// Leaves those that come first.
-    fn cut(&mut self, budget: &mut Budget) {
-        sort(&mut self.pairs, self.range.order);
-        let limit = self.limit().min(self.pairs.len());
-        for (key, record) in self.pairs.drain(limit..) {
-            self.more = true;
-            budget.give_back(&key, &record);
-        }
-    }
-
-    fn into_selection(mut self, count: u64) -> Selection {
-        if !self.is_in_key_order() {
-            self.cut(&mut Budget(0));
-        }
+    fn into_selection(self, count: u64) -> Selection {
+        let mut pairs = match self.pairs {
+            Pairs::InKeyOrder(pairs) => pairs,
+            Pairs::ByPlace(pairs) => pairs.into_iter().map(|(place, record)| (place.key, record)).collect(),
+        };
         if self.range.content == Content::Keys {
-            for (_, record) in &mut self.pairs {
+            for (_, record) in &mut pairs {
                 record.value = Bytes::new();
             }
         }
-        Selection { pairs: self.pairs, more: self.more, count }
+        Selection { pairs, more: self.more, count }
     }
 }
 
-/// Pairs that are kept beyond twice the limit before those that do not come first are let go.
-const KEPT_MORE: usize = 64;
+/// Where a pair comes in an order; those that are equal in it in key order.
+#[derive(PartialEq, Eq)]
+struct Place {
+    is_descending: bool,
+    rank: Rank,
+    key: Bytes,
+}
 
-fn sort(pairs: &mut [(Bytes, Record)], Order { by, is_descending }: Order) {
-    // Stable, so that equal ones stay in key order: they were collected in it, and what was cut was at the end.
-    pairs.sort_by(|(left_key, left), (right_key, right)| {
-        let ordering = match by {
-            OrderBy::Key => left_key.cmp(right_key),
-            OrderBy::Version => left.version.cmp(&right.version),
-            OrderBy::CreateRevision => left.create_revision.cmp(&right.create_revision),
-            OrderBy::ModRevision => left.mod_revision.cmp(&right.mod_revision),
-            OrderBy::Value => left.value.cmp(&right.value),
+/// By what.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Number(u64),
+    Bytes(Bytes),
+}
+
+impl Place {
+    fn new(Order { by, is_descending }: Order, key: Bytes, record: &Record) -> Place {
+        let rank = match by {
+            OrderBy::Key => Rank::Bytes(key.clone()),
+            OrderBy::Version => Rank::Number(record.version),
+            OrderBy::CreateRevision => Rank::Number(record.create_revision.0),
+            OrderBy::ModRevision => Rank::Number(record.mod_revision.0),
+            OrderBy::Value => Rank::Bytes(record.value.clone()),
         };
-        if is_descending { ordering.reverse() } else { ordering }
-    });
+        Place { is_descending, rank, key }
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Place) -> Ordering {
+        let by_rank = self.rank.cmp(&other.rank);
+        let by_rank = if self.is_descending { by_rank.reverse() } else { by_rank };
+        by_rank.then_with(|| self.key.cmp(&other.key))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Place) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }

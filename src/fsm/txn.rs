@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::Error;
 use super::read::Span;
-use super::select::{Budget, Source, each_record, select};
+use super::select::{Budget, Halt, Source, each_record, select};
 use crate::command::{Compare, Record, Target, Txn, TxnAnswer, TxnAnswers, TxnOp};
 use crate::types::{Keyspace, Revision};
 
@@ -30,18 +29,24 @@ pub(super) fn spans(txn: &Txn) -> Vec<Span> {
 pub(super) type Ways = std::vec::IntoIter<bool>;
 
 /// Judges all compares of a transaction and of those in it, by the keys as they are now: before its first operation.
-pub(super) fn ways(source: &dyn Source, txn: &Txn) -> Result<Ways, Error> {
+pub(super) fn ways(source: &dyn Source, txn: &Txn, budget: &mut Budget<'_>) -> Result<Ways, Halt> {
     let mut ways = Vec::new();
-    choose(source, txn.keyspace, txn, &mut ways)?;
+    choose(source, txn.keyspace, txn, &mut ways, budget)?;
     Ok(ways.into_iter())
 }
 
-fn choose(source: &dyn Source, keyspace: Keyspace, txn: &Txn, ways: &mut Vec<bool>) -> Result<(), Error> {
-    let holds = all_hold(source, keyspace, &txn.compares)?;
+fn choose(
+    source: &dyn Source,
+    keyspace: Keyspace,
+    txn: &Txn,
+    ways: &mut Vec<bool>,
+    budget: &mut Budget<'_>,
+) -> Result<(), Halt> {
+    let holds = all_hold(source, keyspace, &txn.compares, budget)?;
     ways.push(holds);
     for op in if holds { &txn.success } else { &txn.failure } {
         if let TxnOp::Txn(inner) = op {
-            choose(source, keyspace, inner, ways)?;
+            choose(source, keyspace, inner, ways, budget)?;
         }
     }
     Ok(())
@@ -53,9 +58,10 @@ pub(super) fn chosen<'a>(txn: &'a Txn, ways: &mut Ways) -> (bool, &'a [TxnOp]) {
     (succeeded, if succeeded { &txn.success } else { &txn.failure })
 }
 
-/// What a transaction that only reads answers; `None` if that is more than the budget.
-pub(super) fn read(source: &dyn Source, txn: &Txn, budget: &mut Budget) -> Result<Option<TxnAnswers>, Error> {
-    read_in(source, txn.keyspace, txn, &mut ways(source, txn)?, budget)
+/// What a transaction that only reads answers.
+pub(super) fn read(source: &dyn Source, txn: &Txn, budget: &mut Budget<'_>) -> Result<TxnAnswers, Halt> {
+    let mut ways = ways(source, txn, budget)?;
+    read_in(source, txn.keyspace, txn, &mut ways, budget)
 }
 
 fn read_in(
@@ -63,38 +69,47 @@ fn read_in(
     keyspace: Keyspace,
     txn: &Txn,
     ways: &mut Ways,
-    budget: &mut Budget,
-) -> Result<Option<TxnAnswers>, Error> {
+    budget: &mut Budget<'_>,
+) -> Result<TxnAnswers, Halt> {
     let (succeeded, ops) = chosen(txn, ways);
     let mut answers = Vec::new();
     for op in ops {
-        let answer = match op {
-            TxnOp::Range(range) => select(source, keyspace, range, budget)?.map(TxnAnswer::Range),
-            TxnOp::Txn(inner) => read_in(source, keyspace, inner, ways, budget)?.map(TxnAnswer::Txn),
+        budget.take_answer()?;
+        answers.push(match op {
+            TxnOp::Range(range) => TxnAnswer::Range(select(source, keyspace, range, budget)?),
+            TxnOp::Txn(inner) => TxnAnswer::Txn(read_in(source, keyspace, inner, ways, budget)?),
             TxnOp::Put { .. } | TxnOp::Delete { .. } => unreachable!("a transaction that writes is no query"),
-        };
-        let Some(answer) = answer else { return Ok(None) };
-        answers.push(answer);
+        });
     }
-    Ok(Some(TxnAnswers { succeeded, answers }))
+    Ok(TxnAnswers { succeeded, answers })
 }
 
 /// Whether all compares hold.
-fn all_hold(source: &dyn Source, keyspace: Keyspace, compares: &[Compare]) -> Result<bool, Error> {
+fn all_hold(
+    source: &dyn Source,
+    keyspace: Keyspace,
+    compares: &[Compare],
+    budget: &mut Budget<'_>,
+) -> Result<bool, Halt> {
     for compare in compares {
-        if !holds(source, keyspace, compare)? {
+        if !holds(source, keyspace, compare, budget)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn holds(source: &dyn Source, keyspace: Keyspace, compare: &Compare) -> Result<bool, Error> {
+fn holds(
+    source: &dyn Source,
+    keyspace: Keyspace,
+    compare: &Compare,
+    budget: &mut Budget<'_>,
+) -> Result<bool, Halt> {
     let (mut is_found, mut all) = (false, true);
-    each_record(source, keyspace, &compare.keys, |_, record| {
+    each_record(source, keyspace, &compare.keys, budget, |_, record, _| {
         is_found = true;
         all = holds_of(compare, Some(&record));
-        all
+        Ok(all)
     })?;
     Ok(if is_found { all } else { holds_of(compare, None) })
 }

@@ -82,7 +82,9 @@ fn beside(mut status: Status, error: &Error) -> Status {
 pub(super) fn of_refusal(why: TxnRefusal) -> Status {
     match why {
         TxnRefusal::NoSuchKey => key_not_found(),
-        TxnRefusal::AnswerTooLarge | TxnRefusal::TooManyDeletes => Status::resource_exhausted(why.text()),
+        TxnRefusal::AnswerTooLarge | TxnRefusal::TooManyKeys | TxnRefusal::WritesTooMuch => {
+            Status::resource_exhausted(why.text())
+        }
     }
 }
 

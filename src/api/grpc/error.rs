@@ -93,7 +93,9 @@ impl Refusal {
     pub(super) fn of_txn(why: TxnRefusal) -> Refusal {
         let kind = match why {
             TxnRefusal::NoSuchKey => ErrorKind::ConditionFailed,
-            TxnRefusal::AnswerTooLarge | TxnRefusal::TooManyDeletes => ErrorKind::TooLarge,
+            TxnRefusal::AnswerTooLarge | TxnRefusal::TooManyKeys | TxnRefusal::WritesTooMuch => {
+                ErrorKind::TooLarge
+            }
         };
         Error::new(kind, why.text()).into()
     }

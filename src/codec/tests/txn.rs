@@ -109,7 +109,8 @@ pub(super) fn refusal() -> impl Strategy<Value = TxnRefusal> {
     proptest::sample::select(vec![
         TxnRefusal::NoSuchKey,
         TxnRefusal::AnswerTooLarge,
-        TxnRefusal::TooManyDeletes,
+        TxnRefusal::TooManyKeys,
+        TxnRefusal::WritesTooMuch,
     ])
 }
 
@@ -202,7 +203,8 @@ fn golden_bytes_of_transactions() {
     for (why, golden) in [
         (TxnRefusal::NoSuchKey, "010900"),
         (TxnRefusal::AnswerTooLarge, "010901"),
-        (TxnRefusal::TooManyDeletes, "010902"),
+        (TxnRefusal::TooManyKeys, "010902"),
+        (TxnRefusal::WritesTooMuch, "010903"),
     ] {
         assert_eq!(hex(encode_reply(&Reply::TxnRefused { why })), golden);
     }

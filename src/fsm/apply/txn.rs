@@ -8,12 +8,11 @@ use bytes::Bytes;
 use super::Run;
 use crate::codec;
 use crate::command::{
-    Keys, Record, Reply, TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, Txn, TxnAnswer, TxnAnswers, TxnOp, TxnRefusal,
+    Keys, Record, Reply, TXN_WRITTEN_BYTES_MAX, Txn, TxnAnswer, TxnAnswers, TxnOp, TxnRefusal,
 };
 use crate::fsm::base::Base;
-use crate::fsm::read::{Merge, Span, changes_in, merge};
-use crate::fsm::select::{Budget, Source, each_record, select};
-use crate::fsm::txn::Ways;
+use crate::fsm::read::{Layer, Merge, Span, merge};
+use crate::fsm::select::{Budget, Halt, Source, each_record, select};
 use crate::fsm::{Error, schema, txn};
 use crate::types::{Keyspace, Revision};
 
@@ -22,9 +21,7 @@ impl Run<'_> {
     pub(super) fn prepare(&mut self, txn: &Txn) -> Result<Prepared, Error> {
         let before = self.before();
         let revision = self.head.revision.next();
-        let mut left = Left { answer: Budget::of(TXN_ANSWER_BYTES_MAX), deletes: TXN_DELETES_MAX };
-        let mut ways = txn::ways(self, txn)?;
-        let answers = match self.run_txn(txn.keyspace, txn, &mut ways, revision, &mut left) {
+        let answers = match self.run_whole(txn, revision) {
             Ok(answers) => answers,
             Err(Halt::Refused(why)) => {
                 self.forget(before);
@@ -36,6 +33,12 @@ impl Run<'_> {
             self.head.revision = revision;
         }
         Ok(Prepared { reply: Reply::Txn { revision: self.head.revision, answers }, before })
+    }
+
+    fn run_whole(&mut self, txn: &Txn, revision: Revision) -> Result<TxnAnswers, Halt> {
+        let mut budget = Budget::of_txn();
+        let ways = txn::ways(self, txn, &mut budget)?;
+        self.run_txn(txn, &mut Course { keyspace: txn.keyspace, revision, ways, budget, written: 0 })
     }
 
     /// What [`Run::forget`] goes back to.
@@ -58,65 +61,44 @@ impl Run<'_> {
         (self.head.revision, self.head.keys, self.head.hash) = (revision, keys, hash);
     }
 
-    fn run_txn(
-        &mut self,
-        keyspace: Keyspace,
-        txn: &Txn,
-        ways: &mut Ways,
-        revision: Revision,
-        left: &mut Left,
-    ) -> Result<TxnAnswers, Halt> {
-        let (succeeded, ops) = txn::chosen(txn, ways);
+    fn run_txn(&mut self, txn: &Txn, course: &mut Course) -> Result<TxnAnswers, Halt> {
+        let keyspace = course.keyspace;
+        let (succeeded, ops) = txn::chosen(txn, &mut course.ways);
         let mut answers = Vec::new();
         for op in ops {
+            course.budget.take_answer()?;
             answers.push(match op {
-                TxnOp::Range(range) => {
-                    let selected = select(self, keyspace, range, &mut left.answer)?;
-                    TxnAnswer::Range(selected.ok_or(TxnRefusal::AnswerTooLarge)?)
-                }
+                TxnOp::Range(range) => TxnAnswer::Range(select(self, keyspace, range, &mut course.budget)?),
                 TxnOp::Put { key, value, previous } => {
                     let before = self.whole(keyspace, key)?;
-                    let value = value.clone().or_else(|| before.as_ref().map(|record| record.value.clone()));
-                    self.put(keyspace, key, value.ok_or(TxnRefusal::NoSuchKey)?, revision)?;
+                    let kept = || before.as_ref().map(|record| record.value.clone());
+                    let value = value.clone().or_else(kept).ok_or(TxnRefusal::NoSuchKey)?;
+                    course.write(key.len() + value.len())?;
+                    self.put(keyspace, key, value, course.revision)?;
                     let previous = before.filter(|_| *previous);
-                    if previous.as_ref().is_some_and(|record| !left.answer.take(key, record)) {
-                        return Err(TxnRefusal::AnswerTooLarge.into());
-                    }
+                    previous.as_ref().map_or(Ok(()), |record| course.budget.take(key, record))?;
                     TxnAnswer::Put { previous }
                 }
-                TxnOp::Delete { keys, previous } => self.delete_all(keyspace, keys, *previous, left)?,
-                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(keyspace, inner, ways, revision, left)?),
+                TxnOp::Delete { keys, previous } => self.delete_all(keys, *previous, course)?,
+                TxnOp::Txn(inner) => TxnAnswer::Txn(self.run_txn(inner, course)?),
             });
         }
         Ok(TxnAnswers { succeeded, answers })
     }
 
-    fn delete_all(
-        &mut self,
-        keyspace: Keyspace,
-        keys: &Keys,
-        previous: bool,
-        left: &mut Left,
-    ) -> Result<TxnAnswer, Halt> {
+    fn delete_all(&mut self, keys: &Keys, previous: bool, course: &mut Course) -> Result<TxnAnswer, Halt> {
+        let keyspace = course.keyspace;
         let mut found = Vec::new();
-        let mut refused = None;
-        each_record(self, keyspace, keys, |key, mut record| {
-            if found.len() >= left.deletes {
-                refused = Some(TxnRefusal::TooManyDeletes);
-            } else if previous && !left.answer.take(&key, &record) {
-                refused = Some(TxnRefusal::AnswerTooLarge);
+        each_record(self, keyspace, keys, &mut course.budget, |key, record, budget| {
+            let record = if previous {
+                budget.take(&key, &record)?;
+                record
             } else {
-                if !previous {
-                    record.value = Bytes::new();
-                }
-                found.push((key, record));
-            }
-            refused.is_none()
+                Record { value: Bytes::new(), ..record }
+            };
+            found.push((key, record));
+            Ok(true)
         })?;
-        if let Some(why) = refused {
-            return Err(why.into());
-        }
-        left.deletes -= found.len();
         for (key, _) in &found {
             self.delete(keyspace, key)?;
         }
@@ -147,41 +129,35 @@ pub(super) struct Before {
     hash: u128,
 }
 
-/// What a transaction may still answer and delete.
-struct Left {
-    answer: Budget,
-    deletes: usize,
-}
-
-/// Why a transaction ends in the middle.
-enum Halt {
-    /// It is not executed.
-    Refused(TxnRefusal),
-    /// The store does not go on.
-    Failed(Error),
-}
-
-impl From<TxnRefusal> for Halt {
-    fn from(why: TxnRefusal) -> Halt {
-        Halt::Refused(why)
-    }
-}
-
-impl From<Error> for Halt {
-    fn from(error: Error) -> Halt {
-        Halt::Failed(error)
-    }
-}
-
 impl Source for Run<'_> {
     fn base(&self) -> &Base {
         self.base
     }
 
     fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error> {
-        let mut active = changes_in(&self.shared.view(), std::slice::from_ref(span));
-        let touched = span.of_map(&self.records);
-        active.extend(touched.map(|(key, touched)| (key.clone(), touched.row.clone())));
-        merge(self.base, span, active.into_iter().collect(), self.frozen.as_ref(), &self.folded)
+        let view = self.held.as_ref().expect("a part that scans holds the view");
+        let touched: Layer<'a> =
+            Box::new(span.of_map(&self.records).map(|(key, touched)| (key, &touched.row)));
+        let active: Layer<'a> = Box::new(span.of_set(&view.active));
+        merge(self.base, span, vec![touched, active], self.frozen.as_ref(), &self.folded)
+    }
+}
+
+/// A transaction while it is executed.
+struct Course {
+    keyspace: Keyspace,
+    /// That of all its changes.
+    revision: Revision,
+    /// Those of the transactions that are not reached yet.
+    ways: txn::Ways,
+    budget: Budget<'static>,
+    /// Bytes of keys and values.
+    written: usize,
+}
+
+impl Course {
+    fn write(&mut self, bytes: usize) -> Result<(), TxnRefusal> {
+        self.written += bytes;
+        if self.written > TXN_WRITTEN_BYTES_MAX { Err(TxnRefusal::WritesTooMuch) } else { Ok(()) }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::support::*;
 use crate::command::{
-    Command, Found, Keys, Op, Query, Range, Reply, TXN_ANSWER_BYTES_MAX, TXN_DELETES_MAX, Txn, TxnAnswer,
-    TxnOp, TxnRefusal,
+    Command, Compare, Content, Found, Keys, Op, Query, Range, Relation, Reply, TXN_ANSWER_BYTES_MAX,
+    TXN_KEYS_MAX, Target, Txn, TxnAnswer, TxnOp, TxnRefusal,
 };
 use crate::fsm::Store;
 use crate::fsm::testing::CrashFile;
@@ -67,20 +67,20 @@ fn one_that_keeps_the_value_of_an_absent_key_is_refused_whole() {
 fn one_that_would_delete_too_many_is_refused_whole() {
     let store = open(&CrashFile::new()).expect("open");
     let key = |number: usize| format!("k{number:06}");
-    let ops: Vec<Op> = (0..=TXN_DELETES_MAX).map(|number| put(&key(number), "")).collect();
+    let ops: Vec<Op> = (0..=TXN_KEYS_MAX).map(|number| put(&key(number), "")).collect();
     apply(&store, write(ops));
     let delete = |from: usize, to: usize| TxnOp::Delete {
         keys: Keys::Between(bytes(&key(from)), bytes(&key(to))),
         previous: false,
     };
-    let all = delete(0, TXN_DELETES_MAX + 1);
-    assert_refused(&store, vec![set("before", "x"), all], TxnRefusal::TooManyDeletes);
-    let halves = vec![delete(0, 5), delete(5, TXN_DELETES_MAX + 1)];
-    assert_refused(&store, halves, TxnRefusal::TooManyDeletes);
-    let reply = apply(&store, txn(vec![delete(0, TXN_DELETES_MAX)]));
+    let all = delete(0, TXN_KEYS_MAX + 1);
+    assert_refused(&store, vec![set("before", "x"), all], TxnRefusal::TooManyKeys);
+    let halves = vec![delete(0, 5), delete(5, TXN_KEYS_MAX + 1)];
+    assert_refused(&store, halves, TxnRefusal::TooManyKeys);
+    let reply = apply(&store, txn(vec![delete(0, TXN_KEYS_MAX)]));
     let Reply::Txn { revision, answers } = reply else { panic!("{reply:?}") };
     assert_eq!(revision, Revision(3));
-    let deleted = TxnAnswer::Delete { deleted: TXN_DELETES_MAX as u64, previous: vec![] };
+    let deleted = TxnAnswer::Delete { deleted: TXN_KEYS_MAX as u64, previous: vec![] };
     assert_eq!(answers.answers, vec![deleted]);
     assert_eq!(store.sizes().keys, 1);
 }
@@ -133,4 +133,73 @@ fn a_session_keeps_replies_up_to_a_bound() {
     );
     assert!(matches!(call(2, 1), Reply::Txn { .. }), "what was answered is answered again");
     assert!(matches!(call(4, 2), Reply::Txn { .. }), "and room is made by what has been received");
+}
+
+/// Every node applies it, and all that comes behind waits.
+#[test]
+fn one_that_would_look_at_too_many_keys_is_refused_whole() {
+    let store = open(&CrashFile::new()).expect("open");
+    apply(&store, write((0..1_000).map(|number| put(&format!("k{number:06}"), "")).collect()));
+    let times = TXN_KEYS_MAX / 1_000;
+    let count = |limit| TxnOp::Range(Range { content: Content::Count, limit, ..Range::of(Keys::all()) });
+    let compare = Compare { keys: Keys::all(), relation: Relation::Greater, target: Target::Version(0) };
+    let txn = |compares: usize, counts: usize| {
+        let compares = vec![compare.clone(); compares];
+        let success = vec![count(Some(1)); counts];
+        Command::Txn(Txn { keyspace: Keyspace(0), compares, success, failure: vec![] })
+    };
+    for (compares, counts) in [(times, 0), (0, times), (times / 2, times / 2)] {
+        assert!(matches!(apply(&store, txn(compares, counts)), Reply::Txn { .. }), "{compares} and {counts}");
+    }
+    for (compares, counts) in [(times + 1, 0), (0, times + 1), (times / 2, times / 2 + 1)] {
+        let refused = Reply::TxnRefused { why: TxnRefusal::TooManyKeys };
+        assert_eq!(apply(&store, txn(compares, counts)), refused, "{compares} and {counts}");
+    }
+}
+
+/// A put that keeps its value is short to say and long to do.
+#[test]
+fn one_that_would_write_too_much_is_refused_whole() {
+    let store = store_of_megabytes(5);
+    let keep = |number| TxnOp::Put { key: bytes(&format!("v{number}")), value: None, previous: false };
+    assert!(matches!(apply(&store, txn((0..3).map(keep).collect())), Reply::Txn { .. }));
+    let ops = [set("before", "x")].into_iter().chain((0..5).map(keep)).collect();
+    assert_refused(&store, ops, TxnRefusal::WritesTooMuch);
+}
+
+/// Pairs and answers cost something, however short they are.
+#[test]
+fn many_short_answers_are_as_much_as_a_few_long_ones() {
+    let store = open(&CrashFile::new()).expect("open");
+    apply(&store, write((0..10_000).map(|number| put(&format!("{number:04x}"), "")).collect()));
+    let keys = |limit| Range { content: Content::Keys, limit, ..Range::of(Keys::all()) };
+    assert!(matches!(apply(&store, txn(vec![TxnOp::Range(keys(None))])), Reply::Txn { .. }));
+    assert_refused(
+        &store,
+        vec![set("before", "x"), TxnOp::Range(keys(None)), TxnOp::Range(keys(None))],
+        TxnRefusal::AnswerTooLarge,
+    );
+    let nothing = Range { content: Content::Count, ..Range::of(Keys::prefix(bytes("x"))) };
+    let (many, most) = (TXN_ANSWER_BYTES_MAX / 128 + 1, TXN_ANSWER_BYTES_MAX / 128);
+    assert!(matches!(apply(&store, txn(vec![TxnOp::Range(nothing.clone()); most])), Reply::Txn { .. }));
+    assert_refused(&store, vec![TxnOp::Range(nothing); many], TxnRefusal::AnswerTooLarge);
+}
+
+/// A query that nobody waits for any more ends soon, whatever is left of it.
+#[test]
+fn an_abandoned_query_ends() {
+    let store = open(&CrashFile::new()).expect("open");
+    apply(&store, write((0..5_000).map(|number| put(&format!("k{number:06}"), "")).collect()));
+    let range = Range { content: Content::Count, ..Range::of(Keys::all()) };
+    let query = Query::Range { keyspace: Keyspace(0), range, bytes_max: usize::MAX };
+    let asked = std::cell::Cell::new(0);
+    let wanted = |times| {
+        asked.set(asked.get() + 1);
+        asked.get() <= times
+    };
+    let found = store.query_while(&query, &|| wanted(2)).expect("a query").found;
+    assert_eq!((found, asked.get()), (Found::TooLarge, 3), "it asks, and gives up");
+    asked.set(0);
+    let found = store.query_while(&query, &|| wanted(100)).expect("a query").found;
+    assert!(matches!(found, Found::Selection(selection) if selection.count == 5_000));
 }

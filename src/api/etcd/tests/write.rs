@@ -125,7 +125,7 @@ async fn many_keys_are_removed_by_a_transaction() {
         assert_eq!((answer.header, answer.deleted), (header(8), 5));
         assert_eq!(desk.command(), txn(TxnOp::Delete { keys, previous: false }));
     }
-    for why in [TxnRefusal::TooManyDeletes, TxnRefusal::AnswerTooLarge] {
+    for why in [TxnRefusal::TooManyKeys, TxnRefusal::AnswerTooLarge] {
         let asked = DeleteRangeRequest { key: bytes("k"), range_end: bytes("\0"), prev_kv: false };
         let status = desk.replies(Reply::TxnRefused { why }).call::<DeleteRange>(asked).await;
         assert_status(status, Code::ResourceExhausted, &why.text());

@@ -51,7 +51,7 @@ async fn replies_that_refuse_have_codes_of_their_own() {
         (Reply::SessionRefused { reason: "no".to_owned() }, Code::InvalidArgument, "invalid", "not_applied"),
         (refused(TxnRefusal::NoSuchKey), Code::FailedPrecondition, "condition_failed", "not_applied"),
         (refused(TxnRefusal::AnswerTooLarge), Code::InvalidArgument, "too_large", "not_applied"),
-        (refused(TxnRefusal::TooManyDeletes), Code::InvalidArgument, "too_large", "not_applied"),
+        (refused(TxnRefusal::TooManyKeys), Code::InvalidArgument, "too_large", "not_applied"),
         (Reply::Void, Code::Internal, "internal", "unknown"),
         (Reply::SessionOpened, Code::Internal, "internal", "unknown"),
     ];
