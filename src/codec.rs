@@ -14,7 +14,8 @@
 //! op         0 put: key | value                          1 delete: key
 //! forward    version 1 | session? | command
 //! reply      version 1 | 0 written: revision | deleted   1 condition failed: revision   2 session opened
-//!                        3 session closed  4 session gone  5 session refused: reason  6 void  7 hash: u128
+//!                        3 session closed  4 session gone  5 session refused: why  6 void  7 hash: u128
+//!                        why: 0 malformed  1 below the window  2 beyond it  3 replies full  4 another command
 //!                        8 txn: revision | txn answers   9 txn refused: 0 no such key  1 answer too large  2 too many keys  3 writes too much
 //!                        10 key mismatch  11 key spent
 //! txn        keyspace | [compare] | success [txn op] | failure [txn op]
@@ -46,9 +47,11 @@ use crate::command::{
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
 
+mod refusals;
 mod txn;
 
-use txn::{TxnAnswersV1, TxnRefusalV1, TxnV1};
+use refusals::{SessionRefusalV1, TxnRefusalV1};
+use txn::{TxnAnswersV1, TxnV1};
 
 /// The version of every bincode encoding here that this binary writes and reads.
 const VERSION: u8 = 1;
@@ -361,7 +364,7 @@ enum ReplyV1<'a> {
     SessionOpened,
     SessionClosed,
     SessionGone,
-    SessionRefused { reason: &'a str },
+    SessionRefused { why: SessionRefusalV1 },
     Void,
     Hash(u128),
     Txn { revision: u64, answers: TxnAnswersV1<'a> },
@@ -539,7 +542,7 @@ impl<'a> From<&'a Reply> for ReplyV1<'a> {
             Reply::SessionOpened => ReplyV1::SessionOpened,
             Reply::SessionClosed => ReplyV1::SessionClosed,
             Reply::SessionGone => ReplyV1::SessionGone,
-            Reply::SessionRefused { reason } => ReplyV1::SessionRefused { reason },
+            Reply::SessionRefused { why } => ReplyV1::SessionRefused { why: (*why).into() },
             Reply::Void => ReplyV1::Void,
             Reply::Hash(hash) => ReplyV1::Hash(*hash),
             Reply::Txn { revision, answers } => {
@@ -562,7 +565,7 @@ impl ReplyV1<'_> {
             ReplyV1::SessionOpened => Reply::SessionOpened,
             ReplyV1::SessionClosed => Reply::SessionClosed,
             ReplyV1::SessionGone => Reply::SessionGone,
-            ReplyV1::SessionRefused { reason } => Reply::SessionRefused { reason: reason.to_owned() },
+            ReplyV1::SessionRefused { why } => Reply::SessionRefused { why: why.into() },
             ReplyV1::Void => Reply::Void,
             ReplyV1::Hash(hash) => Reply::Hash(hash),
             ReplyV1::Txn { revision, answers } => {

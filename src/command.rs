@@ -270,10 +270,10 @@ pub enum Reply {
     SessionClosed,
     /// The session is not held; the write was not executed.
     SessionGone,
-    /// The session refused the command: a seq outside its window, or a repeated seq with another command.
+    /// The session refused the command: it was not executed now.
     SessionRefused {
         /// Why.
-        reason: String,
+        why: SessionRefusal,
     },
     /// The entry was void: a leader-made command of another term, or a no-op.
     Void,
@@ -295,6 +295,42 @@ pub enum Reply {
     KeyMismatch,
     /// The idempotency key was used before, and what was answered then is no longer kept; nothing was executed now.
     KeySpent,
+}
+
+/// Why a session refuses a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionRefusal {
+    /// The numbers make no sense: a seq of 0, or one that is said to be done.
+    Malformed,
+    /// The seq lies below the window: it was executed, or passed over, and its reply is forgotten.
+    BelowWindow,
+    /// It lies so far ahead that it must wait until `done_below` moves.
+    BeyondWindow,
+    /// So many bytes of replies are kept that it must wait until `done_below` moves.
+    RepliesFull,
+    /// The seq came with another command before.
+    AnotherCommand,
+}
+
+impl SessionRefusal {
+    /// For the caller: what is wrong, and what to do.
+    pub fn text(self) -> &'static str {
+        match self {
+            SessionRefusal::Malformed => {
+                "seq is 1 or more, and done_below is not above it: a write that is sent is not done"
+            }
+            SessionRefusal::BelowWindow => {
+                "seq is below done_below as it was said before: it is done, and its reply is no longer kept"
+            }
+            SessionRefusal::BeyondWindow => {
+                "seq is too far beyond done_below: wait for replies, and say with done_below which have been received"
+            }
+            SessionRefusal::RepliesFull => {
+                "too many bytes of replies are kept: say with done_below which have been received"
+            }
+            SessionRefusal::AnotherCommand => "seq came with another command before: take a new one for each",
+        }
+    }
 }
 
 /// What a follower passes on to the leader, and never retries once its outcome is unknown.

@@ -174,6 +174,8 @@ pub struct Limits {
     pub session_inflight_max: usize,
     /// Sessions held.
     pub sessions_max: usize,
+    /// What the replies of all sessions may cost in memory, in bytes.
+    pub session_replies_bytes_max: usize,
     /// Idempotency keys whose answers are kept.
     pub idempotency_answers_max: u64,
     /// And those that are known to be spent: behind them, in the order in which they were used.
@@ -234,6 +236,7 @@ impl Default for Limits {
             store_cache_bytes: 32 * MIB,
             session_inflight_max: 1_024,
             sessions_max: 100_000,
+            session_replies_bytes_max: 128 * MIB,
             idempotency_answers_max: 100_000,
             idempotency_spent_max: 1_000_000,
             drain_timeout: Duration::from_secs(10),

@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use crate::command::{
     Bounds, Command, Compare, Condition, Content, Envelope, Forward, Forwarded, Keys, Op, Order, OrderBy,
-    Range, Record, Relation, Reply, Selection, SessionSeq, Target, Txn, TxnAnswer, TxnAnswers, TxnOp, Write,
+    Range, Record, Relation, Reply, Selection, SessionRefusal, SessionSeq, Target, Txn, TxnAnswer,
+    TxnAnswers, TxnOp, Write,
 };
 use crate::error::{ErrorKind, Outcome};
 use crate::types::{ClientId, Keyspace, Revision, Seq, Term};
@@ -133,7 +134,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("forwarded-done", encode_forwarded(&Forwarded::Done { reply: Reply::Hash(1 << 99) }).into()),
         ("forwarded-failed", encode_forwarded(&failed).into()),
         ("reply-written", encode_reply(&Reply::Written { revision: Revision(300), deleted: 2 }).into()),
-        ("reply-refused", encode_reply(&Reply::SessionRefused { reason: "a window".to_owned() }).into()),
+        ("reply-refused", encode_reply(&Reply::SessionRefused { why: SessionRefusal::BeyondWindow }).into()),
         ("reply-txn", encode_reply(&Reply::Txn { revision: Revision(300), answers }).into()),
         ("record", encode_record(&record).into()),
     ]

@@ -3,6 +3,7 @@ mod txn;
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::SessionRefusal;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
@@ -51,6 +52,14 @@ fn envelope() -> impl Strategy<Value = Envelope> {
     )
 }
 
+const SESSION_REFUSALS: [SessionRefusal; 5] = [
+    SessionRefusal::Malformed,
+    SessionRefusal::BelowWindow,
+    SessionRefusal::BeyondWindow,
+    SessionRefusal::RepliesFull,
+    SessionRefusal::AnotherCommand,
+];
+
 fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         (any::<u64>(), any::<u64>())
@@ -59,7 +68,7 @@ fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::SessionOpened),
         Just(Reply::SessionClosed),
         Just(Reply::SessionGone),
-        "[ -~]{0,20}".prop_map(|reason| Reply::SessionRefused { reason }),
+        proptest::sample::select(SESSION_REFUSALS.to_vec()).prop_map(|why| Reply::SessionRefused { why }),
         Just(Reply::Void),
         any::<u128>().prop_map(Reply::Hash),
         (any::<u64>(), txn::answers())
@@ -264,7 +273,8 @@ fn golden_bytes() {
         (Reply::SessionOpened, "0102"),
         (Reply::SessionClosed, "0103"),
         (Reply::SessionGone, "0104"),
-        (Reply::SessionRefused { reason: "no".to_owned() }, "0105026e6f"),
+        (Reply::SessionRefused { why: SessionRefusal::Malformed }, "010500"),
+        (Reply::SessionRefused { why: SessionRefusal::AnotherCommand }, "010504"),
         (Reply::Void, "0106"),
         (Reply::Hash(10), "01070a"),
         (Reply::KeyMismatch, "010a"),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{CONFIG, Error, List, VecWriter};
 use crate::command::{
     Bounds, Compare, Content, Keys, Order, OrderBy, Range, Record, Relation, Selection, TXN_DEPTH_MAX,
-    Target, Txn, TxnAnswer, TxnAnswers, TxnOp, TxnRefusal,
+    Target, Txn, TxnAnswer, TxnAnswers, TxnOp,
 };
 use crate::types::{Keyspace, Revision};
 
@@ -143,14 +143,6 @@ enum TxnAnswerV1<'a> {
 struct PairV1<'a> {
     key: &'a [u8],
     row: Blob<'a>,
-}
-
-#[derive(Encode, bincode::Decode)]
-pub(super) enum TxnRefusalV1 {
-    NoSuchKey,
-    AnswerTooLarge,
-    TooManyKeys,
-    WritesTooMuch,
 }
 
 impl<'a> From<&'a Txn> for TxnV1<'a> {
@@ -397,26 +389,4 @@ fn into_pairs(pairs: List<PairV1<'_>>) -> Result<Vec<(Bytes, Record)>, Error> {
     let pair =
         |pair: PairV1<'_>| Ok((Bytes::copy_from_slice(pair.key), super::decode_record_slice(&pair.row.0)?));
     pairs.0.into_iter().map(pair).collect()
-}
-
-impl From<TxnRefusal> for TxnRefusalV1 {
-    fn from(why: TxnRefusal) -> TxnRefusalV1 {
-        match why {
-            TxnRefusal::NoSuchKey => TxnRefusalV1::NoSuchKey,
-            TxnRefusal::AnswerTooLarge => TxnRefusalV1::AnswerTooLarge,
-            TxnRefusal::TooManyKeys => TxnRefusalV1::TooManyKeys,
-            TxnRefusal::WritesTooMuch => TxnRefusalV1::WritesTooMuch,
-        }
-    }
-}
-
-impl From<TxnRefusalV1> for TxnRefusal {
-    fn from(why: TxnRefusalV1) -> TxnRefusal {
-        match why {
-            TxnRefusalV1::NoSuchKey => TxnRefusal::NoSuchKey,
-            TxnRefusalV1::AnswerTooLarge => TxnRefusal::AnswerTooLarge,
-            TxnRefusalV1::TooManyKeys => TxnRefusal::TooManyKeys,
-            TxnRefusalV1::WritesTooMuch => TxnRefusal::WritesTooMuch,
-        }
-    }
 }

@@ -232,7 +232,9 @@ impl<'a> Run<'a> {
                     }
                     Admission::Execute => {
                         let reply = self.execute(command)?;
-                        self.applier.sessions.record(at, digest, reply.clone(), &mut self.changes);
+                        let bytes_max = self.shared.options.session_replies_bytes_max;
+                        let (sessions, changes) = (&mut self.applier.sessions, &mut self.changes);
+                        sessions.record(at, digest, reply.clone(), bytes_max, changes);
                         Ok(reply)
                     }
                 }

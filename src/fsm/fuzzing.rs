@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::codec;
-use crate::command::{Command, Envelope, Found, Keys, Op, Query, Record, Reply, SessionSeq, Write};
+use crate::command::{
+    Command, Envelope, Found, Keys, Op, Query, Record, Reply, SessionRefusal, SessionSeq, Write,
+};
 use crate::types::{ClientId, ClusterId, Incarnation, Index, Keyspace, NodeId, Owner, Revision, Seq, Term};
 
 use super::layout::{SECTOR_BYTES, raw_offset, seal_sector};
@@ -55,7 +57,7 @@ pub(crate) fn rows() -> Vec<(&'static str, Vec<u8>)> {
         membership: None,
     };
     let session = SessionRow { last_used: Index(7), done_below: Seq(8) };
-    let refused = Reply::SessionRefused { reason: "outside the window".to_owned() };
+    let refused = Reply::SessionRefused { why: SessionRefusal::BeyondWindow };
     vec![
         ("head", head.encode()),
         ("session", session.encode().to_vec()),
@@ -73,6 +75,7 @@ fn options() -> Options {
         write_set_bytes_max: 1 << 20,
         cache_bytes: 1 << 16,
         session_inflight_max: 4,
+        session_replies_bytes_max: 1 << 20,
         idempotency_answers_max: 3,
         idempotency_spent_max: 4,
         sessions_max: 3,

@@ -155,6 +155,7 @@ fn options(owner: Owner) -> Options {
         cache_bytes: CACHE_BYTES,
         session_inflight_max: 1,
         sessions_max: 1,
+        session_replies_bytes_max: 0,
         idempotency_answers_max: 1,
         idempotency_spent_max: 1,
     }

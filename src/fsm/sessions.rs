@@ -16,7 +16,8 @@
 //!
 //! A session goes when a logged command says so: its own close, or the opening of another when `sessions_max` are
 //! held, which evicts the one whose last use lies furthest back. (To refuse the opening instead would let abandoned
-//! sessions lock every new client out for good; an evicted client learns it by `SessionGone` and opens another.) Use
+//! sessions lock every new client out for good; an evicted client learns it by `SessionGone` and opens another.) So it goes, too,
+//! where a reply makes those of all sessions cost more than `session_replies_bytes_max`: they live in memory. Use
 //! is any command that names a session held, be it refused. Indexes tell the order of use, and no two are equal.
 //!
 //! The table lives in memory whole, in the tables `sessions` and `replies` durably; every change goes through the
@@ -29,7 +30,7 @@ use bytes::Bytes;
 use super::Error;
 use super::schema::{self, ReplyRow, SessionRow, Table};
 use super::write_set::Change;
-use crate::command::{Reply, SessionSeq, TXN_ANSWER_BYTES_MAX};
+use crate::command::{Reply, SessionRefusal, SessionSeq, TXN_ANSWER_BYTES_MAX};
 use crate::types::{ClientId, Index, Seq};
 
 /// Changes on their way into the write set.
@@ -41,24 +42,29 @@ pub(super) struct Sessions {
     held: BTreeMap<ClientId, Session>,
     /// The same sessions by their last use.
     by_use: BTreeSet<(Index, ClientId)>,
+    /// What the replies of all of them cost.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Session {
     row: SessionRow,
     replies: BTreeMap<Seq, Kept>,
-    /// The bytes of all their rows.
+    /// What all of them cost.
     bytes: usize,
 }
 
-/// A reply, and its row's bytes.
+/// A reply, and what it costs.
 #[derive(Debug)]
 struct Kept {
     row: ReplyRow,
     bytes: usize,
 }
 
-/// The bytes of replies that one session keeps; one more may exceed them. Part of what applying means, so no setting.
+/// What a reply costs in memory beyond its row.
+const REPLY_OVERHEAD_BYTES: usize = 128;
+
+/// What the replies of one session may cost; one more may exceed it. Part of what applying means, so no setting.
 const REPLY_BYTES_MAX: usize = 2 * TXN_ANSWER_BYTES_MAX;
 
 /// What becomes of a command that names a session.
@@ -118,39 +124,48 @@ impl Sessions {
         }
         let session = self.held.get_mut(&client).expect("a session that was just touched is held");
         if seq.0 == 0 || done_below > seq {
-            return refused(format!(
-                "seq {seq} with done_below {done_below}: a seq is 1 or more and not done"
-            ));
+            return refused(SessionRefusal::Malformed);
         }
-        session.forget_below(client, done_below, changes);
+        self.bytes -= session.forget_below(client, done_below, changes);
         let begins = session.row.done_below;
         if seq < begins {
-            return refused(format!("seq {seq} is below {begins}, where the session's window begins"));
+            return refused(SessionRefusal::BelowWindow);
         }
         if seq.0 - begins.0 >= session_inflight_max as u64 {
-            return refused(format!(
-                "seq {seq} is beyond the window of {session_inflight_max} that begins at {begins}"
-            ));
+            return refused(SessionRefusal::BeyondWindow);
         }
         match session.replies.get(&seq) {
-            None if session.bytes >= REPLY_BYTES_MAX => refused(format!(
-                "{} bytes of replies are kept, of {REPLY_BYTES_MAX}: say with done_below which have been received",
-                session.bytes
-            )),
+            None if session.bytes >= REPLY_BYTES_MAX => refused(SessionRefusal::RepliesFull),
             None => Admission::Execute,
             Some(Kept { row, .. }) if row.digest == digest => Admission::Answer(row.reply.clone()),
-            Some(_) => refused(format!("seq {seq} was another command before")),
+            Some(_) => refused(SessionRefusal::AnotherCommand),
         }
     }
 
     /// Keeps the reply of a command that [`Sessions::admit`] let through.
-    pub(super) fn record(&mut self, at: SessionSeq, digest: u128, reply: Reply, changes: &mut Changes) {
+    pub(super) fn record(
+        &mut self,
+        at: SessionSeq,
+        digest: u128,
+        reply: Reply,
+        replies_bytes_max: usize,
+        changes: &mut Changes,
+    ) {
         let session = self.held.get_mut(&at.client).expect("a session that admitted a command is held");
         let row = ReplyRow { digest, reply };
         let encoded = row.encode();
-        let before = session.keep(at.seq, row, encoded.len());
-        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(encoded)));
+        let bytes = encoded.len() + REPLY_OVERHEAD_BYTES;
+        let before = session.keep(at.seq, row, bytes);
         assert!(before.is_none(), "seq {} of session {} was executed twice", at.seq, at.client);
+        self.bytes += bytes;
+        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(encoded)));
+        while self.bytes > replies_bytes_max {
+            // This one was used last of all.
+            let Some(&(_, oldest)) = self.by_use.first().filter(|(_, client)| *client != at.client) else {
+                break;
+            };
+            self.remove(oldest, changes);
+        }
     }
 
     /// Closes all sessions.
@@ -174,8 +189,9 @@ impl Sessions {
         if seq < session.row.done_below {
             return Err(schema::broken("reply", "it lies below its session's window"));
         }
-        let bytes = row.encode().len();
+        let bytes = row.encode().len() + REPLY_OVERHEAD_BYTES;
         session.keep(seq, row, bytes);
+        self.bytes += bytes;
         Ok(())
     }
 
@@ -192,6 +208,7 @@ impl Sessions {
     fn remove(&mut self, client: ClientId, changes: &mut Changes) {
         let Some(session) = self.held.remove(&client) else { return };
         self.by_use.remove(&(session.row.last_used, client));
+        self.bytes -= session.bytes;
         changes.push((Table::Sessions, schema::session_key(client), None));
         for &seq in session.replies.keys() {
             changes.push((Table::Replies, schema::reply_key(client, seq), None));
@@ -205,11 +222,12 @@ impl Session {
         self.replies.insert(seq, Kept { row, bytes })
     }
 
-    /// Moves the window's begin forward.
-    fn forget_below(&mut self, client: ClientId, done_below: Seq, changes: &mut Changes) {
+    /// Moves the window's begin forward. Returns what that frees.
+    fn forget_below(&mut self, client: ClientId, done_below: Seq, changes: &mut Changes) -> usize {
         if done_below <= self.row.done_below {
-            return;
+            return 0;
         }
+        let before = self.bytes;
         self.row.done_below = done_below;
         changes.push((Table::Sessions, schema::session_key(client), Some(self.row.encode())));
         let kept = self.replies.split_off(&done_below);
@@ -218,9 +236,10 @@ impl Session {
             changes.push((Table::Replies, schema::reply_key(client, seq), None));
         }
         self.replies = kept;
+        before - self.bytes
     }
 }
 
-fn refused(reason: String) -> Admission {
-    Admission::Answer(Reply::SessionRefused { reason })
+fn refused(why: SessionRefusal) -> Admission {
+    Admission::Answer(Reply::SessionRefused { why })
 }

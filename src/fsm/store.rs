@@ -26,6 +26,8 @@ pub struct Options {
     pub session_inflight_max: usize,
     /// Sessions held; to open one more evicts the one unused for longest. Must be equal on all nodes.
     pub sessions_max: usize,
+    /// What the replies of all sessions may cost, in bytes. Must be equal on all nodes.
+    pub session_replies_bytes_max: usize,
     /// Idempotency keys whose answers are kept, and those that are known to be spent. Must be equal on all nodes.
     pub idempotency_answers_max: u64,
     /// See there.

@@ -27,7 +27,7 @@ use crate::fsm::{self, Store};
 use crate::raft::Room;
 use crate::telemetry;
 use crate::transport::Transport;
-use crate::types::{ClusterId, GroupId, Index, Monotonic, NodeId, Revision};
+use crate::types::{ClusterId, GroupId, Index, Keyspace, Monotonic, NodeId, Revision};
 
 /// What a handle asks of the driver.
 pub(super) enum Request {
@@ -65,8 +65,8 @@ pub(super) struct Shared {
 impl Shared {
     /// Asks the store. One that failed once answers nothing any more: the node stops, though nobody may ever write again,
     /// nor wait for this answer (H15). One that is damaged is rebuilt.
-    fn query(&self, query: &Query) -> Result<Answer, Error> {
-        self.store.query(query).map_err(|error| self.fault(&error))
+    fn query(&self, query: &Query, wanted: &dyn Fn() -> bool) -> Result<Answer, Error> {
+        self.store.query_while(query, wanted).map_err(|error| self.fault(&error))
     }
 
     /// Whether there is a state to read from. A read that cannot be done need not wait for a quorum first.
@@ -154,7 +154,7 @@ impl Handle {
             }
         }
         self.reach(freshness.min_revision, deadline).await?;
-        self.look_up(query).await
+        self.look_up(query, deadline).await
     }
 
     /// Reads under the lease if this node has one, else as any linearizable read. The clock is looked at after the data
@@ -167,14 +167,14 @@ impl Handle {
     ) -> Result<Answer, Error> {
         self.reach(min_revision, deadline).await?;
         if self.0.board.lease().is_some() {
-            let answer = self.look_up(query.clone()).await?;
+            let answer = self.look_up(query.clone(), deadline).await?;
             let lease = self.0.board.lease();
             if lease.is_some_and(|lease| answer.applied >= lease.index && self.0.clock.now() < lease.until) {
                 return Ok(answer);
             }
         }
         self.confirm(deadline).await?;
-        self.look_up(query).await
+        self.look_up(query, deadline).await
     }
 
     /// Waits until the store is at `revision` at least.
@@ -204,10 +204,10 @@ impl Handle {
         Some(u64::try_from(self.0.clock.now().since(fresh_at).as_millis()).unwrap_or(u64::MAX))
     }
 
-    async fn look_up(&self, query: Query) -> Result<Answer, Error> {
+    async fn look_up(&self, query: Query, deadline: Monotonic) -> Result<Answer, Error> {
         match query {
             // Here, in the caller's task: the store is shared and a point read costs microseconds.
-            Query::Get { .. } => self.0.query(&query),
+            Query::Get { .. } => self.0.query(&query, &|| true),
             Query::List { .. } | Query::Range { .. } | Query::Txn { .. } => {
                 let Ok(_permit) = self.0.lists.try_acquire() else {
                     let text = format!(
@@ -216,8 +216,17 @@ impl Handle {
                     );
                     return Err(Error::new(ErrorKind::Overloaded, text));
                 };
-                let shared = Arc::clone(&self.0);
-                self.0.list_lane.run(move || shared.query(&query)).await.ok_or_else(stopping)?
+                let interest = Interest::new();
+                let (shared, is_wanted) = (Arc::clone(&self.0), interest.0.clone());
+                let wanted = move || is_wanted.load(Ordering::Relaxed);
+                let answer = self.0.list_lane.run(move || shared.query(&query, &wanted));
+                match timeout_at(&*self.0.clock, deadline, answer).await {
+                    Some(answer) => answer.ok_or_else(stopping)?,
+                    None => Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "the keys were not read before the deadline: ask for fewer, or give it more time",
+                    )),
+                }
             }
         }
     }
@@ -436,6 +445,21 @@ impl Handle {
     }
 }
 
+/// Whether somebody waits for what is read; dropped: nobody.
+struct Interest(Arc<AtomicBool>);
+
+impl Interest {
+    fn new() -> Interest {
+        Interest(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// The level of room as a figure.
 fn level_of(room: Room) -> u64 {
     match room {
@@ -462,6 +486,7 @@ pub(super) fn check(limits: &Limits, command: &Command) -> Result<(), Error> {
 }
 
 fn check_write(limits: &Limits, write: &Write) -> Result<(), Error> {
+    check_keyspace(write.keyspace)?;
     for Condition::ModRevision { key, .. } in &write.conditions {
         check_key(limits, key)?;
     }
@@ -484,12 +509,16 @@ fn check_query(limits: &Limits, query: &Query) -> Result<(), Error> {
             assert!(txn.is_read_only(), "a transaction that writes came as a query: {txn:?}");
             check_txn(limits, txn)
         }
-        Query::Range { range, .. } => check_keys(limits, &range.keys),
-        Query::Get { .. } | Query::List { .. } => Ok(()),
+        Query::Range { keyspace, range, .. } => {
+            check_keyspace(*keyspace)?;
+            check_keys(limits, &range.keys)
+        }
+        Query::Get { keyspace, .. } | Query::List { keyspace, .. } => check_keyspace(*keyspace),
     }
 }
 
 fn check_txn(limits: &Limits, txn: &Txn) -> Result<(), Error> {
+    check_keyspace(txn.keyspace)?;
     let mut parts = 0;
     let checked = txn.visit(&mut |txn, depth| {
         parts += txn.compares.len() + txn.success.len() + txn.failure.len();
@@ -552,6 +581,14 @@ fn check_keys(limits: &Limits, keys: &Keys) -> Result<(), Error> {
         Keys::From(from) => check_bound(from),
         Keys::Between(from, to) => check_bound(from).and_then(|()| check_bound(to)),
     }
+}
+
+/// What the store keeps for itself nobody names.
+fn check_keyspace(keyspace: Keyspace) -> Result<(), Error> {
+    if keyspace == Keyspace::IDEMPOTENCY {
+        return Err(Error::new(ErrorKind::Invalid, format!("keyspace {keyspace} is the store's own")));
+    }
+    Ok(())
 }
 
 fn check_key(limits: &Limits, key: &Bytes) -> Result<(), Error> {

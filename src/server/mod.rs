@@ -579,6 +579,7 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
         cache_bytes: limits.store_cache_bytes,
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
+        session_replies_bytes_max: limits.session_replies_bytes_max,
         idempotency_answers_max: limits.idempotency_answers_max,
         idempotency_spent_max: limits.idempotency_spent_max,
     };

@@ -270,6 +270,7 @@ fn diverge(data: &Path) {
         cache_bytes: 1 << 20,
         session_inflight_max: limits.session_inflight_max,
         sessions_max: limits.sessions_max,
+        session_replies_bytes_max: limits.session_replies_bytes_max,
         idempotency_answers_max: 1,
         idempotency_spent_max: 1,
     };

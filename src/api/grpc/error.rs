@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Front;
-use crate::command::TxnRefusal;
+use crate::command::{SessionRefusal, TxnRefusal};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::proto::v1;
 use crate::proto::v1::operation_error;
@@ -85,8 +85,15 @@ impl Refusal {
     }
 
     /// The session does not take the write.
-    pub(super) fn session_refused(reason: String) -> Refusal {
-        Refusal::invalid(reason)
+    pub(super) fn session_refused(why: SessionRefusal) -> Refusal {
+        match why {
+            SessionRefusal::Malformed | SessionRefusal::AnotherCommand => Refusal::invalid(why.text()),
+            // Another attempt at it was executed, or nobody knows.
+            SessionRefusal::BelowWindow => Error::unknown(ErrorKind::Invalid, why.text()).into(),
+            SessionRefusal::BeyondWindow | SessionRefusal::RepliesFull => {
+                Error::new(ErrorKind::Overloaded, why.text()).into()
+            }
+        }
     }
 
     /// A transaction that could not be executed.

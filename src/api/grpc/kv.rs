@@ -157,7 +157,7 @@ impl Front {
         match written.map_err(|error| self.refusal(error, deadline))? {
             Reply::ConditionFailed { revision } => Err(Refusal::condition_failed(revision)),
             Reply::SessionGone => Err(Refusal::session_gone()),
-            Reply::SessionRefused { reason } => Err(Refusal::session_refused(reason)),
+            Reply::SessionRefused { why } => Err(Refusal::session_refused(why)),
             Reply::TxnRefused { why } => Err(Refusal::of_txn(why)),
             reply => Ok(reply),
         }

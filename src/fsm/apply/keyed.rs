@@ -7,9 +7,14 @@ use bytes::Bytes;
 use super::Run;
 use super::txn::Prepared;
 use crate::codec;
-use crate::command::{Command, Keyed, Reply};
-use crate::fsm::keyed::{ANSWER_MS, Counters, KeyRow, OrderRow, counters_key, key_key, order_key};
+use crate::command::{Command, Keyed, Keys, Reply};
+use crate::fsm::keyed::{
+    ANSWER_MS, Counters, KeyRow, OrderRow, counters_key, decode_plain, decode_spent, decode_timed,
+    encode_spent, key_key, order_key, plain_key, timed_key,
+};
+use crate::fsm::read::Span;
 use crate::fsm::schema::broken;
+use crate::fsm::select::Source;
 use crate::fsm::{Error, hash};
 use crate::types::Keyspace;
 
@@ -29,7 +34,7 @@ impl Run<'_> {
             Some(Some((of, reply))) if of == digest => reply,
             Some(Some(_)) => Reply::KeyMismatch,
             Some(None) => Reply::KeySpent,
-            None if Keyed::drawn_ms(key).is_some_and(|drawn| drawn <= counters.forgotten_ms) => {
+            None if Keyed::drawn_ms(key).is_some_and(|drawn| drawn <= counters.forgotten.0) => {
                 Reply::KeySpent
             }
             None => {
@@ -58,25 +63,72 @@ impl Run<'_> {
         self.keep(&counters_key(), counters.encode())
     }
 
-    /// The oldest answer goes, if it is time; and the oldest spent key.
+    /// The oldest answer goes, if it is time; and a spent key of each kind, if there are too many.
     fn pass(&mut self, counters: &mut Counters, now_ms: u64) -> Result<(), Error> {
-        let (answers_max, spent_max) =
-            (self.shared.options.idempotency_answers_max, self.shared.options.idempotency_spent_max);
         let number = counters.answers_from;
         if number < counters.next {
             let OrderRow { at_ms, key } = self.in_order(number)?;
+            let answers_max = self.shared.options.idempotency_answers_max;
             if counters.next - number > answers_max || now_ms.saturating_sub(at_ms) >= ANSWER_MS {
-                self.keep(&key_key(&key), KeyRow { number, answer: None }.encode())?;
-                counters.answers_from += 1;
+                self.spend(counters, &key)?;
             }
         }
-        if counters.answers_from - counters.spent_from > spent_max {
-            let oldest = self.in_order(counters.spent_from)?;
-            self.delete(Keyspace::IDEMPOTENCY, &key_key(&oldest.key))?;
-            self.delete(Keyspace::IDEMPOTENCY, &order_key(counters.spent_from))?;
-            counters.forgotten_ms = counters.forgotten_ms.max(Keyed::drawn_ms(&oldest.key).unwrap_or(0));
-            counters.spent_from += 1;
+        let spent_max = self.shared.options.idempotency_spent_max;
+        if counters.plain > spent_max {
+            let (row, key) = self.first_spent(&plain_key(counters.plain_from), b"q")?;
+            self.forget_key(&row, &key)?;
+            counters.plain -= 1;
+            counters.plain_from = decode_plain(&row)? + 1;
         }
+        if counters.timed > spent_max {
+            let (ms, number) = counters.forgotten;
+            let (row, key) = self.first_spent(&timed_key(ms, number), b"w")?;
+            self.forget_key(&row, &key)?;
+            counters.timed -= 1;
+            counters.forgotten = decode_timed(&row)?;
+        }
+        Ok(())
+    }
+
+    /// The answer of the first key that has one goes.
+    fn spend(&mut self, counters: &mut Counters, key: &Bytes) -> Result<(), Error> {
+        let number = counters.answers_from;
+        counters.answers_from += 1;
+        let place = match Keyed::drawn_ms(key) {
+            // What was forgotten speaks for it.
+            Some(drawn_ms) if drawn_ms <= counters.forgotten.0 => {
+                return self.forget_key(&order_key(number), key);
+            }
+            Some(drawn_ms) => {
+                counters.timed += 1;
+                timed_key(drawn_ms, number)
+            }
+            None => {
+                counters.plain += 1;
+                plain_key(number)
+            }
+        };
+        self.delete(Keyspace::IDEMPOTENCY, &order_key(number))?;
+        self.keep(&key_key(key), KeyRow { number, answer: None }.encode())?;
+        self.keep(&place, encode_spent(key))
+    }
+
+    /// The first spent key of a kind: its row's key, and it. From where it can be on: what lies before was forgotten, and would
+    /// have to be passed over each time.
+    fn first_spent(&self, from: &Bytes, to: &'static [u8]) -> Result<(Bytes, Bytes), Error> {
+        let keys = Keys::Between(from.clone(), Bytes::from_static(to));
+        let span = Span::of(Keyspace::IDEMPOTENCY, &keys);
+        let first = self.scan(&span)?.next()?;
+        let (row, record) =
+            first.ok_or_else(|| broken("idempotency order", "there are fewer than are counted"))?;
+        let record = codec::decode_record(&record.into_bytes())
+            .map_err(|error| broken("idempotency order", &error.to_string()))?;
+        Ok((row, decode_spent(&record.value)?))
+    }
+
+    fn forget_key(&mut self, row: &Bytes, key: &[u8]) -> Result<(), Error> {
+        self.delete(Keyspace::IDEMPOTENCY, row)?;
+        self.delete(Keyspace::IDEMPOTENCY, &key_key(key))?;
         Ok(())
     }
 

@@ -86,3 +86,56 @@ fn a_key_that_tells_its_age_is_never_taken_for_new_again() {
     );
     assert_eq!(call(&store, &drawn_at(102, 1), "a", 200), written(11), "it cannot");
 }
+
+/// Clocks differ: a key from the future makes nobody's old.
+#[test]
+fn a_key_from_the_future_only_stays_for_longer() {
+    let store = open(&CrashFile::new()).expect("open");
+    assert_eq!(call(&store, &drawn_at(1 << 40, 0), "a", 200), written(2));
+    for number in 0..20 {
+        assert_eq!(call(&store, &drawn_at(200 + number, 0), "a", 200), written(3 + number), "{number}");
+    }
+    assert_eq!(call(&store, &drawn_at(1 << 40, 0), "a", 200), Reply::KeySpent);
+    assert_eq!(call(&store, &drawn_at(200, 0), "a", 200), Reply::KeySpent);
+}
+
+/// One that was in use for so long that those which were drawn with it are forgotten.
+#[test]
+fn a_key_that_is_spent_when_its_age_is_forgotten_already_goes_at_once() {
+    let store = open(&CrashFile::new()).expect("open");
+    for number in 0..9 {
+        assert_eq!(call(&store, &drawn_at(200 + number, 0), "a", 200), written(2 + number));
+    }
+    // Drawn long ago, and used only now.
+    assert_eq!(call(&store, &drawn_at(202, 1), "a", 200), written(11));
+    for number in 9..20 {
+        assert_eq!(call(&store, &drawn_at(200 + number, 0), "a", 200), written(3 + number), "{number}");
+    }
+    assert_eq!(call(&store, &drawn_at(202, 1), "a", 200), Reply::KeySpent);
+    assert_eq!(store.keys().expect("readable"), 1);
+}
+
+/// What lies before the first that is still known is passed over once, not each time: the file and the sets hold more of it
+/// with every key.
+#[test]
+fn keys_pass_through_folds_and_restarts() {
+    let file = CrashFile::new();
+    let mut store = open(&file).expect("open");
+    for number in 0..60 {
+        let key = if number % 2 == 0 { format!("key{number}") } else { drawn_at(1_000 + number, 0) };
+        assert_eq!(call(&store, &key, "a", 200), written(2 + number));
+        if number % 7 == 0 {
+            store.fold().expect("fold");
+        }
+        if number % 11 == 0 {
+            drop(store);
+            store = open(&file).expect("reopen");
+            // What was not folded is gone with it: it is applied again.
+            for again in store.revision().0 - 2 + 1..=number {
+                let key = if again % 2 == 0 { format!("key{again}") } else { drawn_at(1_000 + again, 0) };
+                assert_eq!(call(&store, &key, "a", 200), written(2 + again));
+            }
+        }
+        assert_eq!(store.keys().expect("readable"), 1, "{number}");
+    }
+}

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use super::support::*;
 use crate::codec;
 use crate::command::{
-    Command, Condition, Envelope, Found, Keys, Op, Query, Range, Record, Reply, SessionSeq, Txn, TxnOp, Write,
+    Command, Condition, Envelope, Found, Keys, Op, Query, Range, Record, Reply, SessionRefusal, SessionSeq,
+    Txn, TxnOp, Write,
 };
 use crate::fsm::testing::CrashFile;
 use crate::fsm::{Input, Store, hash, schema};
@@ -80,7 +81,7 @@ impl Model {
 
     /// The reply, but for the text of a refusal.
     fn session_write(&mut self, at: SessionSeq, command: &Command) -> Reply {
-        let refused = Reply::SessionRefused { reason: String::new() };
+        let refused = Reply::SessionRefused { why: SessionRefusal::Malformed };
         let Some(place) = self.sessions.iter().position(|session| session.0 == at.client.0) else {
             return Reply::SessionGone;
         };
@@ -280,7 +281,7 @@ fn own_hash(store: &Store) -> u128 {
 /// The same reply, whatever a refusal says; and but for the hash, which counts more than the model has.
 fn without_reason(reply: Reply) -> Reply {
     match reply {
-        Reply::SessionRefused { .. } => Reply::SessionRefused { reason: String::new() },
+        Reply::SessionRefused { .. } => Reply::SessionRefused { why: SessionRefusal::Malformed },
         Reply::Hash(_) => Reply::Hash(0),
         reply => reply,
     }

@@ -24,6 +24,7 @@ pub(super) fn options() -> Options {
         write_set_bytes_max: 1 << 20,
         cache_bytes: 1 << 20,
         session_inflight_max: 4,
+        session_replies_bytes_max: 8 << 20,
         idempotency_answers_max: 3,
         idempotency_spent_max: 4,
         sessions_max: 3,

@@ -2,7 +2,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{Desk, Said, get, put, request, said};
-use crate::command::{Reply, TxnRefusal};
+use crate::command::{Reply, SessionRefusal, TxnRefusal};
 use crate::error::{Error, ErrorKind};
 
 #[tokio::test]
@@ -46,9 +46,14 @@ async fn every_kind_has_its_code() {
 async fn replies_that_refuse_have_codes_of_their_own() {
     let desk = Desk::open();
     let refused = |why| Reply::TxnRefused { why };
+    let session = |why| Reply::SessionRefused { why };
     let cases = [
         (Reply::SessionGone, Code::FailedPrecondition, "session_gone", "unknown"),
-        (Reply::SessionRefused { reason: "no".to_owned() }, Code::InvalidArgument, "invalid", "not_applied"),
+        (session(SessionRefusal::Malformed), Code::InvalidArgument, "invalid", "not_applied"),
+        (session(SessionRefusal::AnotherCommand), Code::InvalidArgument, "invalid", "not_applied"),
+        (session(SessionRefusal::BelowWindow), Code::InvalidArgument, "invalid", "unknown"),
+        (session(SessionRefusal::BeyondWindow), Code::ResourceExhausted, "overloaded", "not_applied"),
+        (session(SessionRefusal::RepliesFull), Code::ResourceExhausted, "overloaded", "not_applied"),
         (refused(TxnRefusal::NoSuchKey), Code::FailedPrecondition, "condition_failed", "not_applied"),
         (refused(TxnRefusal::AnswerTooLarge), Code::InvalidArgument, "too_large", "not_applied"),
         (refused(TxnRefusal::TooManyKeys), Code::InvalidArgument, "too_large", "not_applied"),
@@ -59,7 +64,7 @@ async fn replies_that_refuse_have_codes_of_their_own() {
         desk.store.reply(reply.clone());
         let said = said(&desk.kv().put(put("k", "v")).await.unwrap_err());
         assert_eq!((said.code, &*said.reason, &*said.outcome), (code, reason, outcome), "{reply:?}");
-        assert_eq!(said.retryable, "false");
+        assert_eq!(said.retryable, (reason == "overloaded").to_string(), "{reply:?}");
     }
 }
 

@@ -30,17 +30,27 @@ impl Model {
         self.used.push(Used { key, write, at_ms, reply: Some(reply.clone()) });
         for _ in 0..2 {
             let answers = self.used.iter().filter(|used| used.reply.is_some()).count() as u64;
-            let oldest = self.used.iter_mut().find(|used| used.reply.is_some());
-            if let Some(oldest) = oldest
+            let oldest = self.used.iter().position(|used| used.reply.is_some());
+            if let Some(at) = oldest
                 && (answers > options().idempotency_answers_max
-                    || self.group_time_ms - oldest.at_ms >= ANSWER_MS)
+                    || self.group_time_ms - self.used[at].at_ms >= ANSWER_MS)
             {
-                oldest.reply = None;
+                if Keyed::drawn_ms(&self.used[at].key).is_some_and(|drawn| drawn <= self.forgotten_ms) {
+                    self.used.remove(at);
+                } else {
+                    self.used[at].reply = None;
+                }
             }
-            let spent = self.used.iter().filter(|used| used.reply.is_none()).count() as u64;
-            if spent > options().idempotency_spent_max {
-                let gone = self.used.remove(0);
-                self.forgotten_ms = self.forgotten_ms.max(Keyed::drawn_ms(&gone.key).unwrap_or(0));
+            for is_timed in [false, true] {
+                let spent = self.used.iter().enumerate().filter(|(_, used)| used.reply.is_none());
+                let drawn = spent.map(|(at, used)| (Keyed::drawn_ms(&used.key), at));
+                let mut drawn: Vec<_> = drawn.filter(|(drawn, _)| drawn.is_some() == is_timed).collect();
+                drawn.sort_unstable();
+                if drawn.len() as u64 > options().idempotency_spent_max {
+                    let (drawn, at) = drawn[0];
+                    self.used.remove(at);
+                    self.forgotten_ms = self.forgotten_ms.max(drawn.unwrap_or(0));
+                }
             }
         }
         reply
