@@ -297,6 +297,16 @@ pub enum Reply {
     KeySpent,
 }
 
+impl Reply {
+    /// The keys and values in it, in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Reply::Txn { answers, .. } => answers.bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// Why a session refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionRefusal {

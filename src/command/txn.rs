@@ -296,6 +296,22 @@ pub struct TxnAnswers {
     pub answers: Vec<TxnAnswer>,
 }
 
+impl TxnAnswers {
+    /// The keys and values in it, in bytes.
+    pub fn bytes(&self) -> usize {
+        let of = |pairs: &[(Bytes, Record)]| -> usize {
+            pairs.iter().map(|(key, record)| key.len() + record.value.len()).sum()
+        };
+        let answers = self.answers.iter().map(|answer| match answer {
+            TxnAnswer::Range(Selection { pairs, .. }) => of(pairs),
+            TxnAnswer::Put { previous } => previous.as_ref().map_or(0, |record| record.value.len()),
+            TxnAnswer::Delete { previous, .. } => of(previous),
+            TxnAnswer::Txn(inner) => inner.bytes(),
+        });
+        answers.sum()
+    }
+}
+
 /// Why a transaction was not executed, though it was well-formed. Then nothing of it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxnRefusal {

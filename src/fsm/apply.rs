@@ -35,13 +35,34 @@ impl Store {
     /// # Panics
     /// If the first index is not the one after [`Store::applied`], an index is missing, or the term falls.
     pub fn apply(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
+        let mut replies = Vec::with_capacity(batch.len());
+        while replies.len() < batch.len() {
+            replies.extend(self.apply_some(&batch[replies.len()..])?);
+        }
+        Ok(replies)
+    }
+
+    /// The same of the first of them, one at least: as many as there are replies to, which are bounded in bytes. Whoever passes
+    /// replies on comes back for the rest, and never has those of a whole batch in memory.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    ///
+    /// # Panics
+    /// As [`Store::apply`].
+    pub fn apply_some(&self, batch: &[Input]) -> Result<Vec<Reply>, Error> {
         let base = self.shared.base();
         // Skipped by nobody: not by the next batch either.
         let steps = decode(batch).map_err(|error| base.latch.set(error))?;
-        let mut replies = Vec::with_capacity(batch.len());
+        let (mut replies, mut bytes) = (Vec::with_capacity(batch.len()), 0);
         for part in steps.chunk_by(|left, right| !left.is_apart() && !right.is_apart()) {
             let inputs = &batch[replies.len()..replies.len() + part.len()];
-            replies.extend(self.shared.reading(|| self.apply_part(inputs, part))?);
+            let more = self.shared.reading(|| self.apply_part(inputs, part))?;
+            bytes += more.iter().map(Reply::bytes).sum::<usize>();
+            replies.extend(more);
+            if bytes >= REPLY_BYTES_MAX {
+                break;
+            }
         }
         Ok(replies)
     }
@@ -72,6 +93,9 @@ impl Store {
         Ok(replies)
     }
 }
+
+/// Replies that are handed over at once, in bytes; those of the last part may exceed it.
+const REPLY_BYTES_MAX: usize = 8 << 20;
 
 /// An entry, decoded.
 enum Step {

@@ -153,15 +153,20 @@ impl Applier {
 
     fn apply(&self, entries: &[Entry]) -> Result<(), fsm::Error> {
         let inputs: Vec<Input> = entries.iter().map(Input::from).collect();
-        let replies = self.store.apply(&inputs)?;
-        assert!(replies.len() == entries.len(), "{} entries had {} replies", entries.len(), replies.len());
-        if let (Some(probe), Some(last)) = (&self.probe, entries.last()) {
-            probe.applied(last.index, self.store.state_hash());
+        let mut left = &inputs[..];
+        while !left.is_empty() {
+            let replies = self.store.apply_some(left)?;
+            let (done, rest) = left.split_at(replies.len());
+            let last = done.last().expect("one at least was applied");
+            if let Some(probe) = &self.probe {
+                probe.applied(last.index, self.store.state_hash());
+            }
+            let positions = done.iter().map(|input| (input.index, input.term));
+            let applied = positions.zip(replies).map(|((index, term), reply)| (index, term, reply)).collect();
+            // The driver is gone only when the node is stopping.
+            let _ = self.applied.send(Applied::Entries(applied));
+            left = rest;
         }
-        let positions = entries.iter().map(|entry| (entry.index, entry.term));
-        let applied = positions.zip(replies).map(|((index, term), reply)| (index, term, reply)).collect();
-        // The driver is gone only when the node is stopping.
-        let _ = self.applied.send(Applied::Entries(applied));
         Ok(())
     }
 

@@ -226,3 +226,16 @@ fn all_sessions_keep_replies_up_to_a_bound() {
     assert_eq!(call(&store, 1, 1), Reply::SessionGone, "it was away for longest");
     assert!(matches!(call(&store, 2, 1), Reply::Txn { .. }));
 }
+
+/// Whoever passes replies on has few of them in memory.
+#[test]
+fn replies_are_handed_over_in_pieces() {
+    let store = open(&CrashFile::new()).expect("open");
+    apply(&store, write(vec![put_bytes("v", noise(1, 3 << 19))]));
+    let batch: Vec<_> = (2..=13).map(|index| input(index, txn(vec![read_all()]))).collect();
+    let first = store.apply_some(&batch).expect("applied");
+    assert_eq!(first.len(), 6, "the sixth reaches eight megabytes");
+    assert_eq!(store.applied().0.0, 7);
+    assert_eq!(store.apply(&batch[6..]).expect("applied").len(), 6);
+    assert_eq!(store.applied().0.0, 13);
+}
