@@ -1,8 +1,11 @@
-//! The command line: `quorate serve`, `demo`, `health`, `check`, `recover`, `wal inspect`.
+//! The command line: one binary for those who run nodes and those who use them.
 //!
 //! Thin on purpose: a command reads its settings, calls the library, and turns the outcome into text and an exit
 //! code. What a command reports goes to stdout; what went wrong goes to stderr as **one line** that begins with
 //! `quorate:` and says what to do, because it is read in a service's log as often as on a terminal.
+//!
+//! Exit codes say what the caller has to know next, which is not the same for a node as for a request. `serve`, `demo`, `health`,
+//! `check`, `recover` and `wal inspect` have these:
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -12,6 +15,17 @@
 //! | 3 | damaged data |
 //! | 4 | the disk failed |
 //! | 5 | the identity was refused by the cluster, or the node was removed from it |
+//!
+//! The commands that ask a cluster (`remote`) have these, from `remote/exit.rs`:
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | not found, or a condition did not hold: nothing was changed |
+//! | 2 | usage: a flag, a setting, a value that no cluster would take |
+//! | 3 | unavailable: not done, later it may be |
+//! | 4 | unknown: a write may have been done |
+//! | 5 | the output could not be written |
 
 use std::fmt;
 use std::io::Write;
@@ -21,12 +35,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 mod check;
+mod completion;
 mod demo;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod health;
 mod http;
 mod recover;
+mod remote;
 mod serve;
 mod settings;
 mod values;
@@ -46,17 +62,21 @@ const REFUSED: u8 = 5;
 const AFTER_HELP: &str = "\
 Examples:
   quorate demo                               three nodes on this machine, to try things with
-  quorate demo --nodes 5 --dir ./cluster     five, and keep their data
+And beside it, in another terminal:
+  quorate set user:1001 'John Doe'
+  quorate get user:1001
+  quorate list user:
+  quorate txn 'if absent lock then put lock me else get lock'
+  quorate status                             every node in one table
+In earnest:
   quorate serve --id 1 --data-dir /var/lib/quorate --initial-cluster 1=127.0.0.1:7001
                                              a cluster of one node
-  quorate health --endpoint http://127.0.0.1:8082
-  quorate check /var/lib/quorate             verify a stopped node's directory
-  quorate wal inspect /var/lib/quorate
-  quorate recover --data-dir /var/lib/quorate
-                                             when a quorum is lost for good: what is left
 
-Exit codes: 0 done or stopped, 1 unexpected (health: not healthy), 2 usage, port or directory,
-3 damaged data, 4 disk failure, 5 identity refused or removed.";
+Each command's --help has more. Commands that ask a cluster find it by --endpoints, QUORATE_ENDPOINTS or
+~/.config/quorate/client.toml; their exit codes: 0 done, 1 not found or a condition did not hold, 2 usage,
+3 unavailable, 4 unknown outcome. Of commands that run a node or read its directory: 0 done or stopped,
+1 unexpected (health: not healthy), 2 usage, port or directory, 3 damaged data, 4 disk failure,
+5 identity refused or removed.";
 
 /// A linearizable, replicated key-value store
 #[derive(Debug, clap::Parser)]
@@ -68,14 +88,17 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Serve(Box<serve::Args>),
     Demo(demo::Args),
+    #[command(flatten)]
+    Remote(Box<remote::Command>),
+    Serve(Box<serve::Args>),
     Health(health::Args),
     Check(check::Args),
     Recover(recover::Args),
     /// Look into a node's log
     #[command(subcommand, arg_required_else_help = true)]
     Wal(WalCommand),
+    Completion(completion::Args),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -124,17 +147,28 @@ fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap
 }
 
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env_values(true)))
+    fn without_values(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_values)
+    }
+    without_values(Cli::command())
+}
+
+/// The arguments of a command and of all below it.
+fn arguments(command: &clap::Command) -> Vec<&clap::Arg> {
+    let below = command.get_subcommands().flat_map(arguments);
+    command.get_arguments().chain(below).collect()
 }
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(&args),
+        Command::Remote(command) => remote::run(&command),
+        Command::Serve(args) => serve::run(*args),
         Command::Health(args) => health::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Wal(WalCommand::Inspect(args)) => wal_inspect::run(&args),
+        Command::Completion(args) => completion::run(&args),
     }
 }
 
@@ -172,8 +206,8 @@ fn with_sources(failure: &Failure, args: &[String], is_set: impl Fn(&str) -> boo
         return text;
     }
     let command = command();
-    let settings = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    let mut variables: Vec<&str> = settings
+    let mut variables: Vec<&str> = arguments(&command)
+        .into_iter()
         .filter_map(|setting| {
             let flag = format!("--{}", setting.get_long()?);
             let variable = setting.get_env()?.to_str()?;
@@ -184,6 +218,7 @@ fn with_sources(failure: &Failure, args: &[String], is_set: impl Fn(&str) -> boo
         })
         .collect();
     variables.sort_unstable();
+    variables.dedup();
     if !variables.is_empty() {
         text.push_str(&format!(" (set by {})", variables.join(", ")));
     }
@@ -236,6 +271,23 @@ mod tests {
             ("quorate recover --data-dir d --accept-data-loss", "--id"),
             ("quorate recover --data-dir d --revision-jump 5", "5 is not in"),
             ("quorate demo --flag-from-nowhere", "--flag-from-nowhere"),
+            ("quorate get", "<KEY>"),
+            ("quorate get k --output xml", "xml"),
+            ("quorate get k --timeout 5", "needs a unit"),
+            ("quorate get k --endpoints a:1,", "an address is empty"),
+            ("quorate set k", "VALUE"),
+            ("quorate set k v --file f", "cannot be used with"),
+            ("quorate set k v --create --if-revision 3", "cannot be used with"),
+            ("quorate del", "KEY"),
+            ("quorate del k --range a b", "cannot be used with"),
+            ("quorate del p --prefix --if-revision 3", "cannot be used with"),
+            ("quorate list --limit 0", "0 is not in"),
+            ("quorate list p --from a", "cannot be used with"),
+            ("quorate cas k", "EXPECTED"),
+            ("quorate member add", "<HOST:PORT>"),
+            ("quorate member update 4", "--peer"),
+            ("quorate leader transfer two", "two"),
+            ("quorate completion tcsh", "tcsh"),
         ] {
             let failure = failure(line);
             assert_eq!(failure.code, USAGE, "{line}");
@@ -265,12 +317,59 @@ mod tests {
 
     #[test]
     fn help_and_version_are_no_mistakes() {
-        for line in
-            ["quorate --help", "quorate --version", "quorate serve --help", "quorate wal inspect --help"]
-        {
+        for line in [
+            "quorate --help",
+            "quorate --version",
+            "quorate serve --help",
+            "quorate wal inspect --help",
+            "quorate member add --help",
+        ] {
             let error = parse_text(line).expect_err("clap reports help as an error");
             assert!(!error.use_stderr(), "{line}");
         }
+    }
+
+    /// The command lines in a help text, without what a shell would do with them and what is said beside them.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let joined = help.replace("\\\n", " ");
+        let begins = |line: &str| line.starts_with("  ") && line.trim_start().starts_with("quorate ");
+        let lines = joined.lines().filter(|line| begins(line)).map(str::trim_start);
+        lines.map(|line| words(line.split("  ").next().unwrap_or(line))).collect()
+    }
+
+    /// Splits as a shell does, up to a pipe, a redirection or a comment.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote): (Vec<String>, Option<String>, _) = (Vec::new(), None, None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if open == c => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, '|' | '>' | '<' | '#' | ';') => break,
+                (None, ' ') => words.extend(word.take()),
+                (_, c) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn the_examples_in_the_help_are_understood() {
+        fn helps(command: &mut clap::Command) -> Vec<String> {
+            let own = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let below = command.get_subcommands_mut().flat_map(helps).collect::<Vec<_>>();
+            [vec![own], below].concat()
+        }
+        let mut count = 0;
+        for example in helps(&mut command()).iter().flat_map(|help| examples(help)) {
+            let parsed = parse(example.iter().map(Into::into));
+            assert!(parsed.is_ok(), "{example:?}: {}", parsed.expect_err("it is not"));
+            count += 1;
+        }
+        assert!(count > 60, "only {count} examples were found");
     }
 
     #[test]

@@ -159,11 +159,9 @@ fn stop_on_panic() {
 /// A misspelt variable would be silently without effect. It is no error, because others make variables too: in
 /// Kubernetes a service named `quorate` puts `QUORATE_SERVICE_HOST` and the like into every container.
 fn warn_of_unknown_variables() {
-    let known: Vec<String> = super::command()
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
-        .filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()))
-        .collect();
+    let command = super::command();
+    let known = super::arguments(&command).into_iter();
+    let known: Vec<String> = known.filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect();
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("QUORATE_")) else { continue };
         if !known.iter().any(|known| known == name) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Failure;
+use super::remote;
 use super::values::{Members, Size, Span};
 use crate::config::{self, Config, Limits};
 use crate::telemetry::{self, LogFormat};
@@ -124,6 +125,10 @@ pub(super) struct Settings {
     /// What is logged: error, warn, info, debug, trace, or a list such as info,quorate::raft=debug [default: info]
     #[arg(long, env = "QUORATE_LOG_LEVEL", value_name = "LEVEL", help_heading = "Logging")]
     log_level: Option<String>,
+
+    /// What the commands that ask a cluster take from the same file: no concern of a node, but of its spelling.
+    #[arg(skip)]
+    client: Option<remote::Settings>,
 }
 
 /// Fills each field that `$first` leaves open from `$second`. A field that is forgotten here does not compile.
@@ -172,6 +177,7 @@ impl Settings {
             store_cache_bytes,
             log_format,
             log_level,
+            client,
         )
     }
 
@@ -185,18 +191,8 @@ impl Settings {
 
     /// Reads the text of a configuration file.
     pub(super) fn parse(text: &str) -> Result<Settings, String> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            let mut message = error.message().lines().collect::<Vec<_>>().join("; ");
-            // The file's whole vocabulary is in `--help`; here it would bury the word that is wrong.
-            if let Some(at) = message.find(", expected one of") {
-                message.truncate(at);
-                message.push_str(
-                    " (quorate serve --help lists the keys: those of the flags, without dashes in front)",
-                );
-            }
-            format!("line {line}: {message}")
-        })
+        let keys = "quorate serve --help lists the keys: those of the flags, without dashes in front";
+        toml::from_str(text).map_err(|error| complaint(text, &error, keys))
     }
 
     /// How and what to log.
@@ -280,6 +276,20 @@ impl Settings {
     }
 }
 
+/// What is wrong in a file's text, on one line; `keys` says where all keys are found.
+pub(super) fn complaint(text: &str, error: &toml::de::Error, keys: &str) -> String {
+    let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+    let mut message = error.message().lines().collect::<Vec<_>>().join("; ");
+    // A file's whole vocabulary would bury the word that is wrong.
+    if message.starts_with("unknown field")
+        && let Some(at) = message.find(", expected one of")
+    {
+        message.truncate(at);
+        message.push_str(&format!(" ({keys})"));
+    }
+    format!("line {line}: {message}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -313,7 +323,8 @@ mod tests {
         }
         let error = toml::from_str::<Settings>("no-such-key = 1").expect_err("unknown").to_string();
         let listed = error.split("expected one of").nth(1).expect("serde lists the keys");
-        let keys: BTreeSet<String> = listed.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect();
+        let listed = listed.split('`').skip(1).step_by(2).filter(|key| *key != "client");
+        let keys: BTreeSet<String> = listed.map(ToOwned::to_owned).collect();
         assert_eq!(keys, names, "the file has a key that is no flag");
     }
 
@@ -341,6 +352,7 @@ mod tests {
             ("log-format = \"xml\"", "line 1: unknown variant `xml`"),
             ("id = 1\nid = 2", "line 2: duplicate key"),
             ("id 1", "line 1:"),
+            ("id = 1\n[client]\nendpoint = \"a:1\"", "line 3: unknown field `endpoint`"),
         ] {
             let error = Settings::parse(text).expect_err(text);
             assert!(error.contains(part), "{text:?}: {error:?}");

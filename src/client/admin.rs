@@ -100,6 +100,17 @@ impl Client {
         Ok(response)
     }
 
+    /// The members as some node knows them, which asks nobody: also where there is no leader. How far they are is not known then.
+    ///
+    /// # Errors
+    /// As [`Client::members`].
+    pub async fn members_stale(&self) -> Result<MembersResponse, Error> {
+        let request = MembersRequest { consistency: crate::proto::v1::Consistency::Stale.into() };
+        let ask =
+            |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.members(request).await }) };
+        self.ask(request, Repeat::Always, ask).await
+    }
+
     /// Adds a member; answered once that is committed.
     ///
     /// # Errors

@@ -159,6 +159,7 @@ macro_rules! admin {
 
 admin! {
     members() -> MembersResponse;
+    members_stale() -> MembersResponse;
     add_member(member: NewMember) -> MembersResponse;
     remove_member(id: u64, force: bool) -> MembersResponse;
     update_member(id: u64, addresses: NewAddresses) -> MembersResponse;

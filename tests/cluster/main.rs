@@ -19,6 +19,7 @@ mod harness;
 
 mod chaos;
 mod check;
+mod cli;
 mod conditions;
 mod crash;
 mod damage;
