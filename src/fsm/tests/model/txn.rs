@@ -133,27 +133,12 @@ impl Model {
             in_bounds(&range.mod_revisions, record.mod_revision)
                 && in_bounds(&range.create_revisions, record.create_revision)
         });
-        match range.order.by {
-            OrderBy::Key => pairs.sort_by_key(|(key, _)| key.clone()),
-            OrderBy::Version => pairs.sort_by_key(|(_, record)| record.version),
-            OrderBy::CreateRevision => pairs.sort_by_key(|(_, record)| record.create_revision),
-            OrderBy::ModRevision => pairs.sort_by_key(|(_, record)| record.mod_revision),
-            OrderBy::Value => pairs.sort_by_key(|(_, record)| record.value.clone()),
-        }
-        if range.order.is_descending {
+        pairs.sort_by(|left, right| {
+            let order = rank(range.order.by, left).cmp(&rank(range.order.by, right));
+            let order = if range.order.is_descending { order.reverse() } else { order };
             // Equal ones stay in key order.
-            pairs.reverse();
-            pairs.sort_by(|left, right| rank(range.order.by, right).cmp(&rank(range.order.by, left)));
-            let mut at = 0;
-            while at < pairs.len() {
-                let end = pairs[at..]
-                    .iter()
-                    .position(|pair| rank(range.order.by, pair) != rank(range.order.by, &pairs[at]))
-                    .map_or(pairs.len(), |length| at + length);
-                pairs[at..end].sort_by_key(|(key, _)| key.clone());
-                at = end;
-            }
-        }
+            order.then_with(|| left.0.cmp(&right.0))
+        });
         let limit = range.limit.unwrap_or(usize::MAX);
         let more = pairs.len() > limit;
         pairs.truncate(limit);
