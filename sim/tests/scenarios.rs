@@ -78,6 +78,20 @@ fn the_swarm_finds_nothing_and_does_enough() {
     }
 }
 
+/// Exactly once is judged in every run; this is to see that there is something to judge.
+#[test]
+fn clients_of_the_library_write_once_through_every_fault() {
+    let mut counters = quorate_sim::run::Counters::default();
+    for seed in 1..=6 {
+        for (counter, count) in run("swarm", seed, swarm::nodes(seed)).counters {
+            *counters.entry(counter).or_default() += count;
+        }
+    }
+    for counter in ["txns", "txns refused", "known by resuming"] {
+        assert!(counters.get(counter).is_some_and(|count| *count > 0), "no {counter}: {counters:?}");
+    }
+}
+
 #[test]
 fn a_calm_run_has_its_operations_and_no_fault() {
     let report = run("calm", 1, 3);

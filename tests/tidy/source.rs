@@ -161,7 +161,7 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     }
 }
 
-/// Whether an item exists in tests only: `#[test]`, `#[cfg(test)]`, also inside `any` and `all`, and what the
+/// Whether an item exists in tests only: `#[test]` with or without arguments, `#[cfg(test)]`, also inside `any` and `all`, and what the
 /// `testing` feature opens to tests and simulation.
 pub fn is_test_only(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
@@ -169,6 +169,8 @@ pub fn is_test_only(attributes: &[syn::Attribute]) -> bool {
             attribute.path().segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
         match &attribute.meta {
             syn::Meta::Path(_) => name == "test",
+            // `#[tokio::test(start_paused = true)]`.
+            syn::Meta::List(_) if name == "test" => true,
             syn::Meta::List(list) if name == "cfg" => {
                 let words = list.tokens.to_string();
                 let words: Vec<&str> = words.split(|c: char| !c.is_alphanumeric() && c != '_').collect();

@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde_json::{Value as Json, json};
 
 use crate::Violation;
-use crate::history::operations::{Delete, Get, List, Pair, Set};
+use crate::history::operations::{Delete, Get, List, Pair, Set, Txn};
 use crate::history::{Answer, Found, Freshness, Key, Operation, Outcome, Value};
 
 /// A request that a client is to send.
@@ -19,7 +19,7 @@ use crate::history::{Answer, Found, Freshness, Key, Operation, Outcome, Value};
 pub struct Ask {
     /// What it asks.
     pub operation: Operation,
-    /// The bytes to be written; none for other operations.
+    /// The bytes to be written, by a transaction to each of its keys; none for other operations.
     pub value: Vec<u8>,
     /// Whether keys and values travel in base64 even where they are text.
     pub base64: bool,
@@ -56,12 +56,26 @@ impl Ask {
         Ask::of(Operation::List(List { prefix, after, limit, freshness }), &[])
     }
 
+    /// If `key` is at a revision, 0 for absent, write `value` under the first of these keys, and under the second as well
+    /// or, without `both`, delete that one. If it is not, read `otherwise`.
+    pub fn txn(
+        (key, condition): (Key, u64),
+        [first, second]: [Key; 2],
+        (value, both): (&[u8], bool),
+        otherwise: Option<Key>,
+    ) -> Ask {
+        let change = |key, is_put: bool| (key, is_put.then(|| Value::of(value)));
+        let changes = vec![change(first, true), change(second, both)];
+        Ask::of(Operation::Txn(Txn { key, condition, changes, otherwise }), value)
+    }
+
     /// The HTTP method.
     pub(super) fn method(&self) -> &'static str {
         match self.operation {
             Operation::Set(_) => "POST",
             Operation::Delete(_) => "DELETE",
             Operation::Get(_) | Operation::List(_) => "GET",
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         }
     }
 
@@ -73,6 +87,7 @@ impl Ask {
             | Operation::Delete(Delete { key, .. })
             | Operation::Set(Set { key, .. }) => is_text(&key.0),
             Operation::List(list) => is_text(&list.prefix.0) && is_text(&list.after.0),
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         };
         self.base64 || !keys_are_text || !is_text(&self.value)
     }
@@ -106,6 +121,7 @@ impl Ask {
                 }
                 ("/api/list", *freshness)
             }
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         };
         match freshness {
             Freshness::Linearizable => {}
@@ -144,7 +160,7 @@ impl Ask {
         match status.as_u16() {
             200 => self.answer(store, body).map(Outcome::Done).map_err(|why| wrong(&why)),
             412 if self.operation.is_write() && body["outcome"] == "not_applied" => {
-                Ok(Outcome::Done(Answer::ConditionFailed { store }))
+                Ok(Outcome::Done(Answer::ConditionFailed { store: Some(store) }))
             }
             409 if self.key.is_some()
                 && body["code"] == "session_expired"
@@ -174,7 +190,7 @@ impl Ask {
                     return Err("value, revision and found contradict each other".to_owned());
                 }
                 let found = if is_found { Some(found(body)?) } else { None };
-                Ok(Answer::Got { found, store })
+                Ok(Answer::Got { found, store: Some(store) })
             }
             Operation::List(_) => {
                 let pairs = body["pairs"].as_array().ok_or("no pairs")?;
@@ -183,6 +199,7 @@ impl Ask {
                 let more = body["more"].as_bool().ok_or("no word on whether more keys follow")?;
                 Ok(Answer::Listed { pairs: pairs?, more, store })
             }
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         }
     }
 }
@@ -242,7 +259,10 @@ mod tests {
         let done = outcome(&set, 200, json!({ "success": true, "revision": 7 }));
         assert_eq!(done, Ok(Outcome::Done(Answer::Written { revision: 7 })));
         let refused = json!({ "code": "condition_failed", "outcome": "not_applied" });
-        assert_eq!(outcome(&set, 412, refused), Ok(Outcome::Done(Answer::ConditionFailed { store: 7 })));
+        assert_eq!(
+            outcome(&set, 412, refused),
+            Ok(Outcome::Done(Answer::ConditionFailed { store: Some(7) }))
+        );
         let busy = json!({ "code": "overloaded", "outcome": "not_applied" });
         assert_eq!(outcome(&set, 429, busy), Ok(Outcome::NotApplied("429 overloaded".to_owned())));
         let late = json!({ "code": "unavailable", "outcome": "unknown" });
@@ -263,7 +283,7 @@ mod tests {
             json!({ "found": true, "value": "/w==", "encoding": "base64", "revision": 2 }),
         );
         let value = Found { value: Value::of(&[0xff]), revision: 2 };
-        assert_eq!(found, Ok(Outcome::Done(Answer::Got { found: Some(value), store: 7 })));
+        assert_eq!(found, Ok(Outcome::Done(Answer::Got { found: Some(value), store: Some(7) })));
         assert!(
             matches!(outcome(&get, 503, Json::Null), Ok(Outcome::NotApplied(_))),
             "a read leaves nothing"

@@ -10,15 +10,12 @@ use quorate::fsm;
 use quorate::server::{self, Seams};
 use quorate::types::{CLUSTER_VERSION, NodeId};
 
-use crate::cluster::handle::HTTP_PORT;
+use crate::cluster::handle::{GRPC_PORT, HTTP_PORT};
 use crate::cluster::state_file::StateFile;
 use crate::cluster::world::{Boot, DATA_DIR, Software, host};
 
 /// The port that peers connect to.
 const PEER_PORT: u16 = 7001;
-
-/// The port of the gRPC services.
-const GRPC_PORT: u16 = 9001;
 
 /// What every node of a run runs.
 pub fn production() -> Software {
@@ -106,6 +103,9 @@ fn limits(rng: &mut fastrand::Rng) -> Limits {
         append_inflight_max: [2, 64][rng.usize(..2)],
         idempotency_answers_max: [8, 64, 100_000][rng.usize(..3)],
         idempotency_spent_max: [8, 64, 1_000_000][rng.usize(..3)],
+        // So few sessions that clients lose theirs to each other; as many numbers as a client uses of one, or more.
+        sessions_max: [2, 3, 100_000][rng.usize(..3)],
+        session_inflight_max: [32, 1_024][rng.usize(..2)],
         ..Limits::default()
     }
 }

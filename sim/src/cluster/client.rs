@@ -77,8 +77,14 @@ impl Client {
             Err(Trouble::NotSent(why)) => Ok(Outcome::NotApplied(why)),
             Err(Trouble::Lost(why)) => Ok(Outcome::Unknown(why)),
         };
+        self.note(node, ask, &outcome);
+        outcome
+    }
+
+    /// Enters what became of a request into the trace.
+    pub(super) fn note(&self, node: &str, ask: &Ask, outcome: &Result<Outcome, Violation>) {
         let what = &ask.operation;
-        match &outcome {
+        match outcome {
             Ok(outcome) => {
                 counters(what, outcome).iter().for_each(|counter| self.trace.count(counter, 1));
                 let text = match outcome {
@@ -90,7 +96,6 @@ impl Client {
             }
             Err(why) => self.trace.record(&self.name, what.name(), format_args!("{node} {what}: {why}"), &[]),
         }
-        outcome
     }
 
     /// Gives an order to the group, through the node whose REST address is `node`, and says what became of it.
@@ -219,15 +224,22 @@ fn counters(operation: &Operation, outcome: &Outcome) -> Vec<&'static str> {
         Operation::Delete(delete) => (delete.condition.is_some(), Freshness::Linearizable),
         Operation::Get(get) => (false, get.freshness),
         Operation::List(list) => (false, list.freshness),
+        Operation::Txn(_) => (true, Freshness::Linearizable),
     };
     match (operation, outcome) {
         (_, Outcome::Done(Answer::ConditionFailed { .. })) => vec!["cas refused"],
+        (_, Outcome::Done(Answer::Otherwise { .. })) => vec!["txns refused"],
+        (Operation::Txn(_), Outcome::Done(_)) => vec!["acked", "txns"],
         (Operation::Set(_), Outcome::Done(_)) if is_conditional => vec!["acked", "cas"],
         (Operation::Set(_), Outcome::Done(_)) => vec!["acked"],
         (Operation::Delete(_), Outcome::Done(_)) if is_conditional => vec!["acked", "deletes", "cas"],
         (Operation::Delete(_), Outcome::Done(_)) => vec!["acked", "deletes"],
-        (Operation::Set(_) | Operation::Delete(_), Outcome::NotApplied(_)) => vec!["not applied"],
-        (Operation::Set(_) | Operation::Delete(_), Outcome::Unknown(_)) => vec!["unknown"],
+        (Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_), Outcome::NotApplied(_)) => {
+            vec!["not applied"]
+        }
+        (Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_), Outcome::Unknown(_)) => {
+            vec!["unknown"]
+        }
         (Operation::Get(_), Outcome::Done(_)) => match freshness {
             Freshness::Linearizable => vec!["reads"],
             Freshness::Leased => vec!["reads", "lease reads"],

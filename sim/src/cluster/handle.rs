@@ -14,6 +14,7 @@ use quorate::transport::net::SharedNet;
 
 use crate::Violation;
 use crate::cluster::client::Client;
+use crate::cluster::library::Library;
 use crate::cluster::world::{World, host};
 use crate::history::{History, Outcome};
 use crate::trace::SharedTrace;
@@ -23,6 +24,9 @@ pub use crate::cluster::session::Session;
 
 /// The REST port of every node.
 pub const HTTP_PORT: u16 = 8081;
+
+/// The port of every node's gRPC services.
+pub const GRPC_PORT: u16 = 9001;
 
 /// How long the cluster may take to do what it owes when nothing stands in its way.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,6 +124,18 @@ impl Cluster {
         let (net, trace) = (self.shared.net.clone(), self.shared.trace.clone());
         let client = Client::new(&format!("client{number}"), net, trace, REQUEST_TIMEOUT);
         Session::new(self.clone(), client, number, rng)
+    }
+
+    /// A new client of the library. Some are told of two nodes alone, and have to learn of the others.
+    pub(super) fn library(&self) -> Library {
+        let mut rng = self.draw(fastrand::Rng::fork);
+        let mut nodes: Vec<u64> = self.nodes().collect();
+        rng.shuffle(&mut nodes);
+        if rng.u32(..3) == 0 {
+            nodes.truncate(2);
+        }
+        let endpoints = nodes.into_iter().map(|node| format!("{}:{GRPC_PORT}", host(node))).collect();
+        Library::new(endpoints, self.shared.net.clone(), self.shared.trace.clone(), &mut rng)
     }
 
     /// Asks the world for something, to be done between two steps.

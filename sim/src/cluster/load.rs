@@ -1,5 +1,8 @@
 //! Clients at work in the background: all operations, on all nodes.
 //!
+//! Some speak REST, each for itself, and some are programs that use the client library: several workers of one share its client, so
+//! that their calls are pipelined in one session.
+//!
 //! Some keep to one node whatever happens to it, since one that is cut off must be asked, too; most go on to another
 //! where they got no answer. From time to time a burst of further clients falls on the same few keys at one instant.
 //!
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::cluster::entropy;
 use crate::cluster::handle::{Cluster, Session};
+use crate::cluster::library::{LEAVES_WITHIN, Library};
 use crate::history::Outcome;
 
 /// How many calls a second are to be answered, all clients together; one of these for each run.
@@ -21,6 +25,9 @@ const PACES: [u64; 3] = [25, 40, 60];
 
 /// How long a client goes to other nodes after one gave no answer.
 const AVOIDS: Duration = Duration::from_secs(1);
+
+/// How many workers share a client of the library, at most.
+const WORKERS_MAX: usize = 4;
 
 /// Clients at work in the background.
 pub struct Load {
@@ -37,18 +44,31 @@ struct Shared {
 }
 
 impl Load {
-    /// Puts `clients` clients to work, and as many more for bursts.
+    /// Puts `clients` clients to work, and as many more for bursts. A third of the first are programs with the library, each of several
+    /// workers, and of the second about half, each of one.
     pub fn start(cluster: &Cluster, clients: usize) -> Load {
         let pace = cluster.draw(|rng| PACES[rng.usize(..PACES.len())]);
         let (stop, answered) = (Cell::new(false), Cell::new(0));
         let shared = Rc::new(Shared { stop, began: entropy::now(), pace, answered });
         let bursts = cluster.draw(fastrand::Rng::fork);
         let mut tasks = Vec::new();
+        let libraries = cluster.draw(|rng| rng.usize(..3));
         for number in 0..clients {
+            let mut worker = Worker::new(cluster, &shared, false);
+            // A session that is not used for seconds is the first to go.
+            worker.library = cluster.draw(fastrand::Rng::bool).then(|| Rc::new(cluster.library()));
+            tasks.push(tokio::task::spawn_local(worker.burst(bursts.clone())));
+            if number % 3 == libraries {
+                let library = Rc::new(cluster.library());
+                for _ in 0..cluster.draw(|rng| rng.usize(2..=WORKERS_MAX)) {
+                    let mut worker = Worker::new(cluster, &shared, false);
+                    worker.library = Some(library.clone());
+                    tasks.push(tokio::task::spawn_local(worker.work()));
+                }
+                continue;
+            }
             let worker = Worker::new(cluster, &shared, number % 4 == 3);
             tasks.push(tokio::task::spawn_local(worker.work()));
-            let worker = Worker::new(cluster, &shared, false);
-            tasks.push(tokio::task::spawn_local(worker.burst(bursts.clone())));
         }
         Load { shared, tasks }
     }
@@ -60,10 +80,19 @@ impl Load {
             // A panic in it has ended the run already.
             let _ = task.await;
         }
+        // What comes then is to come without anybody's help: the library's clients close their sessions before.
+        tokio::time::sleep(LEAVES_WITHIN).await;
     }
 }
 
 impl Shared {
+    /// Counts an answer. Says whether it is one.
+    fn count(&self, outcome: &Outcome) -> bool {
+        let is_answered = matches!(outcome, Outcome::Done(_));
+        self.answered.set(self.answered.get() + u64::from(is_answered));
+        is_answered
+    }
+
     /// Whether fewer calls were answered than the pace asks for.
     fn lags(&self) -> bool {
         let elapsed = entropy::now().saturating_sub(self.began).as_millis();
@@ -74,6 +103,8 @@ impl Shared {
 /// A client at work.
 struct Worker {
     session: Session,
+    /// What carries out its calls; without it, it speaks REST by itself.
+    library: Option<Rc<Library>>,
     shared: Rc<Shared>,
     nodes: Vec<u64>,
     /// The node it keeps to, if it does.
@@ -87,7 +118,7 @@ impl Worker {
         let nodes: Vec<u64> = cluster.nodes().collect();
         let mut session = cluster.session();
         let home = is_settled.then(|| nodes[session.rng.usize(..nodes.len())]);
-        Worker { session, shared: shared.clone(), nodes, home, avoided: None }
+        Worker { session, library: None, shared: shared.clone(), nodes, home, avoided: None }
     }
 
     async fn work(mut self) {
@@ -111,6 +142,10 @@ impl Worker {
                 let nap = next.duration_since(Instant::now()).min(Duration::from_millis(200));
                 tokio::time::sleep(nap).await;
             }
+            // Calls that take long leave no time for naps.
+            if self.shared.stop.get() {
+                return;
+            }
             for _ in 0..schedule.u32(1..4) {
                 self.one().await;
             }
@@ -119,14 +154,17 @@ impl Worker {
 
     /// One call; where its outcome stayed unknown, sometimes the same once more, as clients do that think it is safe.
     async fn one(&mut self) {
+        if let Some(library) = &self.library {
+            let ask = self.session.draw_for_library();
+            let outcome = self.session.call_through(library, &ask).await;
+            self.shared.count(&outcome);
+            return;
+        }
         let ask = self.session.draw();
         let node = self.node();
         let outcome = self.session.call(node, &ask).await;
-        match &outcome {
-            Outcome::Done(_) => self.shared.answered.set(self.shared.answered.get() + 1),
-            Outcome::NotApplied(_) | Outcome::Unknown(_) => {
-                self.avoided = Some((node, entropy::now() + AVOIDS));
-            }
+        if !self.shared.count(&outcome) {
+            self.avoided = Some((node, entropy::now() + AVOIDS));
         }
         let is_lost = matches!(outcome, Outcome::Unknown(_));
         if is_lost && self.session.rng.u32(..8) == 0 && !self.shared.stop.get() {

@@ -19,6 +19,7 @@ pub mod finale;
 pub mod load;
 pub mod session;
 pub mod client;
+mod library;
 pub mod ask;
 pub mod order;
 pub mod newcomer;

@@ -1,6 +1,6 @@
 //! A client whose requests are written into the run's history.
 //!
-//! [`Session::call`] sends anything; the others draw what they send. What a session learns of revisions it uses in its
+//! [`Session::call`] sends anything, `call_through` leaves it to the client library; the others draw what they send. What a session learns of revisions it uses in its
 //! conditions: most name the revision that it saw last, some the wrong one, so both outcomes happen all the time.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,9 @@ use crate::cluster::client::{Client, Freshness};
 use crate::cluster::clock::WALL_ORIGIN_MS;
 use crate::cluster::entropy;
 use crate::cluster::handle::{Cluster, address};
+use crate::cluster::library::Library;
 use crate::cluster::order::{Order, Said};
+use crate::history::operations::Txn;
 use crate::history::{Answer, Key, Operation, Outcome};
 use crate::trace::event::{Fate, What};
 
@@ -24,6 +26,9 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// How many keys are written to now and then.
 const COLD_KEYS: u64 = 60;
+
+/// Where the history has the node that was asked: the library asks whom it likes.
+const ANY_NODE: u64 = 0;
 
 /// How many keys are no text.
 const BINARY_KEYS: u8 = 4;
@@ -75,15 +80,33 @@ impl Session {
 
     /// Sends any request to a node.
     pub async fn call(&mut self, node: u64, ask: &Ask) -> Outcome {
-        let cluster = self.cluster.clone();
-        let request = cluster.history().begin(self.number, node, ask.operation.clone());
-        cluster.trace().event(0, || What::Begun {
+        let request = self.begin(node, ask);
+        let outcome = self.until_known(node, ask).await;
+        self.end(request, ask, outcome)
+    }
+
+    /// Leaves a request to the client library.
+    pub(super) async fn call_through(&mut self, library: &Library, ask: &Ask) -> Outcome {
+        let request = self.begin(ANY_NODE, ask);
+        let outcome = library.call(ask, &mut self.rng).await;
+        self.client.note("library", ask, &outcome);
+        self.end(request, ask, outcome)
+    }
+
+    fn begin(&self, node: u64, ask: &Ask) -> usize {
+        let request = self.cluster.history().begin(self.number, node, ask.operation.clone());
+        self.cluster.trace().event(0, || What::Begun {
             request: request as u64,
             client: self.number,
             to: node,
             operation: ask.operation.to_string(),
         });
-        let outcome = match self.until_known(node, ask).await {
+        request
+    }
+
+    fn end(&mut self, request: usize, ask: &Ask, outcome: Result<Outcome, Violation>) -> Outcome {
+        let cluster = self.cluster.clone();
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(violation) => {
                 cluster.fail(violation);
@@ -183,6 +206,34 @@ impl Session {
         ask
     }
 
+    /// Draws a request that the library can carry out: transactions, too.
+    pub(super) fn draw_for_library(&mut self) -> Ask {
+        if self.rng.u32(..4) > 0 {
+            return self.draw();
+        }
+        let (key, first) = (self.key(), self.key());
+        let second = loop {
+            let second = self.key();
+            if second != first {
+                break second;
+            }
+        };
+        let condition = self.condition(&key);
+        let (value, both) = (self.value(), self.rng.bool());
+        // As often as not what is compared is what is changed, as in a move.
+        let first = if self.rng.bool() && second != key { key.clone() } else { first };
+        let otherwise = match self.rng.u32(..3) {
+            0 => None,
+            1 => Some(key.clone()),
+            _ => Some(self.key()),
+        };
+        let mut ask = Ask::txn((key, condition), [first, second], (&value, both), otherwise);
+        if self.rng.u32(..10) == 0 {
+            ask.deadline = Some(Duration::from_millis(self.rng.u64(1..500)));
+        }
+        ask
+    }
+
     fn list(&mut self, freshness: Freshness) -> Ask {
         let (prefix, after) = match self.rng.u32(..5) {
             0 => ("", Key::from("")),
@@ -242,7 +293,10 @@ impl Session {
 
     fn learn(&mut self, operation: &Operation, outcome: &Outcome) {
         let Outcome::Done(answer) = outcome else { return };
-        if let Answer::Written { revision } | Answer::Deleted { existed: true, revision } = answer {
+        if let Answer::Written { revision }
+        | Answer::Deleted { existed: true, revision }
+        | Answer::Committed { revision, .. } = answer
+        {
             self.wrote = self.wrote.max(*revision);
         }
         match (operation, answer) {
@@ -254,6 +308,15 @@ impl Session {
             }
             (Operation::Delete(delete), Answer::Deleted { .. }) => {
                 self.seen.insert(delete.key.clone(), 0);
+            }
+            (Operation::Txn(txn), Answer::Committed { changed, revision }) => {
+                for ((key, value), _) in txn.changes.iter().zip(changed).filter(|(_, changed)| **changed) {
+                    let revision = if value.is_some() { *revision } else { 0 };
+                    self.seen.insert(key.clone(), revision);
+                }
+            }
+            (Operation::Txn(Txn { otherwise: Some(key), .. }), Answer::Otherwise { found, .. }) => {
+                self.seen.insert(key.clone(), found.as_ref().map_or(0, |found| found.revision));
             }
             (Operation::List(_), Answer::Listed { pairs, .. }) => {
                 self.seen.extend(pairs.iter().map(|pair| (pair.key.clone(), pair.found.revision)));

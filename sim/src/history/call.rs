@@ -22,7 +22,9 @@ impl Outcome {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Outcome::Done(Answer::ConditionFailed { .. }) => "refused by its condition",
+            Outcome::Done(Answer::ConditionFailed { .. } | Answer::Otherwise { .. }) => {
+                "refused by its condition"
+            }
             Outcome::Done(_) => "done",
             Outcome::NotApplied(_) => "not applied",
             Outcome::Unknown(_) => "unknown",
@@ -37,7 +39,7 @@ pub struct Call {
     pub id: usize,
     /// Who asked.
     pub client: u64,
-    /// Which node was asked.
+    /// Which node was asked; 0: whichever the client's library chose.
     pub node: u64,
     /// What was asked.
     pub operation: Operation,
@@ -74,7 +76,11 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{} client {} at node {}: {}, ", self.id, self.client, self.node, self.operation)?;
+        write!(f, "#{} client {}", self.id, self.client)?;
+        match self.node {
+            0 => write!(f, " at any node: {}, ", self.operation)?,
+            node => write!(f, " at node {node}: {}, ", self.operation)?,
+        }
         match &self.outcome {
             Outcome::Done(answer) => write!(f, "{answer}")?,
             Outcome::NotApplied(why) => write!(f, "not applied ({why})")?,

@@ -6,7 +6,8 @@
 //! A write of unknown outcome whose value was found took effect: if no other write of the key has that value, it did so
 //! before the first call ended that found it, and so it has its place like any other. One whose value nobody found can
 //! only be told from its absence by others' conditions and deletes: all such are one class. Stale reads have no place in
-//! the order, but what they found had.
+//! the order, but what they found had. A transaction is a call on each of its keys, too: that it changed all of them at one
+//! revision is judged by the ledger.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +90,7 @@ impl<'a> Part<'a> {
                 want: self.want(fact.before),
                 condition: fact.condition,
                 effect: None,
-                rank: call.answer().map_or(0, rank),
+                rank: call.answer().map_or(0, |answer| rank(call, answer)),
             };
             let own = call.answer().map(Answer::own);
             match (fact.effect, own) {
@@ -148,8 +149,9 @@ impl Tasks {
 }
 
 /// The place of an answer among all, if revisions are right: at its own, or between the store's and the next.
-fn rank(answer: &Answer) -> u64 {
-    answer.own().map_or(answer.store().saturating_mul(2) | 1, |own| own.saturating_mul(2))
+fn rank(call: &Call, answer: &Answer) -> u64 {
+    let store = answer.store().unwrap_or(call.floor);
+    answer.own().map_or(store.saturating_mul(2) | 1, |own| own.saturating_mul(2))
 }
 
 /// Says why a key's calls have no order: how far one comes, and what then should come and does not fit.

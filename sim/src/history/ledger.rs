@@ -8,6 +8,10 @@
 //! them lie *gaps*: revisions that nobody is known to own. Each is owned by a write of unknown outcome, or else something
 //! took a revision that had no right to. Where an answer can only be true if some unknown write lies in between, the
 //! ledger asks for an unknown write that began early enough, of the right kind, and a gap for it.
+//!
+//! A revision belongs to one write, and so to one key, or to those that one transaction changes. Where a value was found that
+//! a single transaction of unknown outcome can have written, that transaction was executed there, and with it all else that
+//! it writes. An answer without the store's revision enters the books with what it found, and is judged by the search alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -23,8 +27,7 @@ use super::value::{Found, Key, Value};
 pub(super) struct Ledger {
     /// The newest revision of the store that an answer carried.
     floor: u64,
-    /// Who owns a revision.
-    owners: BTreeMap<u64, Key>,
+    owners: Owners,
     shelves: BTreeMap<Key, Shelf>,
     /// The keys of the shelves.
     keys: BTreeSet<Key>,
@@ -32,9 +35,35 @@ pub(super) struct Ledger {
     wrong: Option<String>,
 }
 
-/// What is known of one key.
+/// Who owns the revisions.
 #[derive(Clone, Debug, Default)]
+struct Owners {
+    /// The keys that are known to have changed at each.
+    keys: BTreeMap<u64, BTreeSet<Key>>,
+    /// The transactions that may take effect, or may have, with the keys that they may change.
+    txns: BTreeMap<usize, BTreeSet<Key>>,
+}
+
+impl Owners {
+    /// Whether `key` may have changed at a revision: nobody owns it, or one transaction may have changed the key and all
+    /// that are known to have changed there.
+    fn may_be(&self, revision: u64, key: &Key) -> bool {
+        let Some(owners) = self.keys.get(&revision) else { return true };
+        owners.contains(key) || self.txns.values().any(|keys| keys.contains(key) && owners.is_subset(keys))
+    }
+
+    /// Whether a transaction may have been executed at a revision in this range of which others of its keys are known.
+    fn may_be_within(&self, txn: usize, (above, top): (u64, u64)) -> bool {
+        let Some(keys) = self.txns.get(&txn) else { return false };
+        let range = (Bound::Excluded(above), Bound::Included(top));
+        self.keys.range(range).any(|(_, owners)| owners.is_subset(keys))
+    }
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug)]
 struct Shelf {
+    key: Key,
     /// Its changes.
     changes: BTreeMap<u64, Change>,
     /// Its writes, by what they write.
@@ -69,6 +98,9 @@ struct Open {
     floor: u64,
     condition: Option<u64>,
     is_erase: bool,
+    /// Whether it is here that its call counts among those that may have taken a revision. A transaction is open on
+    /// several shelves, and takes one.
+    counts: bool,
 }
 
 impl Ledger {
@@ -86,10 +118,17 @@ impl Ledger {
     pub fn begun(&mut self, call: &Call) {
         let facts = call.operation.facts(None, &self.keys).expect("without an answer nothing can be wrong");
         let mut keys = Vec::new();
-        for Fact { key, effect, condition, .. } in facts {
-            let shelf = self.shelves.entry(key.clone()).or_default();
+        // What it writes it writes for sure, if it is executed.
+        let surest = facts.iter().position(|fact| matches!(fact.effect, Some(Effect::Put(_))));
+        if facts.len() > 1 {
+            self.owners.txns.insert(call.id, facts.iter().map(|fact| fact.key.clone()).collect());
+        }
+        for (at, Fact { key, effect, condition, .. }) in facts.into_iter().enumerate() {
+            let shelf = self.shelves.entry(key.clone()).or_insert_with(|| Shelf::of(key));
             let is_erase = effect == Some(Effect::Erase);
-            let open = Open { id: call.id, begun: call.begun, floor: call.floor, condition, is_erase };
+            let counts = surest.is_none_or(|surest| surest == at);
+            let open =
+                Open { id: call.id, begun: call.begun, floor: call.floor, condition, is_erase, counts };
             match effect {
                 Some(Effect::Put(value)) => shelf.puts.entry(value.clone()).or_default().open.push(open),
                 Some(Effect::Erase) => shelf.erases.push(open),
@@ -119,7 +158,7 @@ impl Ledger {
         let keys = std::mem::take(&mut self.keys);
         let result = self.learn_answer(call, &keys);
         self.keys = keys;
-        self.floor = self.floor.max(answer.store());
+        self.floor = self.floor.max(answer.store().unwrap_or(0));
         result
     }
 
@@ -127,15 +166,18 @@ impl Ledger {
         let answer = call.answer().expect("it is done");
         check_order(call)?;
         let facts = call.operation.facts(Some(answer), keys)?;
-        for fact in &facts {
-            if let (Some(effect), Some(revision)) = (fact.effect, answer.own()) {
-                self.place(fact.key, effect, revision, Some(call.id))?;
+        if let Some(revision) = answer.own() {
+            let changes = facts.iter().filter_map(|fact| Some((fact.key, fact.effect?)));
+            let changes: Vec<(&Key, Effect<'_>)> = changes.collect();
+            self.own(revision, &changes)?;
+            for (key, effect) in changes {
+                self.place(key, effect, revision, Some(call.id))?;
             }
         }
         self.close(call)?;
         for fact in &facts {
             if let Before::Is(Found { value, revision }) = fact.before {
-                self.place(fact.key, Effect::Put(value), *revision, None)?;
+                self.found(fact.key, value, *revision)?;
             }
         }
         facts.iter().try_for_each(|fact| self.judge(call, fact, None))?;
@@ -145,7 +187,7 @@ impl Ledger {
     /// A page that says more keys follow must be able to name one.
     fn judge_more(&self, call: &Call, gaps: Option<&[u64]>) -> Result<(), String> {
         let (Some(answer), Some((after, prefix))) = (call.answer(), call.more_after()) else { return Ok(()) };
-        let (at, until) = (answer.store(), call.ended.expect("it is done"));
+        let (Some(at), until) = (answer.store(), call.ended.expect("it is done")) else { return Ok(()) };
         let range = (Bound::Excluded(after), Bound::Unbounded);
         let mut following = self.shelves.range(range).take_while(|(key, _)| key.0.starts_with(&prefix.0));
         let may_be = |shelf| Room { shelf, at, until, gaps, owners: &self.owners }.is_present().is_ok();
@@ -159,6 +201,7 @@ impl Ledger {
     fn close(&mut self, call: &Call) -> Result<(), String> {
         let facts = call.operation.facts(None, &self.keys)?;
         let took_effect = call.answer().is_some_and(|answer| answer.own().is_some());
+        self.owners.txns.remove(&call.id);
         for Fact { key, effect, .. } in facts {
             let shelf = self.shelves.get_mut(key).expect("its call began");
             match effect {
@@ -177,6 +220,48 @@ impl Ledger {
         Ok(())
     }
 
+    /// A call was told that it made these changes at this revision: nobody else made any.
+    fn own(&mut self, revision: u64, changes: &[(&Key, Effect<'_>)]) -> Result<(), String> {
+        let owners = self.owners.keys.entry(revision).or_default();
+        if let (Some(owner), Some((key, _))) =
+            (owners.iter().find(|owner| changes.iter().all(|(key, _)| key != owner)), changes.first())
+        {
+            return Err(format!("revisions: {revision} belongs to {owner} and to {key}"));
+        }
+        owners.extend(changes.iter().map(|(key, _)| (*key).clone()));
+        Ok(())
+    }
+
+    /// A read found a value at a revision. If only one transaction can have written it, all that it writes is there.
+    fn found(&mut self, key: &Key, value: &Value, revision: u64) -> Result<(), String> {
+        if !self.owners.may_be(revision, key) {
+            let owner = self.owners.keys[&revision].iter().next().expect("an owned revision has an owner");
+            return Err(format!("revisions: {revision} belongs to {owner} and to {key}"));
+        }
+        self.owners.keys.entry(revision).or_default().insert(key.clone());
+        self.place(key, Effect::Put(value), revision, None)?;
+        let puts = self.shelves[key].puts.get(value).filter(|puts| puts.found.contains(&revision));
+        let Some([Open { id, .. }]) = puts.map(|puts| puts.open.as_slice()) else { return Ok(()) };
+        let beside = self.beside(*id, key);
+        for (key, value) in beside {
+            self.owners.keys.entry(revision).or_default().insert(key.clone());
+            self.place(&key, Effect::Put(&value), revision, None)?;
+        }
+        Ok(())
+    }
+
+    /// What a transaction writes beside this key.
+    fn beside(&self, txn: usize, key: &Key) -> Vec<(Key, Value)> {
+        let Some(keys) = self.owners.txns.get(&txn) else { return Vec::new() };
+        let others = keys.iter().filter(|other| *other != key);
+        let written = others.filter_map(|other| {
+            let is_its = |puts: &Puts| puts.open.iter().any(|open| open.id == txn);
+            let (value, _) = self.shelves[other].puts.iter().find(|(_, puts)| is_its(puts))?;
+            Some((other.clone(), value.clone()))
+        });
+        written.collect()
+    }
+
     /// Enters a change at its revision: one that `by` was told of, or one that a read found.
     fn place(
         &mut self,
@@ -190,15 +275,11 @@ impl Ledger {
                 "revisions: a change of {key} at revision {revision}, which an empty store has"
             ));
         }
-        let owner = self.owners.entry(revision).or_insert_with(|| key.clone());
-        if owner != key {
-            return Err(format!("revisions: {revision} belongs to {owner} and to {key}"));
-        }
         let value = match effect {
             Effect::Put(value) => Some(value.clone()),
             Effect::Erase => None,
         };
-        let shelf = self.shelves.entry(key.clone()).or_default();
+        let shelf = self.shelves.entry(key.clone()).or_insert_with(|| Shelf::of(key));
         match shelf.changes.get_mut(&revision) {
             Some(change) if change.value != value => {
                 return Err(format!(
@@ -250,17 +331,25 @@ impl Ledger {
     fn gaps(&self) -> Result<Vec<u64>, String> {
         let mut spans: Vec<(u64, u64)> = Vec::new();
         for shelf in self.shelves.values() {
-            spans.extend(shelf.erases.iter().filter_map(|open| shelf.span(open, &self.owners)));
+            let counting = |open: &&Open| open.counts;
+            let erases = shelf.erases.iter().filter(counting);
+            spans.extend(erases.filter_map(|open| shelf.span(open, &self.owners)));
             for puts in shelf.puts.values() {
-                // Which of them were found is not known where there are several: leave those that may take more.
+                if puts.found.is_empty() {
+                    let open = puts.open.iter().filter(counting);
+                    spans.extend(open.filter_map(|open| shelf.span(open, &self.owners)));
+                    continue;
+                }
+                // Which of them were found is not known where there are several: leave those that may take more, also if
+                // they count elsewhere, since they stand for others here.
                 let mut open: Vec<&Open> = puts.open.iter().collect();
                 open.sort_unstable_by_key(|open| (open.condition.is_some(), open.floor));
                 let left = &open[..open.len() - puts.found.len()];
                 spans.extend(left.iter().filter_map(|open| shelf.span(open, &self.owners)));
             }
         }
-        let newest = self.owners.keys().next_back().copied().unwrap_or(0).max(self.floor);
-        let room = (newest.saturating_sub(REVISION_EMPTY)).saturating_sub(self.owners.len() as u64);
+        let newest = self.owners.keys.keys().next_back().copied().unwrap_or(0).max(self.floor);
+        let room = (newest.saturating_sub(REVISION_EMPTY)).saturating_sub(self.owners.keys.len() as u64);
         if room > spans.len() as u64 {
             return Err(format!(
                 "revisions: {room} of those up to {newest} belong to no write, and only {} writes of unknown outcome may have \
@@ -268,8 +357,9 @@ impl Ledger {
                 spans.len()
             ));
         }
-        let gaps: Vec<u64> =
-            (REVISION_EMPTY + 1..=newest).filter(|revision| !self.owners.contains_key(revision)).collect();
+        let gaps: Vec<u64> = (REVISION_EMPTY + 1..=newest)
+            .filter(|revision| !self.owners.keys.contains_key(revision))
+            .collect();
         match unmatched(&gaps, spans) {
             Some(gap) => Err(format!(
                 "revisions: {gap} belongs to no write: no write of unknown outcome is left that may have taken it"
@@ -289,8 +379,9 @@ impl Ledger {
             return if holds { Ok(()) } else { Err(format!("phantom: nobody ever wrote {key}")) };
         };
         let answer = call.answer().expect("only done calls are judged");
+        let Some(store) = answer.store() else { return Ok(()) };
         // A change saw the store as it was before it.
-        let at = answer.store() - u64::from(fact.effect.is_some());
+        let at = store - u64::from(answer.own().is_some());
         let until = call.ended.expect("it is done");
         let room = Room { shelf, at, until, gaps, owners: &self.owners };
         if let Some(revision) = fact.condition {
@@ -319,7 +410,7 @@ impl Ledger {
 /// An answer is never older than what was known before its request began, unless it was asked to be stale.
 fn check_order(call: &Call) -> Result<(), String> {
     let answer = call.answer().expect("it is done");
-    let (store, floor) = (answer.store(), call.floor);
+    let (Some(store), floor) = (answer.store(), call.floor) else { return Ok(()) };
     if store < REVISION_EMPTY {
         return Err("revisions: an answer without the store's revision".to_owned());
     }
@@ -341,8 +432,12 @@ fn check_order(call: &Call) -> Result<(), String> {
 }
 
 impl Shelf {
+    fn of(key: &Key) -> Shelf {
+        Shelf { key: key.clone(), changes: BTreeMap::new(), puts: BTreeMap::new(), erases: Vec::new() }
+    }
+
     /// Between which revisions, without these, an unknown write may have taken one; `None` if it cannot have taken any.
-    fn span(&self, open: &Open, owners: &BTreeMap<u64, Key>) -> Option<(u64, u64)> {
+    fn span(&self, open: &Open, owners: &Owners) -> Option<(u64, u64)> {
         // A delete needs something to delete.
         let other_put = || self.puts.values().flat_map(|puts| &puts.open).any(|put| put.id != open.id);
         let was_put = || self.changes.values().any(|change| change.value.is_some());
@@ -355,7 +450,7 @@ impl Shelf {
             Some(revision) => {
                 let may_be = match self.changes.get(&revision) {
                     Some(change) => change.value.is_some(),
-                    None => !owners.contains_key(&revision) && other_put(),
+                    None => owners.may_be(revision, &self.key) && other_put(),
                 };
                 let next = self.changes.range(revision + 1..).next().map(|(next, _)| *next);
                 may_be.then_some((open.floor.max(revision), next.unwrap_or(u64::MAX)))
@@ -425,7 +520,7 @@ struct Room<'a> {
     /// Calls that began later cannot have mattered.
     until: u64,
     gaps: Option<&'a [u64]>,
-    owners: &'a BTreeMap<u64, Key>,
+    owners: &'a Owners,
 }
 
 impl Room<'_> {
@@ -473,8 +568,8 @@ impl Room<'_> {
             }
             // Not known yet: an unknown write may own it, unless it is somebody else's.
             newest => {
-                let is_free = !self.owners.contains_key(&revision);
-                if is_free && self.may_put(newest.map_or(0, |(newest, _)| newest)) {
+                let may_be = self.owners.may_be(revision, &self.shelf.key);
+                if may_be && self.may_put(newest.map_or(0, |(newest, _)| newest)) {
                     return Ok(());
                 }
                 Err(format!("no write of this key can be at @{revision}"))
@@ -516,6 +611,7 @@ impl Room<'_> {
         }
         let Some(gaps) = self.gaps else { return true };
         gaps.get(gaps.partition_point(|gap| *gap <= above)).is_some_and(|gap| *gap <= top)
+            || self.owners.may_be_within(open.id, (above, top))
     }
 }
 

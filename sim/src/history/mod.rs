@@ -23,11 +23,12 @@
 //!   behind the revision that they ask for), and a write's lies above it. So real time orders revisions.
 //! - *The store at a revision*: every answer that names the store's revision, fresh or stale, shows the key, or all keys
 //!   of a list, as the writes up to that revision leave it: no more, no less, no mixture.
+//! - *Transactions*: all that one changes it changes at one revision.
 //! - *Conditions*: a conditional write is done only if the key was at the revision it names, and refused only if it was not.
 //!
 //! It is sound: whatever a right store answers passes, however many outcomes are unknown. The history must know every
-//! client of the store since it held [`REVISION_EMPTY`]. Retries within a session, which must not execute twice, will be
-//! an operation of their own.
+//! client of the store since it held [`REVISION_EMPTY`]. A write that is sent again and again under one number, or one key,
+//! is one call here: a second execution takes a revision, or leaves a value, that no call explains.
 //!
 //! It does no I/O, knows no clock and no threads, and uses std alone: the tests with real processes include this folder.
 
@@ -87,7 +88,7 @@ pub struct History {
 }
 
 impl History {
-    /// A client is about to send a request to a node. Returns the call's number.
+    /// A client is about to send a request to a node; 0: to whichever its library chooses. Returns the call's number.
     pub fn begin(&mut self, client: u64, node: u64, operation: Operation) -> usize {
         let (id, begun) = (self.calls.len(), self.moment());
         let call = Call {

@@ -105,7 +105,7 @@ pub enum What {
         request: u64,
         /// The client.
         client: u64,
-        /// The node it was sent to.
+        /// The node it was sent to; 0: whichever the client's library chose.
         to: u64,
         /// What it asks.
         operation: String,

@@ -58,6 +58,9 @@ impl fmt::Display for What {
                 if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
             }
             What::Disk { call: _, text, bytes } => write!(f, "{text} len={bytes}"),
+            What::Begun { request, client, to: 0, operation } => {
+                write!(f, "request {request} of client{client} to any node: {operation}")
+            }
             What::Begun { request, client, to, operation } => {
                 write!(f, "request {request} of client{client} to node{to}: {operation}")
             }

@@ -289,3 +289,76 @@ fn an_unknown_write_seen_before_it_could_be() {
     let late = it.begin(2, set("k", "c"));
     it.call(get("k"), found("c", 3, 3)).end(late, lost()).fails(&["revisions: 3 of k is b, and is c"]);
 }
+
+#[test]
+fn half_a_transaction() {
+    let both = [("a", Some("x")), ("b", Some("x"))];
+    let mut it = Script::default();
+    it.call(txn(("a", 0), &both, None), committed(&[true, true], 2)).call(get("b"), absent(2));
+    it.fails(&["b is missing at @2", "#0 left x"]);
+    let mut unknown = Script::default();
+    unknown
+        .call(txn(("a", 0), &both, None), lost())
+        .call(get("a"), found("x", 2, 2))
+        .call(get("b"), absent(2));
+    unknown.fails(&["b is missing at @2"]);
+    let mut apart = Script::default();
+    apart.call(txn(("a", 0), &both, None), lost());
+    apart.call(get("a"), found("x", 2, 2)).call(get("b"), found("x", 3, 3)).fails(&["b = x at revision 3"]);
+}
+
+#[test]
+fn a_transaction_that_takes_effect_twice() {
+    let both = [("a", Some("x")), ("b", Some("x"))];
+    let mut it = Script::default();
+    it.call(txn(("c", 0), &both, None), committed(&[true, true], 2)).call(set("d", "y"), written(4));
+    it.fails(&["1 of those up to 4 belong to no write"]);
+    let mut unknown = Script::default();
+    unknown.call(txn(("c", 0), &both, None), lost()).call(set("d", "y"), written(4));
+    unknown.fails(&["2 of those up to 4 belong to no write", "only 1 writes of unknown outcome"]);
+}
+
+#[test]
+fn a_revision_of_a_transaction_and_of_another_write() {
+    let both = [("a", Some("x")), ("b", None)];
+    let mut it = Script::default();
+    let (one, other) = (it.begin(1, txn(("a", 0), &both, None)), it.begin(2, set("c", "y")));
+    it.end(one, committed(&[true, false], 2))
+        .end(other, written(2))
+        .fails(&["revisions: 2 belongs to a and to c"]);
+}
+
+#[test]
+fn a_transaction_against_its_condition() {
+    let both = [("a", Some("x")), ("b", None)];
+    let mut done = Script::default();
+    done.call(set("c", "1"), written(2)).call(txn(("c", 0), &both, None), committed(&[true, false], 3));
+    done.fails(&["done though its condition does not hold"]);
+    let mut not_done = Script::default();
+    not_done.call(set("c", "1"), written(2)).call(txn(("c", 2), &both, None), otherwise(None, 2));
+    not_done.fails(&["refused though its condition holds"]);
+    let mut itself = Script::default();
+    itself.call(set("c", "1"), written(2));
+    itself.call(txn(("c", 2), &both, Some("c")), otherwise(Some(("1", 2)), 2)).fails(&["as it says itself"]);
+    let mut late = Script::default();
+    late.call(set("a", "1"), written(2)).call(txn(("c", 0), &both, None), otherwise(None, 2));
+    late.fails(&["phantom: nobody ever wrote c"]);
+}
+
+#[test]
+fn a_transaction_that_does_not_say_what_it_did() {
+    let both = [("a", Some("x")), ("b", None)];
+    for outcome in
+        [committed(&[true], 2), committed(&[false, false], 1), otherwise(Some(("x", 2)), 2), written(2)]
+    {
+        let mut it = Script::default();
+        it.call(txn(("c", 0), &both, None), outcome).fails(&["form"]);
+    }
+}
+
+#[test]
+fn a_stale_read_without_the_stores_revision() {
+    let mut it = Script::default();
+    it.call(set("k", "a"), written(2)).call(set("k", "b"), written(3)).call(get("k"), found_somewhen("a", 2));
+    it.fails(&["linearizability: k"]);
+}

@@ -129,3 +129,48 @@ fn many_writes_without_an_outcome_cost_little() {
     }
     it.call(get("k"), absent(1)).call(set("k", "a"), written(9)).call(get("k"), absent(10)).passes();
 }
+
+#[test]
+fn a_transaction_changes_its_keys_together() {
+    let mut it = Script::default();
+    it.call(txn(("a", 0), &[("a", Some("x")), ("b", Some("x"))], None), committed(&[true, true], 2))
+        .call(txn(("a", 2), &[("a", None), ("c", Some("x"))], None), committed(&[true, true], 3))
+        .call(txn(("a", 2), &[("a", None), ("b", None)], Some("b")), otherwise(Some(("x", 2)), 3))
+        .call(txn(("b", 2), &[("a", None), ("d", None)], Some("b")), committed(&[false, false], 3))
+        .call(txn(("b", 2), &[("b", Some("y")), ("a", None)], None), committed(&[true, false], 4))
+        .call(txn(("b", 9), &[("b", Some("z")), ("a", None)], Some("a")), otherwise(None, 4))
+        .call(list("", "", None), page(&[("b", "y", 4), ("c", "x", 3)], false, 4))
+        .passes();
+}
+
+#[test]
+fn a_transaction_without_an_outcome_may_have_been_executed_or_not() {
+    let change = [("a", Some("x")), ("b", None)];
+    let mut never = Script::default();
+    never.call(set("b", "1"), written(2)).call(txn(("a", 0), &change, None), lost());
+    never.call(get("b"), found("1", 2, 2)).call(set("a", "y"), written(3)).passes();
+    let mut done = Script::default();
+    done.call(set("b", "1"), written(2)).call(txn(("a", 0), &change, None), lost());
+    done.clone().call(get("a"), found("x", 3, 3)).call(get("b"), absent(3)).passes();
+    done.clone().call(get("b"), absent(3)).call(get("a"), found("x", 3, 3)).passes();
+    done.call(get("b"), absent(3)).call(set("c", "z"), written(4)).call(get("a"), found("x", 3, 4)).passes();
+}
+
+/// Two that write the same leave open which of them was found.
+#[test]
+fn a_transaction_asked_for_twice_may_be_executed_twice() {
+    let both = [("a", Some("x")), ("b", Some("x"))];
+    let mut it = Script::default();
+    it.call(txn(("c", 0), &both, None), lost()).call(txn(("c", 0), &both, None), lost());
+    it.call(set("b", "y"), written(4))
+        .call(get("a"), found("x", 3, 4))
+        .call(stale("b"), found("x", 2, 2))
+        .passes();
+}
+
+#[test]
+fn what_is_told_without_the_stores_revision_counts() {
+    let mut it = Script::default();
+    it.call(set("k", "a"), written(2)).call(get("k"), found_somewhen("a", 2));
+    it.call(set("k", "b"), lost()).call(get("k"), found_somewhen("b", 3)).passes();
+}

@@ -1,6 +1,6 @@
 //! Histories in a few words.
 
-use quorate_sim::history::operations::{Delete, Get, List, Pair, Set};
+use quorate_sim::history::operations::{Delete, Get, List, Pair, Set, Txn};
 use quorate_sim::history::{Answer, Found, Freshness, History, Key, Operation, Outcome, Value, Verdict};
 
 /// A history that is being written down. What `end` finds is kept, as a run would end with it.
@@ -48,6 +48,34 @@ pub fn list(prefix: &str, after: &str, limit: Option<usize>) -> Operation {
     Operation::List(List { prefix: prefix.into(), after: after.into(), limit, freshness })
 }
 
+/// A transaction: each of `changes` a key with what is written there, or nothing to delete it.
+pub fn txn(
+    (key, condition): (&str, u64),
+    changes: &[(&str, Option<&str>)],
+    otherwise: Option<&str>,
+) -> Operation {
+    let change = |(key, value): &(&str, Option<&str>)| {
+        (Key::from(*key), value.map(|value| Value::of(value.as_bytes())))
+    };
+    let changes = changes.iter().map(change).collect();
+    Operation::Txn(Txn { key: key.into(), condition, changes, otherwise: otherwise.map(Key::from) })
+}
+
+pub fn committed(changed: &[bool], revision: u64) -> Outcome {
+    Outcome::Done(Answer::Committed { changed: changed.to_vec(), revision })
+}
+
+pub fn otherwise(found: Option<(&str, u64)>, store: u64) -> Outcome {
+    let found = found.map(|(value, revision)| Found { value: Value::of(value.as_bytes()), revision });
+    Outcome::Done(Answer::Otherwise { found, store })
+}
+
+/// What the client library says of a read: not at which revision the store was.
+pub fn found_somewhen(value: &str, revision: u64) -> Outcome {
+    let found = Some(Found { value: Value::of(value.as_bytes()), revision });
+    Outcome::Done(Answer::Got { found, store: None })
+}
+
 pub fn written(revision: u64) -> Outcome {
     Outcome::Done(Answer::Written { revision })
 }
@@ -61,16 +89,16 @@ pub fn nothing_deleted(revision: u64) -> Outcome {
 }
 
 pub fn condition_failed(store: u64) -> Outcome {
-    Outcome::Done(Answer::ConditionFailed { store })
+    Outcome::Done(Answer::ConditionFailed { store: Some(store) })
 }
 
 pub fn found(value: &str, revision: u64, store: u64) -> Outcome {
     let found = Some(Found { value: Value::of(value.as_bytes()), revision });
-    Outcome::Done(Answer::Got { found, store })
+    Outcome::Done(Answer::Got { found, store: Some(store) })
 }
 
 pub fn absent(store: u64) -> Outcome {
-    Outcome::Done(Answer::Got { found: None, store })
+    Outcome::Done(Answer::Got { found: None, store: Some(store) })
 }
 
 pub fn page(pairs: &[(&str, &str, u64)], more: bool, store: u64) -> Outcome {

@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::activity::Board;
-use super::history::operations::{Delete, Get, List, Set};
+use super::history::operations::{Delete, Get, List, Set, Txn};
 use super::history::{Answer, Freshness, History, Key, Operation, Outcome, Value};
 use super::plan::generator;
 use super::requests::Request;
+use super::transactions::Library;
 use crate::harness::Client;
 use crate::harness::poll::try_poll_until;
 
@@ -42,8 +43,19 @@ impl Recorder {
     /// # Errors
     /// An answer that the API does not have, or that cannot be true.
     pub fn send(&self, who: u64, node: u64, client: &Client, request: &Request) -> Result<Outcome, String> {
-        let id = self.history().begin(who, node, request.operation.clone());
-        let outcome = request.send(client)?;
+        self.record(who, node, &request.operation, || request.send(client))
+    }
+
+    /// Records what `send` does, from before it until its outcome is known.
+    fn record(
+        &self,
+        who: u64,
+        node: u64,
+        operation: &Operation,
+        send: impl FnOnce() -> Result<Outcome, String>,
+    ) -> Result<Outcome, String> {
+        let id = self.history().begin(who, node, operation.clone());
+        let outcome = send()?;
         self.history().end(id, outcome.clone())?;
         Ok(outcome)
     }
@@ -61,6 +73,7 @@ impl Clients {
         count: u64,
         seed: u64,
         addresses: &BTreeMap<u64, String>,
+        library: &Library,
         board: &Board,
         recorder: &Recorder,
     ) -> Clients {
@@ -75,6 +88,7 @@ impl Clients {
                         .iter()
                         .map(|(id, address)| (*id, Client::with_timeout(address, DEADLINE_MAX + GRACE)))
                         .collect(),
+                    library: library.clone(),
                     random: generator(seed, number + 1),
                     board: board.clone(),
                     recorder: recorder.clone(),
@@ -114,6 +128,7 @@ struct Worker {
     /// The node it asks more often than others.
     home: u64,
     nodes: BTreeMap<u64, Client>,
+    library: Library,
     random: fastrand::Rng,
     board: Board,
     recorder: Recorder,
@@ -131,6 +146,12 @@ impl Worker {
                 _ => self.random.choice(self.nodes.keys().copied()).expect("there are nodes"),
             };
             let turn = self.board.turn();
+            if self.random.u8(..20) == 0 {
+                if let Err(why) = self.transact(turn) {
+                    return self.board.complain(why);
+                }
+                continue;
+            }
             let request = self.draw(turn);
             match self.recorder.send(self.number, node, &self.nodes[&node], &request) {
                 Ok(outcome) => {
@@ -141,6 +162,24 @@ impl Worker {
                 Err(why) => return self.board.complain(why),
             }
         }
+    }
+
+    /// A transaction, through whichever node the library asks: it says nothing of any.
+    fn transact(&mut self, turn: u64) -> Result<(), String> {
+        let (key, other) = (self.key(turn), self.key(turn));
+        let condition = self.condition(&key);
+        let bytes = self.value(false);
+        let value = Some(Value::of(&bytes));
+        let mut changes = vec![(key.clone(), value.clone())];
+        if other != key {
+            changes.push((other.clone(), value.filter(|_| self.random.bool())));
+        }
+        let txn = Txn { key: key.clone(), condition, changes, otherwise: Some(key) };
+        let library = &self.library;
+        let operation = Operation::Txn(txn.clone());
+        let outcome = self.recorder.record(self.number, 0, &operation, || library.send(&txn, &bytes))?;
+        self.think(&outcome);
+        Ok(())
     }
 
     /// A pause now and then, and always after a refusal: a dead node refuses at once, and a history of refusals shows

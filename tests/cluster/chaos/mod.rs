@@ -4,7 +4,7 @@
 //! ```text
 //! plan       which faults, in which order: drawn from a seed
 //! nemesis    breaks and mends the cluster; a step goes on when the clients have met the fault
-//! clients    ask, and record what they were told; requests: one request and what its answer means
+//! clients    ask, and record what they were told; requests: one request and what its answer means; transactions: these
 //! activity   counts answers by node: no fault passes unnoticed, or the test fails
 //! history    the judge: the same checker that the simulation uses
 //! ```
@@ -22,6 +22,7 @@ mod history;
 mod nemesis;
 mod plan;
 mod requests;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use self::history::operations::List;
 use self::history::{Answer, Freshness, Key, Operation, Outcome};
 use self::plan::{Fault, Step};
 use self::requests::Request;
+use self::transactions::Library;
 use crate::harness::Cluster;
 use crate::harness::poll::{PATIENCE, poll_until};
 
@@ -100,8 +102,10 @@ impl Round {
         let board = Board::default();
         let addresses: BTreeMap<u64, String> =
             cluster.ids().into_iter().map(|id| (id, cluster.node(id).http.clone())).collect();
+        let library =
+            Library::connect(cluster.ids().into_iter().map(|id| cluster.node(id).grpc.clone()).collect());
         let count = (self.nodes * CLIENTS_PER_NODE).min(CLIENTS_MAX);
-        let clients = Clients::start(count, self.seed, &addresses, &board, &self.recorder);
+        let clients = Clients::start(count, self.seed, &addresses, &library, &board, &self.recorder);
         nemesis::wait_whole(&mut cluster, &board, "before the first fault");
         for step in &self.steps {
             eprintln!("{}: {:5.1} s: {step}", self.name, begin.elapsed().as_secs_f64());

@@ -44,6 +44,7 @@ impl Request {
             }
             Operation::Delete(_) => client.request("DELETE", &self.path(), &headers, None),
             Operation::Get(_) | Operation::List(_) => client.request("GET", &self.path(), &headers, None),
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         };
         match response {
             Ok(response) => self.judge(&response),
@@ -62,7 +63,7 @@ impl Request {
         let freshness = match &self.operation {
             Operation::Get(get) => Some(get.freshness),
             Operation::List(list) => Some(list.freshness),
-            Operation::Set(_) | Operation::Delete(_) => None,
+            Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_) => None,
         };
         match (outcome, freshness) {
             (Outcome::Done(Answer::ConditionFailed { .. }), _) => Ended::Read,
@@ -112,6 +113,7 @@ impl Request {
                 "/api/list"
             }
             Operation::Set(_) => unreachable!("a set has a body"),
+            Operation::Txn(_) => unreachable!("REST has no transactions"),
         };
         match &self.operation {
             Operation::Delete(Delete { condition: Some(revision), .. }) => {
@@ -123,7 +125,7 @@ impl Request {
         let freshness = match &self.operation {
             Operation::Get(get) => get.freshness,
             Operation::List(list) => list.freshness,
-            Operation::Set(_) | Operation::Delete(_) => Freshness::Linearizable,
+            Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_) => Freshness::Linearizable,
         };
         match freshness {
             Freshness::Linearizable => {}
@@ -152,7 +154,7 @@ impl Request {
             }
             412 if write && body["outcome"] == "not_applied" => {
                 let store = store.ok_or_else(|| strange("no revision"))?;
-                Ok(Outcome::Done(Answer::ConditionFailed { store }))
+                Ok(Outcome::Done(Answer::ConditionFailed { store: Some(store) }))
             }
             429 | 503 | 507 => match body["outcome"].as_str() {
                 Some("unknown") if write => Ok(Outcome::Unknown(response.text())),
@@ -173,7 +175,7 @@ fn answer(operation: &Operation, body: &Json, store: u64) -> Option<Answer> {
                 true => Some(found(body, body["encoding"].as_str())?),
                 false => None,
             };
-            Some(Answer::Got { found, store })
+            Some(Answer::Got { found, store: Some(store) })
         }
         Operation::Set(_) => {
             let revision = body["revision"].as_u64()?;
@@ -191,6 +193,7 @@ fn answer(operation: &Operation, body: &Json, store: u64) -> Option<Answer> {
             let pairs = body["pairs"].as_array()?.iter().map(pair).collect::<Option<Vec<Pair>>>()?;
             Some(Answer::Listed { pairs, more: body["more"].as_bool()?, store })
         }
+        Operation::Txn(_) => unreachable!("REST has no transactions"),
     }
 }
 

@@ -9,11 +9,13 @@ mod delete;
 mod get;
 mod list;
 mod set;
+mod txn;
 
 pub use self::delete::Delete;
 pub use self::get::Get;
 pub use self::list::{List, Pair};
 pub use self::set::Set;
+pub use self::txn::Txn;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -58,6 +60,8 @@ pub enum Operation {
     Delete(Delete),
     /// Read a page of keys.
     List(List),
+    /// Change keys together, if a condition holds.
+    Txn(Txn),
 }
 
 /// What was answered.
@@ -67,8 +71,8 @@ pub enum Answer {
     Got {
         /// The key, if it is there.
         found: Option<Found>,
-        /// The store's revision when it was read.
-        store: u64,
+        /// The store's revision when it was read; `None` where the client is not told.
+        store: Option<u64>,
     },
     /// To [`Set`].
     Written {
@@ -84,6 +88,20 @@ pub enum Answer {
     },
     /// To a conditional write: the key was not at the revision it named. Nothing was changed.
     ConditionFailed {
+        /// The store's revision when that was found; `None` where the client is not told.
+        store: Option<u64>,
+    },
+    /// To [`Txn`]: its condition held.
+    Committed {
+        /// Of each of its changes, whether it changed anything: a delete of nothing does not.
+        changed: Vec<bool>,
+        /// Its own revision if anything was changed, else the store's.
+        revision: u64,
+    },
+    /// To [`Txn`]: its condition did not hold. Nothing was changed.
+    Otherwise {
+        /// What it read then, if it was to and the key is there.
+        found: Option<Found>,
         /// The store's revision when that was found.
         store: u64,
     },
@@ -137,6 +155,7 @@ impl Operation {
             Operation::Set(_) => "set",
             Operation::Delete(_) => "delete",
             Operation::List(_) => "list",
+            Operation::Txn(_) => "txn",
         }
     }
 
@@ -145,7 +164,7 @@ impl Operation {
     pub fn is_write(&self) -> bool {
         match self {
             Operation::Get(_) | Operation::List(_) => false,
-            Operation::Set(_) | Operation::Delete(_) => true,
+            Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_) => true,
         }
     }
 
@@ -154,7 +173,7 @@ impl Operation {
         match self {
             Operation::Get(get) => get.freshness,
             Operation::List(list) => list.freshness,
-            Operation::Set(_) | Operation::Delete(_) => Freshness::Linearizable,
+            Operation::Set(_) | Operation::Delete(_) | Operation::Txn(_) => Freshness::Linearizable,
         }
     }
 
@@ -178,19 +197,21 @@ impl Operation {
             Operation::Set(set) => set.facts(answer),
             Operation::Delete(delete) => delete.facts(answer),
             Operation::List(list) => return list.facts(answer, keys),
+            Operation::Txn(txn) => return txn.facts(answer),
         };
         facts.ok_or_else(|| "form: an answer of the wrong kind".to_owned())
     }
 }
 
 impl Answer {
-    /// The store's revision when the call was executed: after it, if it changed something.
-    pub(super) fn store(&self) -> u64 {
+    /// The store's revision when the call was executed: after it, if it changed something. `None`: the client was not told.
+    pub(super) fn store(&self) -> Option<u64> {
         match self {
-            Answer::Got { store, .. } | Answer::ConditionFailed { store } | Answer::Listed { store, .. } => {
-                *store
-            }
-            Answer::Written { revision } | Answer::Deleted { revision, .. } => *revision,
+            Answer::Got { store, .. } | Answer::ConditionFailed { store } => *store,
+            Answer::Listed { store, .. } | Answer::Otherwise { store, .. } => Some(*store),
+            Answer::Written { revision }
+            | Answer::Deleted { revision, .. }
+            | Answer::Committed { revision, .. } => Some(*revision),
         }
     }
 
@@ -198,7 +219,10 @@ impl Answer {
     pub(super) fn own(&self) -> Option<u64> {
         match self {
             Answer::Written { revision } | Answer::Deleted { existed: true, revision } => Some(*revision),
+            Answer::Committed { changed, revision } if changed.contains(&true) => Some(*revision),
             Answer::Deleted { existed: false, .. }
+            | Answer::Committed { .. }
+            | Answer::Otherwise { .. }
             | Answer::Got { .. }
             | Answer::ConditionFailed { .. }
             | Answer::Listed { .. } => None,
@@ -213,6 +237,7 @@ impl fmt::Display for Operation {
             Operation::Set(set) => set.fmt(f),
             Operation::Delete(delete) => delete.fmt(f),
             Operation::List(list) => list.fmt(f),
+            Operation::Txn(txn) => txn.fmt(f),
         }
     }
 }
@@ -220,12 +245,21 @@ impl fmt::Display for Operation {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::Got { found: Some(found), store } => write!(f, "{found}, store @{store}"),
-            Answer::Got { found: None, store } => write!(f, "absent, store @{store}"),
+            Answer::Got { found: Some(found), store } => write!(f, "{found}{}", At(*store)),
+            Answer::Got { found: None, store } => write!(f, "absent{}", At(*store)),
             Answer::Written { revision } => write!(f, "done @{revision}"),
             Answer::Deleted { existed: true, revision } => write!(f, "done @{revision}"),
             Answer::Deleted { existed: false, revision } => write!(f, "was absent, store @{revision}"),
-            Answer::ConditionFailed { store } => write!(f, "condition failed, store @{store}"),
+            Answer::ConditionFailed { store } => write!(f, "condition failed{}", At(*store)),
+            Answer::Committed { changed, revision } => match self.own() {
+                Some(own) if changed.contains(&false) => write!(f, "done but for what was absent @{own}"),
+                Some(own) => write!(f, "done @{own}"),
+                None => write!(f, "was absent, store @{revision}"),
+            },
+            Answer::Otherwise { found: Some(found), store } => {
+                write!(f, "condition failed, found {found}, store @{store}")
+            }
+            Answer::Otherwise { found: None, store } => write!(f, "condition failed, store @{store}"),
             Answer::Listed { pairs, more, store } => {
                 let shown: Vec<String> =
                     pairs.iter().take(PAIRS_SHOWN_MAX).map(ToString::to_string).collect();
@@ -235,6 +269,15 @@ impl fmt::Display for Answer {
                 write!(f, "[{}{rest}]{more}, store @{store}", shown.join(", "))
             }
         }
+    }
+}
+
+/// The store's revision in words, where it is known.
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |store| write!(f, ", store @{store}"))
     }
 }
 

@@ -120,12 +120,12 @@ function showState(app, place, i) {
 function showCall(app, place, call) {
   const { run } = app.view;
   place.append(table([
-    ['asks', call.operation], ['of', nodeName(call.to)],
+    ['asks', call.operation], ['of', call.to > 0 ? nodeName(call.to) : 'whichever node the library chose'],
     ['from', link(app, call.row, seconds(call.t0))],
     ['until', call.end < 0 ? 'never answered' : link(app, call.end, `${seconds(call.t1)}, after ${duration(call.t1 - call.t0)}`)],
     ['outcome', OUTCOMES[call.outcome]], ['answer', call.answer],
   ]));
-  const cause = stateAt(app.view, call.to, call.t0 + 1e-9);
+  const cause = call.to > 0 ? stateAt(app.view, call.to, call.t0 + 1e-9) : -1;
   if (cause >= 0) place.append(element('h3', {}, 'The node then'), entry(app, cause, call.row));
 }
 
