@@ -2,11 +2,23 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+
+use crate::config::Limits;
+
 /// The header's name.
-pub const HEADER: &str = "grpc-timeout";
+const HEADER: &str = "grpc-timeout";
+
+/// How long a call with these headers may take: as it says, at most the longest there is; else the default. `None` if what it
+/// says is no timeout.
+pub fn of(headers: &HeaderMap, limits: &Limits) -> Option<Duration> {
+    let Some(value) = headers.get(HEADER) else { return Some(limits.request_timeout_default) };
+    let timeout = value.to_str().ok().and_then(parse)?;
+    Some(timeout.min(limits.request_timeout_max))
+}
 
 /// `TimeoutValue TimeoutUnit`: at most eight digits, and a unit.
-pub fn parse(text: &str) -> Option<Duration> {
+fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let value: u64 = is_number.then(|| digits.parse().ok()).flatten()?;

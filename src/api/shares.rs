@@ -104,6 +104,13 @@ impl Shares {
     }
 }
 
+impl Shares {
+    /// The connection of a request with these extensions: the server puts it into each of its requests. One without is its own.
+    pub fn connection_of(&self, extensions: &http::Extensions) -> Connection {
+        extensions.get::<Connection>().cloned().unwrap_or_else(|| self.connection())
+    }
+}
+
 impl fmt::Debug for Shares {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shares").field("max", &self.0.max).finish_non_exhaustive()
@@ -209,6 +216,13 @@ impl Held {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
+    /// So many of its bytes, to count by themselves from now on.
+    pub fn split(&mut self, bytes: usize) -> Held {
+        assert!(bytes <= self.bytes, "{bytes} bytes of {}", self.bytes);
+        self.bytes -= bytes;
+        Held { part: self.part.clone(), requests: 0, bytes }
+    }
+
     /// The bytes that are counted.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -236,7 +250,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // One that was absorbed has nothing to give back.
-        if self.requests > 0 {
+        if self.requests + self.bytes > 0 {
             self.give_back(self.requests, self.bytes);
         }
     }
@@ -368,6 +382,19 @@ mod tests {
         let answer = first.keep(Bytes::from_static(b"both"));
         assert_eq!(used(&shares), (2, 30));
         drop(answer);
+        assert_eq!(used(&shares), (0, 0));
+    }
+
+    #[test]
+    fn a_part_that_was_split_off_counts_until_it_is_dropped() {
+        let shares = shares(10, 100);
+        let mut whole = shares.connection().enter().unwrap();
+        assert!(whole.grow(50));
+        let part = whole.split(20);
+        assert_eq!((used(&shares), whole.bytes(), part.bytes()), ((1, 50), 30, 20));
+        drop(whole);
+        assert_eq!(used(&shares), (0, 20));
+        drop(part);
         assert_eq!(used(&shares), (0, 0));
     }
 

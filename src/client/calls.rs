@@ -188,9 +188,8 @@ impl Client {
         if is_gone {
             place.forget_session();
         }
-        // What the condition came to is the number's own answer; what a node refuses before that says nothing of the attempts
-        // that came before.
-        let is_final = matches!(&ended, Ended::Refused(error) if error.code == "condition_failed");
+        // That is the number's own answer; what a node refuses before that says nothing of the attempts that came before.
+        let is_final = matches!(&ended, Ended::Refused(error) if error.r#final);
         let may_be_executed = attempts.may_be_executed && !is_final;
         if is_gone && !may_be_executed {
             return None;

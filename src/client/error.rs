@@ -307,6 +307,7 @@ impl Failure {
             retry_after_ms: u32::try_from(pause.as_millis()).unwrap_or(u32::MAX),
             leader_id: said("leader_id").parse().unwrap_or(0),
             leader_grpc: said("leader_grpc").to_owned(),
+            r#final: said("final") == "true",
         })
     }
 }

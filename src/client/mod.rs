@@ -33,7 +33,7 @@
 //! | connection lost, or no answer in time | perhaps | another node | another node, **the same number**: executed once |
 //! | refused, `retryable`, `not_applied` | no | again after a pause | again after a pause, the same number |
 //! | refused, `outcome: unknown` | perhaps | again | again, **the same number** |
-//! | `condition_failed` | no, and this is the number's answer | - | the caller is told |
+//! | refused, `final` | no, and this is the number's answer | - | the caller is told |
 //! | `session_gone`, and no earlier attempt was lost | no | - | a new session, at once |
 //! | `session_gone` after an attempt that was lost | perhaps | - | *unknown*: nobody remembers the number |
 //! | refused for good, after an attempt that was lost | perhaps | - | *unknown*, with an [`Attempt`] |
@@ -44,7 +44,7 @@
 //!   (`src/fsm/sessions.rs`). `done_below` tells it which replies it may forget; it never passes a number that is under way
 //!   or that an [`Attempt`] holds.
 //! - **A refusal is the refusing node's word about the attempt that it got.** It says nothing of earlier ones, which may be
-//!   under way still. Only what the number itself came to, its reply or `condition_failed`, does.
+//!   under way still. Only what the number itself came to, its reply or a refusal that is `final`, does.
 //! - **Any node answers anything**, so that who leads is a guess that costs a hop when it is wrong. Hints, members and
 //!   failures correct it. Endpoints that the user gave are never given up.
 //! - **Pauses** grow exponentially with full jitter; a node that failed is left alone for a while, unless all did.

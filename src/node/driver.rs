@@ -705,7 +705,7 @@ impl Driver {
         // Few large entries fill a log as well as many small ones. What can go changes with each fold, so there is no
         // flood of small purges.
         let is_long = log_bytes > self.parts.limits.log_tail_bytes_max;
-        let is_any_enough = is_long || self.compactions.want_purge(purged);
+        let is_any_enough = is_long || self.compactions.want_purge(purged, to);
         if to.0 < purged.0 + if is_any_enough { 1 } else { PURGE_ENTRIES_MIN } {
             return;
         }

@@ -358,6 +358,14 @@ impl Handle {
         Standing { cluster_id: self.0.cluster, id: self.0.id, term: gauges.term, leader: gauges.leader }
     }
 
+    /// The leader and its advertised gRPC address, if it is known and another node. Cheap, unlike the whole status.
+    pub fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
+        let (gauges, members) = self.0.board.read();
+        let leader = gauges.leader.filter(|leader| *leader != self.0.id)?;
+        let member = members.iter().find(|member| member.id == leader)?;
+        Some((leader, member.grpc.clone()))
+    }
+
     /// What the node says about itself, without asking anyone.
     pub fn status(&self) -> Status {
         let shared = &*self.0;

@@ -64,6 +64,13 @@ pub trait Fake: Send + Sync {
         Standing { cluster_id, id, term, leader }
     }
 
+    /// See [`super::Router::leader_elsewhere`].
+    fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
+        let Status { id, leader, members, .. } = self.status();
+        let member = members.into_iter().find(|member| Some(member.id) == leader && member.id != id)?;
+        Some((member.id, member.grpc))
+    }
+
     /// See [`super::Router::status`].
     fn status(&self) -> Status;
 }

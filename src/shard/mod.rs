@@ -183,6 +183,15 @@ impl Router {
         }
     }
 
+    /// The leader and its advertised gRPC address, if it is known and another node. Costs next to nothing.
+    pub fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
+        match &self.0 {
+            Target::Node(group) => group.leader_elsewhere(),
+            #[cfg(any(test, feature = "testing"))]
+            Target::Fake(fake) => fake.leader_elsewhere(),
+        }
+    }
+
     /// What this node says about itself.
     pub fn status(&self) -> Status {
         match &self.0 {

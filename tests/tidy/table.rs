@@ -315,8 +315,9 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
 const TEST_MODULES: &[(&str, &str)] = &[
     // The peers' service is tested behind the real listener.
     ("transport", "server::serve"),
-    // What a snapshot costs is counted by the same allocator as what a parser costs.
+    // What a snapshot, or a message, costs is counted by the same allocator as what a parser costs.
     ("fsm", "fuzzing::meter"),
+    ("api", "fuzzing"),
 ];
 
 /// What is harmless of a forbidden part: values, not actions.

@@ -19,9 +19,10 @@ use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::Status;
 
+use crate::api::elements::{self, ELEMENT_BYTES, Shape};
 use crate::api::shares::Held;
 use crate::clock::timeout_at;
-use crate::command::{Answer, Command, Found, Query, Reply};
+use crate::command::{Answer, Command, Found, Query, Reply, TXN_PARTS_MAX};
 use crate::proto::etcd::etcdserverpb::ResponseHeader;
 use crate::shard::{Freshness, Router};
 use crate::types::{Monotonic, Revision};
@@ -50,6 +51,8 @@ pub(super) trait Unary: 'static {
     type Request: Message + Default;
     /// What it answers.
     type Answer: Message;
+    /// Where its request has lists.
+    const LISTS: Option<&'static Shape> = None;
 
     /// Does it.
     fn execute(
@@ -83,7 +86,7 @@ pub(super) async fn serve<M: Unary>(front: &Front, request: Request) -> Response
         let requires_leader = parts.headers.get(REQUIRE_LEADER).is_some_and(|value| value == "true");
         let held = front.enter(&parts)?;
         let mut call = Call { front, deadline, requires_leader, held, is_write: false };
-        let request = call.receive(body).await?;
+        let request = call.receive::<M>(body).await?;
         let answer = M::execute(&mut call, request).await?;
         call.finish(&answer)
     };
@@ -100,12 +103,21 @@ fn respond(message: Bytes) -> Response {
 
 impl Call<'_> {
     /// The one message that was sent.
-    async fn receive<T: Message + Default>(&mut self, body: Body) -> Result<T, Status> {
+    async fn receive<M: Unary>(&mut self, body: Body) -> Result<M::Request, Status> {
         let (front, deadline) = (self.front, self.deadline);
         let message = timeout_at(&*front.clock, deadline, self.gather(body)).await;
-        let message = message.unwrap_or_else(|| Err(error::request_timed_out()))?;
-        T::decode(message)
-            .map_err(|error| Status::invalid_argument(format!("the message is not understood: {error}")))
+        let message = message.unwrap_or_else(|| Err(error::not_received()))?;
+        if let Some(shape) = M::LISTS {
+            let elements =
+                elements::count(&message, shape, TXN_PARTS_MAX).map_err(|refused| match refused {
+                    elements::Refused::TooMany => error::too_many_operations(),
+                    elements::Refused::Unreadable(why) => error::not_understood(&why),
+                })?;
+            if !self.held.grow(elements * ELEMENT_BYTES) {
+                return Err(error::over_the_share("bytes"));
+            }
+        }
+        M::Request::decode(message).map_err(|error| error::not_understood(&error.to_string()))
     }
 
     /// The bytes of that message, each counted as it comes.
@@ -113,13 +125,13 @@ impl Call<'_> {
         // Most requests are one piece, which is not copied.
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Status::cancelled("the request broke off"))?;
+            let frame = frame.map_err(|_| error::invalid("the request broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             if first.len() + all.len() + data.len() > self.front.limits.frame_bytes_max {
                 return Err(error::request_too_large());
             }
             if !self.held.grow(data.len()) {
-                return Err(error::too_many_requests());
+                return Err(error::over_the_share("bytes"));
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
@@ -175,7 +187,7 @@ impl Call<'_> {
         loop {
             let bytes_max = max.min(if held == 0 { READ_BYTES_FIRST } else { held * READ_GROWTH });
             if !self.held.grow(bytes_max - held) {
-                return Err(error::too_many_requests());
+                return Err(error::over_the_share("bytes"));
             }
             held = bytes_max;
             let answer = self.get(router, query(bytes_max), freshness).await?;
@@ -199,7 +211,7 @@ impl Call<'_> {
         if self.is_write {
             self.held.force(bytes);
         } else if !self.held.resize(bytes) {
-            return Err(error::too_many_requests());
+            return Err(error::over_the_share("bytes"));
         }
         let length = u32::try_from(bytes - FRAME_BYTES)
             .map_err(|_| error::answer_too_large(self.front.limits.range_answer_bytes_max()))?;
@@ -214,16 +226,16 @@ impl Call<'_> {
 /// The message in its frame.
 fn unframe(mut bytes: Bytes) -> Result<Bytes, Status> {
     if bytes.len() < FRAME_BYTES {
-        return Err(Status::invalid_argument("the request has no message"));
+        return Err(error::invalid("the request has no message"));
     }
     let (flags, length) = (bytes.get_u8(), bytes.get_u32());
     if flags != 0 {
-        return Err(Status::unimplemented(
+        return Err(error::unimplemented(
             "compressed messages are not understood here: send them as they are",
         ));
     }
     if usize::try_from(length) != Ok(bytes.len()) {
-        return Err(Status::invalid_argument("the request is not one whole message"));
+        return Err(error::invalid("the request is not one whole message"));
     }
     Ok(bytes)
 }

@@ -5,6 +5,7 @@
 
 use tonic::Status;
 
+use crate::api::elements::Shape;
 use crate::command::{self, Content, Found, Keys, Op, Query, Reply, Selection, TxnAnswer, TxnOp, Write};
 use crate::proto::etcd::etcdserverpb::{
     DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
@@ -156,6 +157,7 @@ impl Unary for Txn {
     const PATH: &'static str = "/etcdserverpb.KV/Txn";
     type Request = TxnRequest;
     type Answer = TxnResponse;
+    const LISTS: Option<&'static Shape> = Some(&request::TXN);
 
     async fn execute(call: &mut Call<'_>, asked: TxnRequest) -> Result<TxnResponse, Status> {
         let txn = request::txn(&asked)?;

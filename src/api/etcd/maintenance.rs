@@ -12,6 +12,7 @@ use crate::telemetry;
 use super::ETCD_API_VERSION;
 use super::answer::signed;
 use super::call::{Call, Unary, header};
+use super::error;
 
 /// The state of the node.
 pub(super) struct Status;
@@ -71,7 +72,7 @@ impl Unary for Alarm {
 
     async fn execute(call: &mut Call<'_>, asked: AlarmRequest) -> Result<AlarmResponse, Refusal> {
         if asked.action() != AlarmAction::Get {
-            return Err(Refusal::unimplemented(
+            return Err(error::unimplemented(
                 "alarms are neither raised nor dropped by hand here: NOSPACE goes once there is room",
             ));
         }

@@ -6,6 +6,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use tonic::Status;
 
+use super::error;
+
 /// What is answered here, unless a method is mounted: all methods of etcd's packages.
 pub(super) const PATHS: &[&str] =
     &["/etcdserverpb.{service}/{method}", "/v3lockpb.{service}/{method}", "/v3electionpb.{service}/{method}"];
@@ -47,7 +49,7 @@ pub(super) async fn answer(request: Request) -> Response {
 fn status(path: &str) -> Status {
     let method = path.trim_start_matches('/').replace('/', ".");
     match INSTEAD.iter().find(|(begin, _)| path.starts_with(begin)) {
-        Some((_, instead)) => Status::unimplemented(format!("quorate does not serve {method}: {instead}")),
-        None => Status::unimplemented(format!("quorate does not serve {method}")),
+        Some((_, instead)) => error::unimplemented(&format!("quorate does not serve {method}: {instead}")),
+        None => error::unimplemented(&format!("quorate does not serve {method}")),
     }
 }

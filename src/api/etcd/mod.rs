@@ -6,7 +6,8 @@
 //! ```text
 //! request -> routes    which method; any other of etcd's         UNIMPLEMENTED, with what there is instead (missing)
 //!         -> front     deadline, share of the connection          grpc-timeout, "too many requests"
-//!         -> call      one message, each byte counted             "request is too large"
+//!         -> call      one message, each byte counted, and what   "request is too large", "too many operations ..."
+//!                      it becomes (elements) before it is decoded
 //!         -> request   judged as etcd does, and translated        "key is not provided", "duplicate key given", ...
 //!         -> Router    write | read | confirm | status            "request timed out", "database space exceeded", ...
 //!         -> answer    translated back

@@ -1,13 +1,10 @@
 //! etcd's requests, judged as etcd judges them and said in the vocabulary of [`crate::command`].
 
-use std::ops::ControlFlow;
-
 use bytes::Bytes;
 use tonic::Status;
 
-use crate::command::{
-    self, Bounds, Compare, Content, Keys, Order, OrderBy, Range, Relation, TXN_PARTS_MAX, Target, TxnOp,
-};
+use crate::api::elements::{LEAF, Shape};
+use crate::command::{self, Bounds, Compare, Content, Keys, Order, OrderBy, Range, Relation, Target, TxnOp};
 use crate::proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcd::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcd::etcdserverpb::request_op::Request;
@@ -22,6 +19,11 @@ pub(super) const KEYSPACE: Keyspace = Keyspace(0);
 
 /// What each list of a transaction may have; of one that lies in it, less by the longest list around it.
 const TXN_OPS_MAX: usize = 128;
+
+/// Where a transaction has lists.
+pub(super) static TXN: Shape =
+    Shape { fields: &[(1, &LEAF), (2, &REQUEST_OP), (3, &REQUEST_OP)], is_element: false };
+static REQUEST_OP: Shape = Shape { fields: &[(4, &TXN)], is_element: true };
 
 /// How etcd says "to the end".
 const END: &[u8] = b"\0";
@@ -126,32 +128,18 @@ pub(super) fn txn_of(op: TxnOp) -> command::Txn {
     command::Txn { keyspace: KEYSPACE, compares: Vec::new(), success: vec![op], failure: Vec::new() }
 }
 
-/// A transaction, judged as a whole.
+/// A transaction, judged as a whole. How many parts it has was judged before it was decoded.
 pub(super) fn txn(request: &TxnRequest) -> Result<command::Txn, Status> {
     let txn = txn_within(request, TXN_OPS_MAX)?;
-    // The node would refuse it too, but what follows takes the square of the time.
-    if parts(&txn) > TXN_PARTS_MAX {
-        return Err(error::too_many_operations());
-    }
     txn.check_keys().map_err(|_| error::duplicate_key())?;
     // At which revision it will be is known only when it is executed, and then it is too late to refuse it.
     if !txn.is_read_only() && names_revision(request) {
-        return Err(Status::unimplemented(
+        return Err(error::unimplemented(
             "a range with a revision, in a transaction that writes, is not served here: read it before, and compare mod \
              revisions",
         ));
     }
     Ok(txn)
-}
-
-/// Compares and operations, those of the transactions in it included.
-fn parts(txn: &command::Txn) -> usize {
-    let mut parts = 0;
-    let _ = txn.visit(&mut |txn, _| {
-        parts += txn.compares.len() + txn.success.len() + txn.failure.len();
-        ControlFlow::<()>::Continue(())
-    });
-    parts
 }
 
 fn txn_within(request: &TxnRequest, ops_max: usize) -> Result<command::Txn, Status> {
@@ -189,7 +177,7 @@ fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
         Ok(CompareResult::NotEqual) => Relation::NotEqual,
         Err(_) => {
             let text = format!("the transaction compares by a result that there is not: {}", compare.result);
-            return Err(Status::invalid_argument(text));
+            return Err(error::invalid(text));
         }
     };
     let (relation, target) = match (CompareTarget::try_from(compare.target), &compare.target_union) {
@@ -215,7 +203,7 @@ fn compare(compare: &pb::Compare) -> Result<Compare, Status> {
         }
         (Err(_), _) => {
             let text = format!("the transaction compares a target that there is not: {}", compare.target);
-            return Err(Status::invalid_argument(text));
+            return Err(error::invalid(text));
         }
     };
     Ok(Compare { keys, relation, target })

@@ -1,10 +1,12 @@
-//! `quorate.v1.Admin`: what operators ask. None of it counts in the shares of clients: whoever looks after a node is not kept
-//! out by them.
+//! `quorate.v1.Admin`: what operators ask. It counts in the shares as all does, and is never refused for them: whoever looks
+//! after a node is not kept out by its clients.
 
 use std::sync::Arc;
 
+use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::counted::{Kind, Tab};
 use super::error::Refusal;
 use super::{Front, front};
 use crate::api::{address, members};
@@ -18,12 +20,8 @@ use crate::types::{Monotonic, NodeId};
 pub(super) struct Operator(pub(super) Arc<Front>);
 
 impl Operator {
-    fn deadline<T>(&self, request: &Request<T>) -> Result<Monotonic, Refusal> {
-        self.0.deadline(request.metadata())
-    }
-
     async fn members(&self, request: Request<v1::MembersRequest>) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let is_local = front::is_local(request.get_ref().consistency)?;
         let router = self.0.router(deadline).await?;
         let known = members::known(&router, is_local, deadline).await;
@@ -42,7 +40,7 @@ impl Operator {
     }
 
     async fn add(&self, request: Request<v1::AddMemberRequest>) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let v1::AddMemberRequest { id, peer, learner } = request.into_inner();
         check_address(&peer, "peer")?;
         let id = (id > 0).then_some(NodeId(id));
@@ -53,7 +51,7 @@ impl Operator {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let v1::RemoveMemberRequest { id, force } = request.into_inner();
         self.change(MemberChange::Remove(member_id(id)?), force, deadline).await
     }
@@ -62,7 +60,7 @@ impl Operator {
         &self,
         request: Request<v1::UpdateMemberRequest>,
     ) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let v1::UpdateMemberRequest { id, peer, http, grpc } = request.into_inner();
         let id = member_id(id)?;
         if peer.is_none() && http.is_none() && grpc.is_none() {
@@ -78,7 +76,7 @@ impl Operator {
         &self,
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let v1::PromoteMemberRequest { id, force } = request.into_inner();
         self.change(MemberChange::Promote(member_id(id)?), force, deadline).await
     }
@@ -87,7 +85,7 @@ impl Operator {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<v1::MembersResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let to = member_id(request.get_ref().id)?;
         let router = self.0.router(deadline).await?;
         let transferred = router.transfer(to, deadline).await;
@@ -95,14 +93,14 @@ impl Operator {
     }
 
     async fn compact(&self, request: Request<v1::CompactRequest>) -> Result<v1::CompactResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         let folded = self.0.router(deadline).await?.compact(deadline).await;
         let folded = folded.map_err(|error| self.0.refusal(error, deadline))?;
         Ok(v1::CompactResponse { folded_index: folded.0 })
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<v1::StatusResponse, Refusal> {
-        let deadline = self.deadline(&request)?;
+        let deadline = Tab::of(request.extensions()).deadline();
         Ok(status_response(&self.0.router(deadline).await?.status()))
     }
 }
@@ -160,9 +158,16 @@ fn member_id(id: u64) -> Result<NodeId, Refusal> {
     Ok(NodeId(id))
 }
 
-/// An answer as tonic has it.
-fn respond<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {
-    answer.map(Response::new).map_err(Refusal::into_status)
+/// Answers a request: the answer counts in its place.
+async fn respond<'a, Q, A: Message>(
+    operator: &'a Operator,
+    request: Request<Q>,
+    operation: impl AsyncFnOnce(&'a Operator, Request<Q>) -> Result<A, Refusal>,
+) -> Result<Response<A>, Status> {
+    let tab = Tab::of(request.extensions());
+    let answer = operation(operator, request).await.map_err(Refusal::into_status)?;
+    tab.answer(answer.encoded_len(), Kind::Write).map_err(Refusal::into_status)?;
+    Ok(Response::new(answer))
 }
 
 #[tonic::async_trait]
@@ -171,55 +176,55 @@ impl Admin for Operator {
         &self,
         request: Request<v1::MembersRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(Operator::members(self, request).await)
+        respond(self, request, Operator::members).await
     }
 
     async fn add_member(
         &self,
         request: Request<v1::AddMemberRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(self.add(request).await)
+        respond(self, request, Operator::add).await
     }
 
     async fn remove_member(
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(self.remove(request).await)
+        respond(self, request, Operator::remove).await
     }
 
     async fn update_member(
         &self,
         request: Request<v1::UpdateMemberRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(self.update(request).await)
+        respond(self, request, Operator::update).await
     }
 
     async fn promote_member(
         &self,
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(self.promote(request).await)
+        respond(self, request, Operator::promote).await
     }
 
     async fn transfer_leader(
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::MembersResponse>, Status> {
-        respond(self.transfer(request).await)
+        respond(self, request, Operator::transfer).await
     }
 
     async fn status(
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        respond(Operator::status(self, request).await)
+        respond(self, request, Operator::status).await
     }
 
     async fn compact(
         &self,
         request: Request<v1::CompactRequest>,
     ) -> Result<Response<v1::CompactResponse>, Status> {
-        respond(Operator::compact(self, request).await)
+        respond(self, request, Operator::compact).await
     }
 }

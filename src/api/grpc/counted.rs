@@ -1,5 +1,5 @@
-//! Counts what clients have under way ([`crate::api::shares`]), around the generated service: a request from its head on, its
-//! body's bytes as they come in, its answer's until they have left.
+//! Counts what clients have under way ([`crate::api::shares`]), around the generated services: a request from its head on, its
+//! body's bytes as they come in, its answer's until they have left; and reckons its deadline, from its head on too.
 //!
 //! ```text
 //! request  -> enter, or RESOURCE_EXHAUSTED       body -> Received: grow with every frame, or the request fails
@@ -8,10 +8,8 @@
 //! ```
 //!
 //! A unary request has one [`Held`] from its head to the last byte of its answer. On a stream the request's own counts the
-//! bytes that came in and are not taken up yet; what is taken up, and each answer, has one of its own.
-//!
-//! A stream that finds no room for what comes in waits a moment for it, and is refused only then: most often what it lacks
-//! are its own answers, which leave. A little it may always send, so that operations are refused one by one.
+//! bytes that came in; each message that was handed on is a [`Letter`], which counts for as long as anything of it is there;
+//! and each operation, and each answer, has one of its own.
 //!
 //! What tonic refuses itself, because it is no such message, is said here as everything else is: with a code of ours.
 
@@ -23,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
@@ -31,30 +29,54 @@ use tower::Service;
 
 use super::Front;
 use super::error::Refusal;
+use super::received::{Method, Received};
 use crate::api::shares::{Connection, Held};
-use crate::clock::{SharedClock, Sleep};
 use crate::proto::v1;
 use crate::proto::v1::txn_op;
 use crate::types::Monotonic;
 
-/// The method whose requests are a stream.
-const PIPELINE: &str = "/Pipeline";
-/// What a stream may always have sent that is not taken up yet: a frame of HTTP/2.
+/// What a stream may always have sent that was not handed on yet: a frame of HTTP/2.
 const STREAM_BYTES_ALWAYS: usize = 16 << 10;
-/// How long a stream waits for room for what comes in, and how often it looks.
-const ROOM_PATIENCE: Duration = Duration::from_secs(1);
-const ROOM_LOOK: Duration = Duration::from_millis(20);
+
+/// Whose requests a service has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Clients have their share.
+    Clients,
+    /// Whoever looks after a node is counted, and never kept out.
+    Operators,
+}
 
 /// The service, counted.
 #[derive(Clone)]
 pub(super) struct Counted<S> {
     service: S,
     front: Arc<Front>,
+    whose: Whose,
+    message_bytes_max: usize,
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(service: S, front: Arc<Front>) -> Counted<S> {
-        Counted { service, front }
+    pub(super) fn new(service: S, front: Arc<Front>, whose: Whose, message_bytes_max: usize) -> Counted<S> {
+        Counted { service, front, whose, message_bytes_max }
+    }
+
+    /// Counts a request, whose deadline begins.
+    fn enter<B>(&self, request: &http::Request<B>) -> Result<Tab, Refusal> {
+        let connection = self.front.shares.connection_of(request.extensions());
+        let timeout = self.front.timeout(request.headers())?;
+        let held = match self.whose {
+            Whose::Clients => connection.enter().ok_or_else(Refusal::too_many)?,
+            Whose::Operators => connection.enter_always(),
+        };
+        let state = State { request: Some(held), whole: 0, is_over: false, leaving: None };
+        Ok(Tab(Arc::new(Shared {
+            connection,
+            whose: self.whose,
+            timeout,
+            deadline: self.front.clock.now().plus(timeout),
+            state: Mutex::new(state),
+        })))
     }
 }
 
@@ -76,23 +98,20 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        // The server puts the connection into each of its requests; one without is its own.
-        let connection = request.extensions().get::<Connection>().cloned();
-        let connection = connection.unwrap_or_else(|| self.front.shares.connection());
-        let Some(held) = connection.enter() else {
-            let refused = Refusal::too_many().into_status().into_http();
-            return Box::pin(std::future::ready(Ok(refused)));
+        let tab = match self.enter(&request) {
+            Ok(tab) => tab,
+            Err(refusal) => return Box::pin(std::future::ready(Ok(refusal.into_status().into_http()))),
         };
-        let tab = Tab::new(connection, held);
-        let patience = request.uri().path().ends_with(PIPELINE).then(|| self.front.clock.clone());
-        let received = |body| Received { body, tab: tab.clone(), patience, waiting: None };
+        let method = Method::of(request.uri().path());
+        let (front, bytes_max) = (self.front.clone(), self.message_bytes_max);
+        let received = |body| Received::new(body, front, tab.clone(), method, bytes_max);
         let mut request = request.map(|body| Body::new(received(body)));
         request.extensions_mut().insert(tab.clone());
-        let bytes_max = self.front.message_bytes_max();
         let answered = self.service.call(request);
         Box::pin(async move {
             let Ok(response) = answered.await;
-            if let Some(refusal) = unreadable(&response, bytes_max) {
+            let status = Status::from_header_map(response.headers());
+            if let Some(refusal) = status.and_then(|status| refusal_of(&status)) {
                 return Ok(refusal.into_status().into_http());
             }
             Ok(response.map(|body| Body::new(Leaving { body, tab })))
@@ -100,29 +119,14 @@ where
     }
 }
 
-/// Whether tonic refused the request's bytes. Ours have details.
-fn unreadable(response: &http::Response<Body>, bytes_max: usize) -> Option<Refusal> {
-    let status = Status::from_header_map(response.headers())?;
-    refusal_of(&status, bytes_max)
+/// What a status means with which tonic refused a request's bytes. Ours have details.
+pub(super) fn refusal_of(status: &Status) -> Option<Refusal> {
+    (status.code() == Code::Internal && status.details().is_empty()).then(|| unreadable(status.message()))
 }
 
-/// What a status that tonic made of a request's bytes means.
-pub(super) fn refusal_of(status: &Status, bytes_max: usize) -> Option<Refusal> {
-    if !status.details().is_empty() {
-        return None;
-    }
-    match status.code() {
-        Code::OutOfRange => {
-            let text = format!("a message has at most {bytes_max} bytes: split the request");
-            Some(Refusal::too_large(text))
-        }
-        Code::Internal => {
-            let text =
-                format!("the request cannot be read: {}: send what the .proto files say", status.message());
-            Some(Refusal::invalid(text))
-        }
-        _ => None,
-    }
+/// The request's bytes are no message.
+pub(super) fn unreadable(why: &str) -> Refusal {
+    Refusal::invalid(format!("the request cannot be read: {why}: send what the .proto files say"))
 }
 
 /// What one request, or stream, counts for. Cheap to clone.
@@ -131,30 +135,50 @@ pub(super) struct Tab(Arc<Shared>);
 
 struct Shared {
     connection: Connection,
+    whose: Whose,
+    timeout: Duration,
+    deadline: Monotonic,
     state: Mutex<State>,
 }
 
 struct State {
     /// The request's own; `None` once its answer is made.
     request: Option<Held>,
+    /// So much of it is of messages that were handed on.
+    whole: usize,
+    /// Some of it was counted though there was no room.
+    is_over: bool,
     /// What the answer that leaves next counts for.
     leaving: Option<Held>,
 }
 
+/// A message of a stream, which counts until nothing of it is there any more: keys and values are slices of it, so one small
+/// operation keeps it all.
+pub(super) struct Letter {
+    _held: Held,
+    /// There was no room for it: what is in it is refused.
+    pub(super) is_over: bool,
+}
+
 impl Tab {
-    fn new(connection: Connection, request: Held) -> Tab {
-        let state = Mutex::new(State { request: Some(request), leaving: None });
-        Tab(Arc::new(Shared { connection, state }))
-    }
-
     /// The one that [`Counted`] gave to a request.
-    pub(super) fn of(extensions: &http::Extensions) -> Option<Tab> {
-        extensions.get::<Tab>().cloned()
+    pub(super) fn of(extensions: &http::Extensions) -> Tab {
+        extensions.get::<Tab>().cloned().expect("every request of this front door is counted")
     }
 
-    /// The request's connection.
-    pub(super) fn connection(&self) -> &Connection {
-        &self.0.connection
+    /// One more request of the same connection.
+    pub(super) fn enter(&self) -> Result<Held, Refusal> {
+        self.0.connection.enter().ok_or_else(Refusal::too_many)
+    }
+
+    /// How long the request may take, of a list each page.
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    /// Until when it may.
+    pub(super) fn deadline(&self) -> Monotonic {
+        self.0.deadline
     }
 
     /// An answer of so many bytes takes the request's place.
@@ -166,12 +190,12 @@ impl Tab {
         Ok(())
     }
 
-    /// So many bytes that came in are taken up, and count elsewhere from now on.
-    pub(super) fn taken_up(&self, bytes: usize) {
-        if let Some(held) = &mut self.state().request {
-            let left = held.bytes().saturating_sub(bytes);
-            assert!(held.resize(left), "to count less is always allowed");
-        }
+    /// The message that a stream was handed last.
+    pub(super) fn letter(&self) -> Letter {
+        let mut state = self.state();
+        let State { request, whole, is_over, .. } = &mut *state;
+        let request = request.as_mut().expect("a stream has no answer that takes its place");
+        Letter { _held: request.split(std::mem::take(whole)), is_over: std::mem::take(is_over) }
     }
 
     /// What leaves next counts for so much.
@@ -184,18 +208,30 @@ impl Tab {
     }
 
     /// So many bytes came in; false if there is no room for them.
-    fn received(&self, bytes: usize, is_stream: bool) -> bool {
+    pub(super) fn came(&self, bytes: usize, is_stream: bool) -> bool {
         let mut state = self.state();
-        let Some(held) = &mut state.request else { return true };
+        let State { request, whole, is_over, .. } = &mut *state;
+        let Some(held) = request else { return true };
         if held.grow(bytes) {
             return true;
         }
         let all = held.bytes() + bytes;
-        let is_little = is_stream && all <= STREAM_BYTES_ALWAYS;
-        if is_little {
+        let is_little = is_stream && all - *whole <= STREAM_BYTES_ALWAYS;
+        if is_little || self.0.whose == Whose::Operators {
             held.force(all);
+            *is_over |= is_little;
+            return true;
         }
-        is_little
+        false
+    }
+
+    /// A message of so many bytes is handed on, and will take so many more; false if there is no room for these.
+    pub(super) fn whole(&self, bytes: usize, more: usize, is_stream: bool) -> bool {
+        if !self.came(more, is_stream) {
+            return false;
+        }
+        self.state().whole += bytes + more;
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -216,7 +252,8 @@ impl Kind {
     /// What a transaction does.
     pub(super) fn of_txn(txn: &v1::TxnRequest) -> Kind {
         let reads = |op: &v1::TxnOp| matches!(op.op, None | Some(txn_op::Op::Range(_)));
-        // One in another counts as a write, which no harm comes of: what it may answer is bounded.
+        // One in another counts as a write, which no harm comes of: what it answers is bounded (`TXN_ANSWER_BYTES_MAX`), and in
+        // a pipeline there was room for it before it began.
         if txn.success.iter().chain(&txn.failure).all(reads) { Kind::Read } else { Kind::Write }
     }
 
@@ -230,80 +267,6 @@ impl Kind {
                 Ok(())
             }
         }
-    }
-}
-
-/// A request's body.
-struct Received {
-    body: Body,
-    tab: Tab,
-    /// The clock of one that may wait for room: a stream.
-    patience: Option<SharedClock>,
-    waiting: Option<Waiting>,
-}
-
-/// A frame that came, and since when there is no room for it.
-struct Came {
-    frame: Frame<Bytes>,
-    since: Option<Monotonic>,
-}
-
-/// One that waits, and until when.
-struct Waiting {
-    came: Came,
-    look: Sleep,
-}
-
-impl Received {
-    /// The next frame; that may be the one that waits.
-    fn poll_came(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Came, Status>>> {
-        if let Some(waiting) = &mut self.waiting {
-            ready!(waiting.look.as_mut().poll(context));
-        }
-        if let Some(Waiting { came, .. }) = self.waiting.take() {
-            return Poll::Ready(Some(Ok(came)));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| Came { frame, since: None })))
-    }
-}
-
-impl hyper::body::Body for Received {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        loop {
-            let Came { frame, since } = match ready!(self.poll_came(context)) {
-                Some(Ok(came)) => came,
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
-            };
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            if bytes == 0 || self.tab.received(bytes, self.patience.is_some()) {
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            let refused = || Poll::Ready(Some(Err(Refusal::too_large_together().into_status())));
-            let Some(clock) = &self.patience else { return refused() };
-            let now = clock.now();
-            let since = since.unwrap_or(now);
-            if now.since(since) >= ROOM_PATIENCE {
-                return refused();
-            }
-            let look = clock.sleep_until(now.plus(ROOM_LOOK));
-            self.waiting = Some(Waiting { came: Came { frame, since: Some(since) }, look });
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.waiting.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Front;
-use crate::command::{SessionRefusal, TxnRefusal};
+use crate::command::{SessionRefusal, SessionSeq, TxnRefusal};
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::proto::v1;
 use crate::proto::v1::operation_error;
@@ -27,6 +27,8 @@ pub(super) struct Refusal {
     error: Error,
     code: Code,
     leader: Option<Leader>,
+    /// It is the reply of the write's number in its session, and no other will ever come.
+    is_final: bool,
 }
 
 /// Where the leader is: another node.
@@ -39,7 +41,7 @@ struct Leader {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         let code = code_of(error.kind());
-        Refusal { error, code, leader: None }
+        Refusal { error, code, leader: None, is_final: false }
     }
 }
 
@@ -107,6 +109,11 @@ impl Refusal {
         Error::new(kind, why.text()).into()
     }
 
+    /// The same, as the reply of a write: one that has a number in a session will never be answered otherwise.
+    pub(super) fn into_reply_of(self, session: Option<&SessionSeq>) -> Refusal {
+        Refusal { is_final: session.is_some(), ..self }
+    }
+
     /// The node stops: a stream ends.
     pub(super) fn stopping(text: &str) -> Refusal {
         Error::new(ErrorKind::Stopping, text).into()
@@ -145,6 +152,7 @@ impl Refusal {
             retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
             leader_id,
             leader_grpc,
+            r#final: self.is_final,
         }
     }
 
@@ -153,6 +161,9 @@ impl Refusal {
             ("retryable".to_owned(), self.error.is_retryable().to_string()),
             ("outcome".to_owned(), self.error.outcome().code().to_owned()),
         ]);
+        if self.is_final {
+            metadata.insert("final".to_owned(), true.to_string());
+        }
         if let Some(Leader { id, grpc }) = &self.leader {
             metadata.insert("leader_id".to_owned(), id.to_string());
             metadata.insert("leader_grpc".to_owned(), grpc.clone());
@@ -186,10 +197,9 @@ impl Front {
 
     /// The leader, if this node knows it and it is another one.
     fn other_leader(&self) -> Option<Leader> {
-        let status = self.router.borrow().as_ref()?.status();
-        let leader = status.leader.filter(|leader| *leader != status.id)?;
-        let member = status.members.into_iter().find(|member| member.id == leader)?;
-        Some(Leader { id: leader.0, grpc: member.grpc })
+        // Not out of the whole status: a stream whose leader is gone fails a thousand times at once.
+        let (id, grpc) = self.router.borrow().as_ref()?.leader_elsewhere()?;
+        Some(Leader { id: id.0, grpc })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::metadata::MetadataMap;
+use http::HeaderMap;
 
 use super::Front;
 use super::error::Refusal;
@@ -12,23 +12,13 @@ use crate::shard::{Consistency, Freshness, Router};
 use crate::types::{Monotonic, Revision};
 
 impl Front {
-    /// Until when the request may take: from its metadata, at most the server's longest, else the default; from now.
-    pub(super) fn deadline(&self, metadata: &MetadataMap) -> Result<Monotonic, Refusal> {
-        Ok(self.clock.now().plus(self.timeout(metadata)?))
-    }
-
     /// How long the request may take.
-    pub(super) fn timeout(&self, metadata: &MetadataMap) -> Result<Duration, Refusal> {
-        let Some(value) = metadata.get(grpc_timeout::HEADER) else {
-            return Ok(self.limits.request_timeout_default);
-        };
-        let timeout = value.to_str().ok().and_then(grpc_timeout::parse);
-        let timeout = timeout.ok_or_else(|| {
+    pub(super) fn timeout(&self, headers: &HeaderMap) -> Result<Duration, Refusal> {
+        grpc_timeout::of(headers, &self.limits).ok_or_else(|| {
             Refusal::invalid(
                 "grpc-timeout is none: give up to eight digits and a unit (H, M, S, m, u or n), such as 500m",
             )
-        })?;
-        Ok(timeout.min(self.limits.request_timeout_max))
+        })
     }
 
     /// The same of an operation of a pipeline; 0: the default.

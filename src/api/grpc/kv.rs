@@ -50,7 +50,7 @@ impl Front {
             Reply::Written { revision, .. } => {
                 Ok(v1::PutResponse { header: answers::header(revision), previous: None })
             }
-            Reply::Txn { revision, answers } => match sole(revision, answers)? {
+            Reply::Txn { revision, answers } => match sole(session, revision, answers)? {
                 TxnAnswer::Put { previous } => {
                     let previous = previous.map(|record| answers::key_value(key, record));
                     Ok(v1::PutResponse { header: answers::header(revision), previous })
@@ -71,7 +71,7 @@ impl Front {
             Reply::Written { revision, deleted } => {
                 Ok(v1::DeleteResponse { header: answers::header(revision), deleted, previous: Vec::new() })
             }
-            Reply::Txn { revision, answers } => match sole(revision, answers)? {
+            Reply::Txn { revision, answers } => match sole(session, revision, answers)? {
                 TxnAnswer::Delete { deleted, previous } => {
                     let previous = answers::pairs(previous);
                     Ok(v1::DeleteResponse { header: answers::header(revision), deleted, previous })
@@ -154,11 +154,14 @@ impl Front {
         deadline: Monotonic,
     ) -> Result<Reply, Refusal> {
         let written = self.router(deadline).await?.write(session, command, deadline).await;
+        let session = session.as_ref();
         match written.map_err(|error| self.refusal(error, deadline))? {
-            Reply::ConditionFailed { revision } => Err(Refusal::condition_failed(revision)),
+            Reply::ConditionFailed { revision } => {
+                Err(Refusal::condition_failed(revision).into_reply_of(session))
+            }
             Reply::SessionGone => Err(Refusal::session_gone()),
             Reply::SessionRefused { why } => Err(Refusal::session_refused(why)),
-            Reply::TxnRefused { why } => Err(Refusal::of_txn(why)),
+            Reply::TxnRefused { why } => Err(Refusal::of_txn(why).into_reply_of(session)),
             reply => Ok(reply),
         }
     }
@@ -175,10 +178,10 @@ impl Front {
 }
 
 /// The answer of a transaction with one operation and no other way, made of a write with a condition.
-fn sole(revision: Revision, answers: TxnAnswers) -> Result<TxnAnswer, Refusal> {
+fn sole(session: Option<SessionSeq>, revision: Revision, answers: TxnAnswers) -> Result<TxnAnswer, Refusal> {
     let TxnAnswers { succeeded, answers } = answers;
     if !succeeded {
-        return Err(Refusal::condition_failed(revision));
+        return Err(Refusal::condition_failed(revision).into_reply_of(session.as_ref()));
     }
     let answer = <[TxnAnswer; 1]>::try_from(answers).map_err(|_| Refusal::unexpected_reply())?;
     let [answer] = answer;
@@ -192,13 +195,10 @@ async fn unary<Q, A: Message>(
     kind: Kind,
     operation: impl AsyncFnOnce(&Front, Q, Monotonic) -> Result<A, Refusal>,
 ) -> Result<Response<A>, Status> {
-    let front = &*store.0;
-    let deadline = front.deadline(request.metadata()).map_err(Refusal::into_status)?;
     let tab = Tab::of(request.extensions());
-    let answer = operation(front, request.into_inner(), deadline).await.map_err(Refusal::into_status)?;
-    if let Some(tab) = tab {
-        tab.answer(answer.encoded_len(), kind).map_err(Refusal::into_status)?;
-    }
+    let answer = operation(&store.0, request.into_inner(), tab.deadline()).await;
+    let answer = answer.map_err(Refusal::into_status)?;
+    tab.answer(answer.encoded_len(), kind).map_err(Refusal::into_status)?;
     Ok(Response::new(answer))
 }
 

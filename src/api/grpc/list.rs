@@ -91,18 +91,14 @@ impl Front {
 
 /// All pages. Each has as long as the request may take, from when it is asked for.
 pub(super) fn pages(front: Arc<Front>, request: Request<v1::ListRequest>) -> Result<Pages, Refusal> {
-    let timeout = front.timeout(request.metadata())?;
     let tab = Tab::of(request.extensions());
     let rest = Rest::of(&front, request.into_inner())?;
-    if let Some(tab) = &tab {
-        tab.taken_up(usize::MAX);
-    }
     let pages = stream::unfold(Some(rest), move |rest| {
         let (front, tab) = (front.clone(), tab.clone());
         async move {
             let rest = rest?;
-            let deadline = front.clock.now().plus(timeout);
-            match next(&front, tab.as_ref(), rest, deadline).await {
+            let deadline = front.clock.now().plus(tab.timeout());
+            match next(&front, &tab, rest, deadline).await {
                 Ok((page, rest)) => Some((Ok(page), rest)),
                 Err(refusal) => Some((Err(refusal.into_status()), None)),
             }
@@ -114,15 +110,14 @@ pub(super) fn pages(front: Arc<Front>, request: Request<v1::ListRequest>) -> Res
 /// Reads a page, which counts from before it is read until it has left.
 async fn next(
     front: &Front,
-    tab: Option<&Tab>,
+    tab: &Tab,
     rest: Rest,
     deadline: Monotonic,
 ) -> Result<(v1::ListResponse, Option<Rest>), Refusal> {
     if *front.draining.borrow() {
         return Err(Refusal::stopping("the node stops: ask another one for what comes after the last page"));
     }
-    let Some(tab) = tab else { return rest.read(front, deadline).await };
-    let mut held = tab.connection().enter().ok_or_else(Refusal::too_many)?;
+    let mut held = tab.enter()?;
     if !held.grow(front.limits.list_bytes_max) {
         return Err(Refusal::too_large_together());
     }

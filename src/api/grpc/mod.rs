@@ -2,10 +2,11 @@
 //! contract.
 //!
 //! ```text
-//! request -> counted  room for one more of this connection; its body's bytes as they come in   RESOURCE_EXHAUSTED
-//!         -> tonic    frames and protobuf -> messages                                            INVALID_ARGUMENT
-//!         -> front    deadline (grpc-timeout), then wait for the node                            UNAVAILABLE
-//!         -> requests messages -> commands and queries, judged                                   INVALID_ARGUMENT
+//! request -> counted  deadline (grpc-timeout); room for one more of this connection              RESOURCE_EXHAUSTED
+//!         -> received its bytes, each with room for it; a whole message, and what that will take  RESOURCE_EXHAUSTED
+//!         -> tonic    protobuf -> messages                                                        INVALID_ARGUMENT
+//!         -> front    wait for the node                                                           UNAVAILABLE
+//!         -> requests messages -> commands and queries, judged                                    INVALID_ARGUMENT
 //!         -> Router   write | read | members | change | transfer | compact
 //!         -> answers  replies -> messages                            error: kind -> status, in one place
 //!         -> counted  the answer's bytes until they have left
@@ -19,9 +20,12 @@
 //! - **Input is judged, never asserted.** Nothing that a client sends makes a handler panic.
 //! - **A refusal at the door is a definite one.** A write was not executed unless the status says that the outcome is
 //!   unknown. Nothing here ever retries.
-//! - **Memory is bounded, however slowly a client reads.** A page of a list is read when the one before has been taken. A
-//!   pipeline takes operations only while fewer than `pipeline_operations_inflight_max` are under way or have results that
-//!   were not taken; then it stops reading the stream, and HTTP/2's windows stop the client.
+//! - **What a connection has here is counted, however slowly its client sends and reads** (`api::shares`): a request's bytes
+//!   until nothing of them is there, what they become when they are decoded, an answer until it has left. A page of a list is
+//!   read when the one before has been taken. A pipeline begins an operation when there is room for all that it may answer, and
+//!   while few results wait to be taken (`pipeline_operations_inflight_max`, and their bytes); else it does not read the stream,
+//!   and HTTP/2's windows stop the client. Beyond the share goes the answer to a write that is a request of its own: what was
+//!   done is said, and there are few of those on a connection.
 //! - **Writes of one stream are submitted in its order.** They may be executed, and answered, in another.
 //! - **A node that drains ends its streams** as soon as nothing is under way on them, and says so.
 //!
@@ -38,6 +42,7 @@ mod front;
 mod kv;
 mod list;
 mod pipeline;
+mod received;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -48,7 +53,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use self::admin::Operator;
-use self::counted::Counted;
+use self::counted::{Counted, Whose};
 use self::kv::Store;
 use crate::api::shares::Shares;
 use crate::clock::SharedClock;
@@ -80,11 +85,14 @@ pub struct Front {
 pub fn add_to(routes: Routes, front: Front) -> Routes {
     let front = Arc::new(front);
     let bytes_max = front.message_bytes_max();
-    let kv = KvServer::new(Store(front.clone())).max_decoding_message_size(bytes_max);
     // What is answered is bounded where it is made.
-    let kv = kv.max_encoding_message_size(usize::MAX);
-    let admin = AdminServer::new(Operator(front.clone())).max_decoding_message_size(ADMIN_MESSAGE_BYTES_MAX);
-    routes.add_service(Counted::new(kv, front)).add_service(admin)
+    let kv = KvServer::new(Store(front.clone()))
+        .max_decoding_message_size(bytes_max)
+        .max_encoding_message_size(usize::MAX);
+    let kv = Counted::new(kv, front.clone(), Whose::Clients, bytes_max);
+    let admin = AdminServer::new(Operator(front.clone()));
+    let admin = Counted::new(admin, front, Whose::Operators, ADMIN_MESSAGE_BYTES_MAX);
+    routes.add_service(kv).add_service(admin)
 }
 
 impl Front {

@@ -9,7 +9,10 @@
 //!
 //! - Operations are taken while there is room for them and their results; else the stream is not read, and HTTP/2's windows
 //!   stop the client. So one that sends and never reads holds a bounded number of them, each of which counts in its
-//!   connection's share.
+//!   connection's share; and its message does for as long as anything of it is there.
+//! - One that may answer much begins only when there is room in the share for all of it: what was done is said, so it cannot be
+//!   refused afterwards. It waits, and what comes behind it does, while others of the stream are under way, which give back
+//!   what they have; alone, without room, it is refused.
 //! - What is done at the same time leaves together, and while the client does not take a message the next one grows.
 //! - Writes are submitted in their order: what is new in the set is polled first in the order in which it came, and a
 //!   write is in the node's queue once it was polled. So the node must be open before the first is taken.
@@ -29,9 +32,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
-use super::Front;
-use super::counted::{Kind, Tab, refusal_of};
+use super::counted::{Kind, Letter, Tab, refusal_of};
 use super::error::Refusal;
+use super::{Front, requests};
 use crate::api::shares::Held;
 use crate::proto::v1;
 use crate::proto::v1::operation::Request as Asked;
@@ -41,14 +44,27 @@ use crate::types::Monotonic;
 /// The results, in messages.
 pub(super) type Results = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
 
-/// A result, and what it counts for.
-type Outcome = (v1::OperationResult, Option<Held>);
+/// A result, and what it counts for; one that was refused at once counts for nothing.
+type Outcome = (v1::OperationResult, Option<Counts>);
 type Operation = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What an operation counts for: itself with its answer, and the message that it came in.
+struct Counts {
+    held: Held,
+    letter: Arc<Letter>,
+}
+
 /// A message, and what it counts for.
-type Batch = (v1::PipelineResponse, Option<Held>);
+struct Batch {
+    response: v1::PipelineResponse,
+    held: Option<Held>,
+    letters: Vec<Arc<Letter>>,
+}
 
 /// Results of one message, in bytes, beyond which the next one begins: a client need not take all that is done in one.
 const RESULTS_BYTES_MAX: usize = 256 << 10;
+/// Results that wait for the client, in bytes, beyond which no operation is begun.
+const RESULTS_WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// Begins a pipeline; it ends with its stream.
 pub(super) fn results(front: Arc<Front>, request: Request<Streaming<v1::PipelineRequest>>) -> Results {
@@ -67,8 +83,10 @@ pub(super) fn results(front: Arc<Front>, request: Request<Streaming<v1::Pipeline
     };
     tokio::spawn(pipeline.run(sender));
     let hand_over = move |batch: Result<Batch, Status>| {
-        let (response, held) = batch?;
-        if let (Some(tab), Some(held)) = (&tab, held) {
+        let Batch { response, held, letters } = batch?;
+        // What it shares with the messages that it was asked in is copied into a frame at once.
+        drop(letters);
+        if let Some(held) = held {
             tab.leave(held);
         }
         Ok(response)
@@ -78,11 +96,11 @@ pub(super) fn results(front: Arc<Front>, request: Request<Streaming<v1::Pipeline
 
 struct Pipeline {
     front: Arc<Front>,
-    tab: Option<Tab>,
+    tab: Tab,
     /// `None` once the client has said all, or is not listened to any more.
     messages: Option<Streaming<v1::PipelineRequest>>,
-    /// What came in a message that was too long.
-    queued: VecDeque<v1::Operation>,
+    /// What came and is not begun.
+    queued: VecDeque<(v1::Operation, Arc<Letter>)>,
     running: FuturesUnordered<Operation>,
     results: Pending,
     /// Why the stream ends, if not because all is said.
@@ -94,6 +112,7 @@ struct Pipeline {
 #[derive(Default)]
 struct Pending {
     results: VecDeque<Outcome>,
+    bytes: usize,
 }
 
 impl Pipeline {
@@ -143,6 +162,7 @@ impl Pipeline {
 
     fn has_room(&self) -> bool {
         self.running.len() + self.results.len() < self.front.limits.pipeline_operations_inflight_max
+            && self.results.bytes < RESULTS_WAITING_BYTES_MAX
     }
 
     fn end_for_drain(&mut self) {
@@ -153,11 +173,15 @@ impl Pipeline {
 
     fn on_message(&mut self, message: Result<Option<v1::PipelineRequest>, Status>) {
         match message {
-            Ok(Some(message)) => self.queued.extend(message.operations),
+            Ok(Some(message)) => {
+                let letter = Arc::new(self.tab.letter());
+                let operations = message.operations.into_iter();
+                self.queued.extend(operations.map(|operation| (operation, letter.clone())));
+            }
             Ok(None) => self.messages = None,
             Err(status) => {
                 self.messages = None;
-                let refusal = refusal_of(&status, self.front.message_bytes_max());
+                let refusal = refusal_of(&status);
                 self.failure = Some(refusal.map_or(status, Refusal::into_status));
             }
         }
@@ -166,26 +190,40 @@ impl Pipeline {
     /// Begins what is queued, as far as there is room.
     fn submit(&mut self) {
         while self.has_room() {
-            let Some(operation) = self.queued.pop_front() else { return };
-            let bytes = operation.encoded_len();
-            let held = match &self.tab {
-                Some(tab) => {
-                    tab.taken_up(bytes);
-                    enter(tab, bytes).map(Some)
-                }
-                None => Ok(None),
+            let Some((operation, letter)) = self.queued.front() else { return };
+            let admitted = match self.admit(operation, letter) {
+                Ok(Some(held)) => Ok(held),
+                // What is under way gives back what it has, and then this is looked at again.
+                Ok(None) => return,
+                Err(refusal) => Err(refusal),
             };
-            let refused = match held {
-                Ok(_) if *self.draining.borrow() => {
-                    Err(Refusal::stopping("the node stops: send it to another node"))
+            let Some((operation, letter)) = self.queued.pop_front() else { return };
+            match admitted {
+                Ok(held) => {
+                    let counts = Counts { held, letter };
+                    self.running.push(Box::pin(execute(self.front.clone(), operation, counts)));
                 }
-                held => held,
-            };
-            match refused {
-                Ok(held) => self.running.push(Box::pin(execute(self.front.clone(), operation, held))),
                 Err(refusal) => self.results.push((failed(operation.id, refusal), None)),
             }
         }
+    }
+
+    /// Counts an operation, with what it may answer; `None` if there may be room for it later.
+    fn admit(&self, operation: &v1::Operation, letter: &Letter) -> Result<Option<Held>, Refusal> {
+        if *self.draining.borrow() {
+            return Err(Refusal::stopping("the node stops: send it to another node"));
+        }
+        if letter.is_over {
+            return Err(Refusal::too_large_together());
+        }
+        let mut held = self.tab.enter()?;
+        let request = operation.request.as_ref();
+        let bytes_max = request.map_or(0, |request| requests::answer_bytes_max(&self.front.limits, request));
+        if bytes_max == 0 || held.grow(bytes_max) {
+            return Ok(Some(held));
+        }
+        let is_alone = self.running.is_empty() && self.results.is_empty();
+        if is_alone { Err(Refusal::too_large_together()) } else { Ok(None) }
     }
 
     /// Takes in all that is done by now, so that it leaves together.
@@ -206,24 +244,35 @@ impl Pending {
     }
 
     fn push(&mut self, outcome: Outcome) {
+        self.bytes += bytes_of(&outcome);
         self.results.push_back(outcome);
     }
 
     /// The next message.
     fn take(&mut self) -> Batch {
-        let mut results = Vec::with_capacity(self.results.len());
-        let (mut bytes, mut held) = (0, None::<Held>);
-        while let Some((result, own)) = self.results.pop_front_if(|_| bytes < RESULTS_BYTES_MAX) {
-            bytes += result.encoded_len();
-            match (&mut held, own) {
-                (Some(all), Some(own)) => all.absorb(own),
-                (all @ None, own) => *all = own,
-                (Some(_), None) => {}
-            }
+        let (mut results, mut bytes) = (Vec::with_capacity(self.results.len()), 0);
+        let (mut held, mut letters) = (None::<Held>, Vec::<Arc<Letter>>::new());
+        while let Some(outcome) = self.results.pop_front_if(|_| bytes < RESULTS_BYTES_MAX) {
+            bytes += bytes_of(&outcome);
+            let (result, counts) = outcome;
             results.push(result);
+            let Some(Counts { held: own, letter }) = counts else { continue };
+            match &mut held {
+                Some(all) => all.absorb(own),
+                all @ None => *all = Some(own),
+            }
+            if letters.last().is_none_or(|last| !Arc::ptr_eq(last, &letter)) {
+                letters.push(letter);
+            }
         }
-        (v1::PipelineResponse { results }, held)
+        self.bytes -= bytes;
+        Batch { response: v1::PipelineResponse { results }, held, letters }
     }
+}
+
+/// A result's bytes; what it counts for is what it has.
+fn bytes_of((result, counts): &Outcome) -> usize {
+    counts.as_ref().map_or_else(|| result.encoded_len(), |counts| counts.held.bytes())
 }
 
 /// The next message, if any is still to come.
@@ -244,42 +293,27 @@ async fn raised(draining: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Counts an operation.
-fn enter(tab: &Tab, bytes: usize) -> Result<Held, Refusal> {
-    let mut held = tab.connection().enter().ok_or_else(Refusal::too_many)?;
-    if held.grow(bytes) { Ok(held) } else { Err(Refusal::too_large_together()) }
-}
-
 fn failed(id: u64, refusal: Refusal) -> v1::OperationResult {
     v1::OperationResult { id, result: Some(Done::Error(refusal.into_operation_error())) }
 }
 
 /// Executes an operation; its result counts until it has left.
-async fn execute(front: Arc<Front>, operation: v1::Operation, held: Option<Held>) -> Outcome {
+async fn execute(front: Arc<Front>, operation: v1::Operation, mut counts: Counts) -> Outcome {
     let v1::Operation { id, timeout_ms, request } = operation;
     let deadline = front.deadline_in(timeout_ms);
-    let is_list = matches!(request, Some(Asked::List(_)));
     let kind = match request {
         Some(Asked::Get(_) | Asked::List(_)) => Kind::Read,
         Some(Asked::Txn(ref txn)) => Kind::of_txn(txn),
         _ => Kind::Write,
     };
-    let mut held = held;
-    if let Some(held) = held.as_mut().filter(|_| is_list)
-        && !held.grow(front.limits.list_bytes_max)
-    {
-        return (failed(id, Refusal::too_large_together()), None);
-    }
     let done = match answer(&front, request, deadline).await {
         Ok(done) => v1::OperationResult { id, result: Some(done) },
         Err(refusal) => failed(id, refusal),
     };
-    if let Some(held) = &mut held
-        && let Err(refusal) = kind.hold(held, done.encoded_len())
-    {
-        return (failed(id, refusal), None);
+    match kind.hold(&mut counts.held, done.encoded_len()) {
+        Ok(()) => (done, Some(counts)),
+        Err(refusal) => (failed(id, refusal), None),
     }
-    (done, held)
 }
 
 async fn answer(front: &Front, request: Option<Asked>, deadline: Monotonic) -> Result<Done, Refusal> {

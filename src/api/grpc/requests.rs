@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::error::Refusal;
 use crate::command::{
     Command, Compare, Condition, Content, Keys, Op, Order, OrderBy, Range, Relation, SessionSeq,
-    TXN_DEPTH_MAX, Target, Txn, TxnOp, Write,
+    TXN_ANSWER_BYTES_MAX, TXN_DEPTH_MAX, Target, Txn, TxnOp, Write,
 };
 use crate::config::Limits;
 use crate::proto::v1;
 use crate::proto::v1::compare::{self, Relation as V1Relation};
 use crate::proto::v1::keys::Which;
+use crate::proto::v1::operation::Request as Asked;
 use crate::proto::v1::txn_op;
 use crate::proto::v1::txn_range::OrderBy as V1OrderBy;
 use crate::types::{ClientId, Keyspace, Revision, Seq};
@@ -164,6 +165,39 @@ fn txn_at(
         success: ops(success)?,
         failure: ops(failure)?,
     })
+}
+
+/// What an operation may answer with at most, in bytes; 0 where that is no more than one value, of a read.
+pub(super) fn answer_bytes_max(limits: &Limits, request: &Asked) -> usize {
+    match request {
+        Asked::Put(put) if put.previous => limits.key_bytes_max + limits.value_bytes_max,
+        Asked::Delete(delete) if delete.previous => found_bytes_max(limits, delete.keys.as_ref()),
+        Asked::List(_) => limits.list_bytes_max,
+        Asked::Txn(txn) => txn_bytes_max(limits, &txn.success, &txn.failure),
+        _ => 0,
+    }
+}
+
+/// The same of a transaction: either the one list or the other is done.
+fn txn_bytes_max(limits: &Limits, success: &[v1::TxnOp], failure: &[v1::TxnOp]) -> usize {
+    let op = |op: &v1::TxnOp| match &op.op {
+        Some(txn_op::Op::Range(range)) if range.count_only => 0,
+        Some(txn_op::Op::Range(range)) => found_bytes_max(limits, range.keys.as_ref()),
+        Some(txn_op::Op::Put(put)) if put.previous => limits.key_bytes_max + limits.value_bytes_max,
+        Some(txn_op::Op::Delete(delete)) if delete.previous => found_bytes_max(limits, delete.keys.as_ref()),
+        Some(txn_op::Op::Txn(txn)) => txn_bytes_max(limits, &txn.success, &txn.failure),
+        _ => 0,
+    };
+    let ops = |ops: &[v1::TxnOp]| ops.iter().map(op).sum::<usize>().min(TXN_ANSWER_BYTES_MAX);
+    ops(success).max(ops(failure))
+}
+
+fn found_bytes_max(limits: &Limits, keys: Option<&v1::Keys>) -> usize {
+    match keys.and_then(|keys| keys.which.as_ref()) {
+        Some(Which::Key(_)) => limits.key_bytes_max + limits.value_bytes_max,
+        Some(_) => TXN_ANSWER_BYTES_MAX,
+        None => 0,
+    }
 }
 
 fn compare(compare: v1::Compare) -> Result<Compare, Refusal> {

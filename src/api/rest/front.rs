@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use crate::api::opening;
-use crate::api::shares::{Connection, Held};
+use crate::api::shares::Held;
 use crate::shard::Router;
 use crate::types::Monotonic;
 
@@ -46,11 +46,9 @@ impl Front {
         }
     }
 
-    /// Counts the request among those under way, unless its connection has its share of them. The server puts the
-    /// connection into each of its requests; one without is its own.
+    /// Counts the request among those under way, unless its connection has its share of them.
     pub(super) fn enter(&self, parts: &Parts) -> Result<Held, Problem> {
-        let connection = parts.extensions.get::<Connection>().cloned();
-        connection.unwrap_or_else(|| self.shares.connection()).enter().ok_or_else(too_many)
+        self.shares.connection_of(&parts.extensions).enter().ok_or_else(too_many)
     }
 
     /// The router if the node is open.

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use super::fake::{Fake, Fault, address};
 use super::store::{error, refusal};
 use crate::client::{ErrorKind, Outcome, WriteAnswer};
-use crate::proto::v1::operation_error;
+use crate::proto::v1::{OperationError, operation_error};
 
-fn unknown(code: &str, retryable: bool) -> crate::proto::v1::OperationError {
+fn unknown(code: &str, retryable: bool) -> OperationError {
     error(code, retryable, operation_error::Outcome::Unknown)
 }
 
@@ -117,7 +117,12 @@ async fn a_refusal_after_a_lost_attempt_says_nothing_of_that_one() {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::Unknown));
     let answer = error.into_attempt().expect("an attempt").resume(Duration::from_secs(1)).await;
     assert!(matches!(answer, Ok(WriteAnswer::Written(written)) if written.revision == 2));
-    // But what the condition came to is the number's own answer.
+    // But what the number itself came to is its answer, whatever it is.
+    fake.fault(1, Fault::Lose { executed: false });
+    fake.fault(1, Fault::Refuse(OperationError { r#final: true, ..refusal("too_large") }));
+    let error = client.set("k", "v").await.expect_err("refused");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied));
+    assert!(error.into_attempt().is_none());
     fake.fault(1, Fault::Lose { executed: true });
     let error = client.set("k", "w").if_revision(9).await.expect_err("it is at 2");
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConditionFailed, Outcome::NotApplied));

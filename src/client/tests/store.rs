@@ -78,7 +78,10 @@ impl Store {
             return reply.clone();
         }
         self.executed += 1;
-        let reply = self.run(request);
+        let mut reply = self.run(request);
+        if let Reply::Error(refusal) = &mut reply {
+            refusal.r#final = true;
+        }
         let session = self.sessions.get_mut(&at.client).expect("it was there");
         session.replies.insert(at.seq, reply.clone());
         reply

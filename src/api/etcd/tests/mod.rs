@@ -255,7 +255,14 @@ impl Desk {
         let trailers = collected.trailers().cloned().unwrap_or_default();
         let message = collected.to_bytes();
         let headers = if trailers.is_empty() { &parts.headers } else { &trailers };
-        Sent { status: status_of(headers), message }
+        let status = status_of(headers);
+        if status.code() != Code::Ok {
+            let said = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+            let outcome = said("quorate-outcome");
+            assert!(matches!(outcome, Some("not_applied" | "unknown")), "what became of it? {status:?}");
+            assert!(said("quorate-code").is_some(), "{status:?}");
+        }
+        Sent { status, message }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Transactions: what is compared and done, the limits, and what comes back.
 
+use futures_util::FutureExt;
 use tonic::Code;
 
 use super::node::header;
-use super::{Asked, Desk, assert_status, bytes, record};
+use super::{Asked, Desk, assert_status, bytes, frame, post, record};
+use crate::api::etcd::call::Unary;
 use crate::api::etcd::kv::Txn;
 use crate::command::{
     self, Command, Found, Keys, Query, Range, Relation, Reply, Selection, Target, TxnAnswer, TxnAnswers,
@@ -327,4 +329,18 @@ async fn a_put_that_keeps_the_lease_answers_as_a_put() {
     desk.replies(executed(answers(true, vec![put])));
     let answer = desk.call::<Txn>(txn(vec![op(Request::RequestPut(keeping))])).await.unwrap();
     assert!(matches!(answer.responses[0].response, Some(Response::ResponsePut(_))), "{answer:?}");
+}
+
+/// Two bytes on the wire are an operation of some hundred.
+#[tokio::test]
+async fn too_many_operations_are_refused_before_they_are_decoded() {
+    let desk = Desk::open();
+    let ask = |count: usize| post(Txn::PATH, frame(&[0x12, 0].repeat(count)));
+    let request = ask(1_900_000);
+    let (sent, bytes) =
+        crate::fuzzing::meter::measure(|| desk.send(request).now_or_never().expect("it is said at once"));
+    assert_eq!(sent.status.message(), "etcdserver: too many operations in txn request");
+    assert!(bytes < 1 << 20, "it took {bytes} bytes");
+    let sent = desk.send(ask(128)).await;
+    assert_eq!(sent.status.message(), "etcdserver: key not found", "it is looked at");
 }

@@ -1,9 +1,14 @@
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::{Desk, Said, get, put, request, said};
-use crate::command::{Reply, SessionRefusal, TxnRefusal};
+use super::pipeline::{Pipe, operation};
+use super::{Desk, Said, get, put, request, said, session};
+use crate::command::{Reply, SessionRefusal, TxnAnswers, TxnRefusal};
 use crate::error::{Error, ErrorKind};
+use crate::proto::v1;
+use crate::proto::v1::operation::Request as Asked;
+use crate::proto::v1::operation_result::Result as Done;
+use crate::types::Revision;
 
 #[tokio::test]
 async fn every_kind_has_its_code() {
@@ -104,6 +109,37 @@ async fn another_leader_is_named() {
     assert_eq!(fail(ErrorKind::Unavailable).await, third);
     assert_eq!(fail(ErrorKind::Stopping).await, third);
     assert_eq!(fail(ErrorKind::Overloaded).await, (None, None), "nobody is sent to the leader for load");
+    assert_eq!(desk.store.state().statuses, 0, "which counts keys: a thousand may fail at once");
+}
+
+/// A client that lost an earlier attempt knows then what became of it.
+#[tokio::test]
+async fn a_refusal_that_is_the_numbers_own_reply_says_so() {
+    let desk = Desk::open();
+    let refused = || Reply::TxnRefused { why: TxnRefusal::AnswerTooLarge };
+    let failed = || Reply::ConditionFailed { revision: Revision(7) };
+    let unmet = || Reply::Txn { revision: Revision(7), answers: TxnAnswers::default() };
+    let is_final = async |session, reply| {
+        desk.store.reply(reply);
+        let status = desk.kv().put(v1::PutRequest { session, ..put("k", "v") }).await.unwrap_err();
+        let info = status.get_details_error_info().unwrap();
+        info.metadata.get("final").map(String::as_str) == Some("true")
+    };
+    let in_session = || session(&[7; 16], 5);
+    for reply in [refused, failed, unmet] {
+        assert!(is_final(in_session(), reply()).await);
+        assert!(!is_final(None, reply()).await, "there is no number whose reply it could be");
+    }
+    // Not of this number alone.
+    assert!(!is_final(in_session(), Reply::SessionGone).await);
+    assert!(!is_final(in_session(), Reply::Void).await);
+
+    let mut pipe = Pipe::open(&desk).await;
+    desk.store.reply(failed());
+    let request = v1::PutRequest { session: in_session(), ..put("k", "v") };
+    pipe.send(vec![operation(1, Asked::Put(request))]).await;
+    let Done::Error(error) = &pipe.take(1).await[&1] else { panic!("it is refused") };
+    assert!(error.r#final);
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use tonic::{Code, Streaming};
 
 use super::{Desk, at_once, bytes, get, on, one, prefix, put, refused};
 use crate::api::shares::Connection;
-use crate::command::{Command, Op};
+use crate::command::{Command, Op, Reply, Selection, TxnAnswer, TxnAnswers};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::proto::v1;
 use crate::proto::v1::operation::Request as Asked;
 use crate::proto::v1::operation_result::Result as Done;
+use crate::types::Revision;
 
 /// A stream, and what was sent and came on it.
 pub(super) struct Pipe {
@@ -119,6 +120,7 @@ async fn every_operation_is_answered_under_its_id() {
         retry_after_ms: 0,
         leader_id: 0,
         leader_grpc: String::new(),
+        r#final: false,
     };
     assert_eq!(*error, expected);
     let Done::List(page) = &results[&4] else { panic!("{results:?}") };
@@ -301,4 +303,48 @@ async fn an_idle_stream_costs_nothing_to_wait_on() {
     settle().await;
     assert!(pipe.results.message().now_or_never().is_none());
     at_once(async { assert!(desk.store.state().submitted.is_empty()) });
+}
+
+/// What was done is said, so there must be room for what is said before it is done.
+#[tokio::test]
+async fn what_may_answer_much_begins_when_there_is_room_for_it() {
+    let desk = Desk::with_limits(Limits { request_bytes_inflight_max: 16 << 20, ..Limits::default() });
+    let value = bytes::Bytes::from(vec![7; 2 << 20]);
+    let txn = |id| {
+        let range = v1::TxnRange { keys: prefix(""), ..v1::TxnRange::default() };
+        let ops = [v1::txn_op::Op::Put(v1::TxnPut::default()), v1::txn_op::Op::Range(range)];
+        let success = ops.map(|op| v1::TxnOp { op: Some(op) }).into();
+        operation(id, Asked::Txn(v1::TxnRequest { success, ..v1::TxnRequest::default() }))
+    };
+    for _ in 0..30 {
+        let pairs = vec![(bytes("k"), super::store::record(1, &value))];
+        let range = TxnAnswer::Range(Selection { pairs, more: false, count: 1 });
+        let answers = vec![TxnAnswer::Put { previous: None }, range];
+        let answers = TxnAnswers { succeeded: true, answers };
+        desk.store.reply(Reply::Txn { revision: Revision(1), answers });
+    }
+    let mut pipe = Pipe::open(&desk).await;
+    pipe.send((0..30).map(txn).collect()).await;
+    pipe.send((30..40).map(write).collect()).await;
+    settle().await;
+    let begun = desk.store.state().submitted.len();
+    assert!((1..8).contains(&begun), "{begun} of 2 MiB each, and nobody reads");
+    // They are not refused for it: each has its turn, and what comes behind keeps its place.
+    let results = pipe.take(40).await;
+    assert!((0..30).all(|id| matches!(results[&id], Done::Txn(_))));
+    assert!((30..40).all(|id| matches!(results[&id], Done::Put(_))));
+    drop(pipe);
+    settle().await;
+    assert!(desk.shares.is_idle());
+}
+
+#[tokio::test]
+async fn what_can_never_have_room_is_refused() {
+    let desk = Desk::with_limits(Limits { request_bytes_inflight_max: 1 << 20, ..Limits::default() });
+    let mut pipe = Pipe::open(&desk).await;
+    let previous = v1::PutRequest { previous: true, ..put("k", "v") };
+    pipe.send(vec![operation(1, Asked::Put(previous)), write(2)]).await;
+    let results = pipe.take(2).await;
+    assert_eq!(code(&results[&1]), Some("overloaded"));
+    assert!(matches!(results[&2], Done::Put(_)));
 }

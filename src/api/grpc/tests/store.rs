@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) asked: Vec<Asked>,
     /// Who leads; this node is 1.
     pub(super) leader: Option<u64>,
+    /// How often the whole status was asked for.
+    pub(super) statuses: usize,
 }
 
 /// What was asked of the group.
@@ -208,7 +210,14 @@ impl Fake for Store {
         Revision(self.state().revision)
     }
 
+    fn leader_elsewhere(&self) -> Option<(NodeId, String)> {
+        let leader = self.state().leader.filter(|leader| *leader != 1)?;
+        let member = members(false).members.into_iter().find(|member| member.status.id == NodeId(leader))?;
+        Some((NodeId(leader), member.status.grpc))
+    }
+
     fn status(&self) -> Status {
+        self.state().statuses += 1;
         Status {
             id: NodeId(1),
             group: GroupId::FIRST,
