@@ -142,6 +142,8 @@ pub(super) struct Run<'a> {
     frozen: Option<std::sync::Arc<super::store::Frozen>>,
     /// What has become of the one command that this part is, if it is apart.
     prepared: Option<txn::Prepared>,
+    /// Keys of the store's own, if there are others now.
+    own_keys: Option<u64>,
     /// The view, while a command that is apart is worked out: it reads many keys of the active set, without a copy.
     held: Option<RwLockReadGuard<'a, View>>,
 }
@@ -164,7 +166,19 @@ impl<'a> Run<'a> {
         };
         let folded = txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))?;
         let (records, changes) = (BTreeMap::new(), Changes::new());
-        Ok(Run { shared, base, applier, head, records, changes, folded, frozen, prepared: None, held: None })
+        Ok(Run {
+            shared,
+            base,
+            applier,
+            head,
+            records,
+            changes,
+            folded,
+            frozen,
+            prepared: None,
+            own_keys: None,
+            held: None,
+        })
     }
 
     /// Makes the batch visible.
@@ -180,6 +194,7 @@ impl<'a> Run<'a> {
         }
         view.head = self.head;
         view.sessions = self.applier.sessions.len();
+        view.own_keys = self.own_keys.or(view.own_keys);
         // The next fold is due before this one is done: from now on it matters how long it takes.
         if view.frozen.is_some() && self.shared.is_half_full(&view) {
             view.base.file.set_hurried(true);

@@ -51,11 +51,24 @@ impl Store {
     /// # Errors
     /// Any error of the file.
     pub fn keys(&self) -> Result<u64, Error> {
+        let own = match self.known_own_keys() {
+            Some(own) => own,
+            None => self.count_own_keys()?,
+        };
+        Ok(self.sizes().keys.saturating_sub(own))
+    }
+
+    fn known_own_keys(&self) -> Option<u64> {
+        self.shared.view().own_keys
+    }
+
+    fn count_own_keys(&self) -> Result<u64, Error> {
         let query = Query::Get { keyspace: Keyspace::IDEMPOTENCY, key: counters_key() };
         let Found::Record(record) = self.query(&query)?.found else { unreachable!("a get finds a record") };
-        let own = record.map(|record| Counters::decode(&record.value)).transpose()?;
-        let own = own.map_or(0, |counters| counters.rows());
-        Ok(self.sizes().keys.saturating_sub(own))
+        let counters = record.map(|record| Counters::decode(&record.value)).transpose()?;
+        let own = counters.map_or(0, |counters| counters.rows());
+        // Whoever has applied a key meanwhile knows better.
+        Ok(*self.shared.view_mut().own_keys.get_or_insert(own))
     }
 }
 
@@ -83,7 +96,7 @@ impl Counters {
     }
 
     /// The rows that are kept: two for each key, and this one.
-    fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         2 * (self.next - self.answers_from + self.plain + self.timed) + 1
     }
 

@@ -93,6 +93,7 @@ impl Store {
             assert!(index > before || was_lost, "a snapshot of index {index} at index {before}");
             view.folded = head.applied;
             view.sessions = sessions.len();
+            view.own_keys = None;
             (
                 std::mem::replace(&mut view.base, Arc::new(base)),
                 std::mem::take(&mut view.active),

@@ -90,6 +90,8 @@ pub(super) struct View {
     pub(super) head: Head,
     /// Sessions held.
     pub(super) sessions: usize,
+    /// Keys of the store's own, as far as somebody asked (see [`super::keyed`]): to look each time would read the file.
+    pub(super) own_keys: Option<u64>,
     /// How far redb is: the index from which the log would be replayed. Monotone, at most `head.applied`.
     pub(super) folded: (Index, Term),
 }
@@ -120,7 +122,8 @@ impl Store {
     pub(super) fn over(base: Base, Loaded { head, sessions }: Loaded, options: Options) -> Store {
         let folded = head.applied;
         let (active, frozen) = (WriteSet::default(), None);
-        let view = View { base: Arc::new(base), active, frozen, head, sessions: sessions.len(), folded };
+        let (base, sessions_held) = (Arc::new(base), sessions.len());
+        let view = View { base, active, frozen, head, sessions: sessions_held, own_keys: None, folded };
         Store {
             shared: Arc::new(Shared {
                 options,
