@@ -90,10 +90,13 @@ fn a_copy_of_a_tree_is_broken_and_mended_again() {
     };
     let read = |name: &str| fs::read_to_string(to.path().join(name)).ok();
     write("src/x.rs", "one\ntwo\n");
+    write("Cargo.toml", "");
     write("target/built", "");
+    write("src/target/x.rs", "four\n");
     let copy = tree::Copy::new(from.path(), to.path()).expect("they are apart");
     copy.refresh().expect("copied");
     assert_eq!((read("src/x.rs").as_deref(), read("target/built")), (Some("one\ntwo\n"), None));
+    assert_eq!(read("src/target/x.rs").as_deref(), Some("four\n"), "only builds are left out");
     let text =
         "Hazard: H8\nBroken: b\nMeans: m\n\n--- a/src/x.rs\n+++ b/src/x.rs\n@@ -2 +2 @@\n-two\n+three\n";
     let mutant = Mutant::parse("h08-x", text).expect("a mutant");

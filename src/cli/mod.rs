@@ -10,7 +10,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | done, or stopped as asked |
-//! | 1 | unexpected; also: `health` found the node not healthy |
+//! | 1 | unexpected; also: `health` found the node not healthy, `bench` met more errors than it was to |
 //! | 2 | usage: a flag, a setting, a port or a directory; nothing was started |
 //! | 3 | damaged data |
 //! | 4 | the disk failed |
@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
+mod bench;
 mod check;
 mod completion;
 mod demo;
@@ -71,11 +72,12 @@ And beside it, in another terminal:
 In earnest:
   quorate serve --id 1 --data-dir /var/lib/quorate --initial-cluster 1=127.0.0.1:7001
                                              a cluster of one node
+  quorate bench put --clients 64             load a cluster and measure it
 
 Each command's --help has more. Commands that ask a cluster find it by --endpoints, QUORATE_ENDPOINTS or
 ~/.config/quorate/client.toml; their exit codes: 0 done, 1 not found or a condition did not hold, 2 usage,
 3 unavailable, 4 unknown outcome. Of commands that run a node or read its directory: 0 done or stopped,
-1 unexpected (health: not healthy), 2 usage, port or directory, 3 damaged data, 4 disk failure,
+1 unexpected (health: not healthy; bench: too many errors), 2 usage, port or directory, 3 damaged data, 4 disk failure,
 5 identity refused or removed.";
 
 /// A linearizable, replicated key-value store
@@ -92,6 +94,7 @@ enum Command {
     #[command(flatten)]
     Remote(Box<remote::Command>),
     Serve(Box<serve::Args>),
+    Bench(Box<bench::Args>),
     Health(health::Args),
     Check(check::Args),
     Recover(recover::Args),
@@ -164,6 +167,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Remote(command) => remote::run(&command),
         Command::Serve(args) => serve::run(*args),
+        Command::Bench(args) => bench::run(*args),
         Command::Health(args) => health::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Recover(args) => recover::run(&args),

@@ -17,6 +17,7 @@
 
 mod harness;
 
+mod bench;
 mod chaos;
 mod check;
 mod cli;

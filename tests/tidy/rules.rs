@@ -282,7 +282,9 @@ fn all_files(root: &Path, directory: &str) -> Vec<String> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if directory.is_empty() { name.clone() } else { format!("{directory}/{name}") };
         if entry.path().is_dir() {
-            if !["target", ".git"].contains(&name.as_str()) {
+            // Builds go beside a manifest; elsewhere `target` is a name like any other.
+            let is_built = name == "target" && root.join(directory).join("Cargo.toml").is_file();
+            if !is_built && name != ".git" {
                 found.extend(all_files(root, &path));
             }
         } else {

@@ -136,7 +136,9 @@ fn list(root: &Path, at: &Path, names: &mut Vec<PathBuf>) -> io::Result<()> {
         let entry = entry?;
         let name = at.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            if entry.file_name() != "target" && entry.file_name() != ".git" {
+            // Builds go beside a manifest; elsewhere `target` is a name like any other.
+            let is_built = entry.file_name() == "target" && root.join(at).join("Cargo.toml").is_file();
+            if !is_built && entry.file_name() != ".git" {
                 list(root, &name, names)?;
             }
         } else if entry.file_name() != ".git" {

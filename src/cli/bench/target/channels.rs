@@ -1,0 +1,138 @@
+//! What both gRPC doors have in common: connections, deadlines, what a status means.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status, TimeoutExpired};
+use tonic_types::StatusExt;
+
+use super::super::plan::Plan;
+use super::{Fault, addresses, chain};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections, all of which stand. A channel makes its connection again when it is lost.
+#[derive(Clone)]
+pub(super) struct Channels {
+    channels: Vec<Channel>,
+    timeout: Duration,
+}
+
+impl Channels {
+    /// Connects as the plan says.
+    pub(super) async fn connect(plan: &Plan) -> Result<Channels, String> {
+        let mut channels = Vec::with_capacity(plan.connections);
+        for address in addresses(plan) {
+            let failed = |error| format!("{address}: {}", chain(&error));
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
+            let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+            channels.push(endpoint.connect().await.map_err(failed)?);
+        }
+        Ok(Channels { channels, timeout: plan.timeout() })
+    }
+
+    /// The nth client's, which it shares with others if there are fewer.
+    pub(super) fn of(&self, client: usize) -> Channel {
+        self.channels[client % self.channels.len()].clone()
+    }
+
+    /// How calls over them begin.
+    pub(super) fn begin(&self) -> Begin {
+        Begin { timeout: self.timeout }
+    }
+}
+
+/// Makes requests that tell the server when they are given up.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    timeout: Duration,
+}
+
+impl Begin {
+    /// A request.
+    pub(super) fn request<T>(self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+}
+
+/// What a call came to that was not answered. Quorate's stable code stands in the details; etcd's API has gRPC's codes alone.
+pub(super) fn fault(status: &Status) -> Fault {
+    // Only what was made on this side has a source: a status of the server comes as trailers.
+    if let Some(source) = std::error::Error::source(status) {
+        let mut sources = std::iter::successors(Some(source), |error| error.source());
+        return match sources.any(|error| error.is::<TimeoutExpired>()) {
+            true => Fault::new("timeout", status.message()),
+            false => Fault::connection(source),
+        };
+    }
+    match status.get_details_error_info() {
+        Some(info) => Fault::new(info.reason, status.message()),
+        None => Fault::new(code_name(status.code()), status.message()),
+    }
+}
+
+/// As gRPC's documents write it, in small letters like Quorate's own codes.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "ok",
+        Code::Cancelled => "cancelled",
+        Code::Unknown => "unknown",
+        Code::InvalidArgument => "invalid_argument",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::NotFound => "not_found",
+        Code::AlreadyExists => "already_exists",
+        Code::PermissionDenied => "permission_denied",
+        Code::ResourceExhausted => "resource_exhausted",
+        Code::FailedPrecondition => "failed_precondition",
+        Code::Aborted => "aborted",
+        Code::OutOfRange => "out_of_range",
+        Code::Unimplemented => "unimplemented",
+        Code::Internal => "internal",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "data_loss",
+        Code::Unauthenticated => "unauthenticated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::super::super::plan::tests::plan;
+    use super::*;
+
+    #[test]
+    fn the_servers_own_code_is_the_kind() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("disk_full", "quorate", std::collections::HashMap::new());
+        let told = Status::with_error_details(Code::ResourceExhausted, "no room", details);
+        assert_eq!(fault(&told), Fault::new("disk_full", "no room"));
+        let etcd = Status::unavailable("etcdserver: no leader");
+        assert_eq!(fault(&etcd), Fault::new("unavailable", "etcdserver: no leader"));
+    }
+
+    #[test]
+    fn what_no_server_said_is_told_apart() {
+        let lost = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
+        assert_eq!(fault(&lost), Fault::new("connection", "broken pipe"));
+        let late = Status::from_error(Box::new(TimeoutExpired(())));
+        assert_eq!(fault(&late).kind, "timeout");
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_nothing_begins() {
+        // Bound and not listening: nobody else gets the port meanwhile.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = socket.local_addr().expect("it is bound").to_string();
+        let plan = Plan { endpoints: vec![address.clone()], ..plan() };
+        let error = Channels::connect(&plan).await.err().expect("nobody listens");
+        assert!(error.starts_with(&address) && error.contains("refused"), "{error}");
+        let plan = Plan { endpoints: vec!["no address".to_owned()], ..plan };
+        let error = Channels::connect(&plan).await.err().expect("it is no address");
+        assert!(error.starts_with("no address: "), "{error}");
+    }
+}
