@@ -128,6 +128,11 @@ impl Client {
         self.client.revision()
     }
 
+    /// See [`settled_by_retries`](super::Client::settled_by_retries).
+    pub fn settled_by_retries(&self) -> u64 {
+        self.client.settled_by_retries()
+    }
+
     /// See [`addresses`](super::Client::addresses).
     pub fn addresses(&self) -> Vec<String> {
         self.client.addresses()

@@ -174,6 +174,7 @@ impl ClientBuilder {
             deadline: self.deadline,
             attempt_timeout: self.attempt_timeout,
             seen: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             nudge: Notify::new(),
             is_over: watch::Sender::new(false),
         }))

@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub attempt_timeout: Duration,
     /// The highest revision that any answer showed.
     pub seen: AtomicU64,
+    /// Writes that were settled by a later attempt after one whose outcome was not known.
+    pub settled: AtomicU64,
     /// Wakes whoever follows the membership.
     pub nudge: Notify,
     /// `true` once the last clone is gone.
@@ -181,7 +183,12 @@ impl Client {
         let mut attempts = Attempts::new(self.core(), deadline);
         attempts.may_be_executed = may_be_executed;
         let ended = match attempts.ask(Target::Leader, || under(request, &place)).await {
-            Ok(reply) => return Some(Ok(reply)),
+            Ok(reply) => {
+                if attempts.may_be_executed {
+                    self.core().settled.fetch_add(1, Ordering::Relaxed);
+                }
+                return Some(Ok(reply));
+            }
             Err(ended) => ended,
         };
         let is_gone = matches!(&ended, Ended::Refused(error) if error.code == "session_gone");

@@ -236,6 +236,11 @@ impl Client {
         self.core().seen.load(Ordering::Relaxed)
     }
 
+    /// How many writes were settled by sending them again, after an attempt of which nobody knows whether it was executed.
+    pub fn settled_by_retries(&self) -> u64 {
+        self.core().settled.load(Ordering::Relaxed)
+    }
+
     /// The addresses of all nodes that are known now: those that were given, and those that were learnt.
     pub fn addresses(&self) -> Vec<String> {
         self.core().cluster.addresses()

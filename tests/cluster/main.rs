@@ -22,6 +22,7 @@ mod chaos;
 mod check;
 mod cli;
 mod conditions;
+mod counter;
 mod crash;
 mod damage;
 mod demo;
