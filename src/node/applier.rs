@@ -128,10 +128,11 @@ impl Applier {
         if self.store.is_full() {
             debug!("writes wait for a fold");
             while self.store.is_full() {
-                folds.folder.finished.notified().await;
+                // Looked at first: whoever comes after one that was told so is told nothing any more.
                 if folds.folder.has_failed() {
                     return false;
                 }
+                folds.folder.finished.notified().await;
                 self.maybe_fold(folds);
             }
             debug!("writes go on");
