@@ -68,7 +68,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let answered: BTreeSet<u64> = answers.values().flatten().map(|status| status.id).collect();
         let missing = members.members.iter().filter(|member| !answered.contains(&member.id));
         let missing = missing.map(|member| member.grpc.clone());
-        let advertised: BTreeSet<String> = missing.filter(|address| !given.contains(address)).collect();
+        let advertised: BTreeSet<String> =
+            missing.filter(|address| !address.is_empty() && !given.contains(address)).collect();
         answers.extend(ask_all(client, &advertised));
         let view = View::of(
             &members,
