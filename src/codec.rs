@@ -94,10 +94,12 @@ pub fn encode_envelope(envelope: &Envelope) -> Bytes {
     encode(
         bytes_hint,
         &EnvelopeV1 {
-            term: envelope.term.0,
-            group_time_ms: envelope.group_time_ms,
-            session: envelope.session.map(SessionV1::from),
-            principal: &envelope.principal,
+            head: HeadV1 {
+                term: envelope.term.0,
+                group_time_ms: envelope.group_time_ms,
+                session: envelope.session.map(SessionV1::from),
+                principal: &envelope.principal,
+            },
             command: CommandV1::from(&envelope.command),
         },
     )
@@ -105,17 +107,24 @@ pub fn encode_envelope(envelope: &Envelope) -> Bytes {
 
 /// Decodes the payload of a log entry. Keys and values share the input's memory.
 pub fn decode_envelope(input: &Bytes) -> Result<Envelope, Error> {
-    let mirror: EnvelopeV1<'_> = decode(input)?;
-    Ok(Envelope {
-        term: Term(mirror.term),
-        group_time_ms: mirror.group_time_ms,
-        session: mirror.session.map(SessionSeq::from),
-        principal: mirror.principal.to_owned(),
-        command: mirror.command.into_command(input)?,
-    })
+    Ok(open_envelope(input)?.0)
 }
 
-/// Encodes a command by itself: what a session compares when a sequence number comes again.
+/// The same, with the command as it is encoded, which a session knows it again by: it is the end of the payload.
+pub fn open_envelope(input: &Bytes) -> Result<(Envelope, Bytes), Error> {
+    let (head, read) = decode_first::<HeadV1<'_>>(versioned(input)?)?;
+    let command = input.slice(1 + read..);
+    let envelope = Envelope {
+        term: Term(head.term),
+        group_time_ms: head.group_time_ms,
+        session: head.session.map(SessionSeq::from),
+        principal: head.principal.to_owned(),
+        command: decode_all::<CommandV1<'_>>(&command)?.into_command(input)?,
+    };
+    Ok((envelope, command))
+}
+
+/// Encodes a command by itself.
 pub fn encode_command(command: &Command) -> Bytes {
     encode(16 + command_bytes(command), &CommandV1::from(command))
 }
@@ -273,16 +282,28 @@ fn encode(bytes_hint: usize, mirror: &impl Encode) -> Bytes {
 }
 
 fn decode<'de, T: BorrowDecode<'de, ()>>(input: &'de [u8]) -> Result<T, Error> {
-    let (&version, body) = input.split_first().ok_or(Error::Empty)?;
-    if version != VERSION {
-        return Err(Error::Version { found: version, known: VERSION });
+    decode_all(versioned(input)?)
+}
+
+/// What stands behind the version.
+fn versioned(input: &[u8]) -> Result<&[u8], Error> {
+    match input.split_first().ok_or(Error::Empty)? {
+        (&VERSION, body) => Ok(body),
+        (&found, _) => Err(Error::Version { found, known: VERSION }),
     }
-    let (mirror, read) = bincode::borrow_decode_from_slice(body, CONFIG)
-        .map_err(|error| Error::Malformed(error.to_string()))?;
+}
+
+fn decode_all<'de, T: BorrowDecode<'de, ()>>(body: &'de [u8]) -> Result<T, Error> {
+    let (mirror, read) = decode_first(body)?;
     match body.len() - read {
         0 => Ok(mirror),
         trailing => Err(Error::Trailing(trailing)),
     }
+}
+
+/// What the bytes begin with, and how many it takes.
+fn decode_first<'de, T: BorrowDecode<'de, ()>>(body: &'de [u8]) -> Result<(T, usize), Error> {
+    bincode::borrow_decode_from_slice(body, CONFIG).map_err(|error| Error::Malformed(error.to_string()))
 }
 
 /// A list that never reserves room for what a length prefix claims: it grows with what is really there, and every
@@ -307,13 +328,18 @@ impl<'de, Context, T: BorrowDecode<'de, Context>> BorrowDecode<'de, Context> for
     }
 }
 
-#[derive(bincode::Encode, bincode::BorrowDecode)]
+#[derive(bincode::Encode)]
 struct EnvelopeV1<'a> {
+    head: HeadV1<'a>,
+    command: CommandV1<'a>,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct HeadV1<'a> {
     term: u64,
     group_time_ms: u64,
     session: Option<SessionV1>,
     principal: &'a str,
-    command: CommandV1<'a>,
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]

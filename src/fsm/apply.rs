@@ -10,7 +10,8 @@ mod keyed;
 mod txn;
 
 use std::collections::BTreeMap;
-use std::sync::RwLockReadGuard;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, RwLockReadGuard};
 
 use bytes::Bytes;
 use redb::ReadOnlyTable;
@@ -18,7 +19,7 @@ use redb::ReadOnlyTable;
 use super::base::Base;
 use super::schema::{self, Head, Table};
 use super::sessions::{Admission, Changes};
-use super::store::{Applier, Shared, View};
+use super::store::{Applier, Frozen, Shared, View};
 use super::write_set::Change;
 use super::{Body, Error, Input, Store, hash};
 use crate::codec;
@@ -100,7 +101,11 @@ const REPLY_BYTES_MAX: usize = 8 << 20;
 /// An entry, decoded.
 enum Step {
     Noop,
-    Command(Envelope),
+    Command {
+        envelope: Envelope,
+        /// The command, as it is encoded.
+        encoded: Bytes,
+    },
     Membership(Bytes),
 }
 
@@ -108,7 +113,12 @@ impl Step {
     /// Whether it is a part of a batch by itself: what it reads depends on all that is before it, and what it changes may have
     /// to be dropped.
     fn is_apart(&self) -> bool {
-        matches!(self, Step::Command(Envelope { command: Command::Txn(_) | Command::Keyed(_), .. }))
+        match self {
+            Step::Command { envelope, .. } => {
+                matches!(envelope.command, Command::Txn(_) | Command::Keyed(_))
+            }
+            Step::Noop | Step::Membership(_) => false,
+        }
     }
 }
 
@@ -119,8 +129,8 @@ fn decode(batch: &[Input]) -> Result<Vec<Step>, Error> {
         .map(|input| match &input.body {
             Body::Noop => Ok(Step::Noop),
             Body::Membership(bytes) => Ok(Step::Membership(bytes.clone())),
-            Body::Command(payload) => codec::decode_envelope(payload)
-                .map(Step::Command)
+            Body::Command(payload) => codec::open_envelope(payload)
+                .map(|(envelope, encoded)| Step::Command { envelope, encoded })
                 .map_err(|error| Error::Undecodable { index: input.index, what: error.to_string() }),
         })
         .collect()
@@ -128,26 +138,32 @@ fn decode(batch: &[Input]) -> Result<Vec<Step>, Error> {
 
 /// A part of a batch while it is being worked out.
 pub(super) struct Run<'a> {
-    shared: &'a Shared,
-    base: &'a Base,
     applier: &'a mut Applier,
     head: Head,
     /// Records that the batch read or changed, as they are now.
     records: BTreeMap<Bytes, Touched>,
     /// Changes of the other tables.
     changes: Changes,
-    /// What redb holds. It was begun when the batch was, and the set that is being folded at that time, if any, is
-    /// looked at first; so it does not matter whether it shows that fold.
-    folded: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    frozen: Option<std::sync::Arc<super::store::Frozen>>,
+    below: Below<'a>,
     /// What has become of the one command that this part is, if it is apart.
     prepared: Option<txn::Prepared>,
     /// Keys of the store's own, if there are others now.
     own_keys: Option<u64>,
+}
+
+/// The records as they were before the batch.
+struct Below<'a> {
+    shared: &'a Shared,
+    base: &'a Base,
+    /// What redb holds. It was begun when the batch was, and the set that is being folded at that time, if any, is
+    /// looked at first; so it does not matter whether it shows that fold.
+    folded: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    frozen: Option<Arc<Frozen>>,
     /// The view, while a command that is apart is worked out: it reads many keys of the active set, without a copy.
     held: Option<RwLockReadGuard<'a, View>>,
 }
 
+/// A record that the batch read or changed.
 struct Touched {
     row: Change,
     changed: bool,
@@ -165,75 +181,62 @@ impl<'a> Run<'a> {
             (view.frozen.clone(), base.begin_read()?)
         };
         let folded = txn.open_table(Table::Records.definition()).map_err(|error| base.fault(error))?;
-        let (records, changes) = (BTreeMap::new(), Changes::new());
-        Ok(Run {
-            shared,
-            base,
-            applier,
-            head,
-            records,
-            changes,
-            folded,
-            frozen,
-            prepared: None,
-            own_keys: None,
-            held: None,
-        })
+        let below = Below { shared, base, folded, frozen, held: None };
+        let (records, changes) = (BTreeMap::new(), Changes::default());
+        Ok(Run { applier, head, records, changes, below, prepared: None, own_keys: None })
     }
 
     /// Makes the batch visible.
     fn finish(self) {
-        let mut view = self.shared.view_mut();
+        let shared = self.below.shared;
+        let mut view = shared.view_mut();
         for (key, touched) in self.records {
             if touched.changed {
                 view.active.insert(Table::Records, key, touched.row);
             }
         }
-        for (table, key, change) in self.changes {
-            view.active.insert(table, key, change);
-        }
+        let set_aside = view.set_aside();
+        self.applier.sessions.write(self.changes, set_aside, &mut view.active);
         view.head = self.head;
         view.sessions = self.applier.sessions.len();
         view.own_keys = self.own_keys.or(view.own_keys);
         // The next fold is due before this one is done: from now on it matters how long it takes.
-        if view.frozen.is_some() && self.shared.is_half_full(&view) {
+        if view.frozen.is_some() && shared.is_half_full(&view) {
             view.base.file.set_hurried(true);
         }
     }
 
     /// Reads what the entry may ask for or change.
     fn fetch(&mut self, step: &Step) -> Result<(), Error> {
-        let write = match step {
-            Step::Command(Envelope { command: Command::Write(write), .. }) => write,
-            Step::Command(Envelope { command: Command::Txn(txn), .. }) => {
-                self.held = Some(self.shared.view());
+        let Step::Command { envelope, .. } = step else { return Ok(()) };
+        let write = match &envelope.command {
+            Command::Write(write) => write,
+            Command::Txn(txn) => {
+                self.below.hold();
                 self.prepared = Some(self.prepare(txn)?);
-                self.held = None;
+                self.below.held = None;
                 return Ok(());
             }
-            Step::Command(Envelope { command: Command::Keyed(keyed), group_time_ms, .. }) => {
-                let now_ms = self.head.group_time_ms.max(*group_time_ms);
-                self.held = Some(self.shared.view());
+            Command::Keyed(keyed) => {
+                let now_ms = self.head.group_time_ms.max(envelope.group_time_ms);
+                self.below.hold();
                 self.prepared = Some(self.prepare_keyed(keyed, now_ms)?);
-                self.held = None;
+                self.below.held = None;
                 return Ok(());
             }
-            Step::Command(_) | Step::Noop | Step::Membership(_) => return Ok(()),
+            Command::OpenSession { .. } | Command::CloseSession { .. } | Command::HashMark => return Ok(()),
         };
         let conditions = write.conditions.iter().map(|Condition::ModRevision { key, .. }| key);
         let ops = write.ops.iter().map(|(Op::Put { key, .. } | Op::Delete { key })| key);
         for key in conditions.chain(ops) {
-            self.touch(&schema::record_key(write.keyspace, key))?;
+            self.touch(schema::record_key(write.keyspace, key))?;
         }
         Ok(())
     }
 
-    fn touch(&mut self, key: &Bytes) -> Result<(), Error> {
-        if !self.records.contains_key(key) {
-            let row = self.look_up(key)?;
-            self.records.insert(key.clone(), Touched { row, changed: false });
-        }
-        Ok(())
+    /// A record as the batch left it so far.
+    fn touch(&mut self, key: Bytes) -> Result<&mut Touched, Error> {
+        self.below.touch(&mut self.records, key)
     }
 
     fn step(&mut self, index: Index, term: Term, step: &Step) -> Result<Reply, Error> {
@@ -248,11 +251,17 @@ impl<'a> Run<'a> {
                 self.head.membership = Some(Bytes::copy_from_slice(bytes));
                 Ok(Reply::Void)
             }
-            Step::Command(envelope) => self.on_command(index, term, envelope),
+            Step::Command { envelope, encoded } => self.on_command(index, term, envelope, encoded),
         }
     }
 
-    fn on_command(&mut self, index: Index, term: Term, envelope: &Envelope) -> Result<Reply, Error> {
+    fn on_command(
+        &mut self,
+        index: Index,
+        term: Term,
+        envelope: &Envelope,
+        encoded: &[u8],
+    ) -> Result<Reply, Error> {
         // A deposed leader's own command must not take effect in its successor's term (H23), nor may its clock.
         if envelope.command.is_leader_made() && envelope.term != term {
             return Ok(Reply::Void);
@@ -262,8 +271,8 @@ impl<'a> Run<'a> {
         match (&envelope.command, envelope.session) {
             (command @ (Command::Write(_) | Command::Txn(_)), None) => self.execute(command),
             (command @ (Command::Write(_) | Command::Txn(_)), Some(at)) => {
-                let digest = hash::digest(&codec::encode_command(command));
-                let inflight_max = self.shared.options.session_inflight_max;
+                let digest = hash::digest(encoded);
+                let inflight_max = self.below.shared.options.session_inflight_max;
                 match sessions.admit(at, digest, index, inflight_max, &mut self.changes) {
                     Admission::Answer(reply) => {
                         self.drop_prepared();
@@ -271,7 +280,7 @@ impl<'a> Run<'a> {
                     }
                     Admission::Execute => {
                         let reply = self.execute(command)?;
-                        let bytes_max = self.shared.options.session_replies_bytes_max;
+                        let bytes_max = self.below.shared.options.session_replies_bytes_max;
                         let (sessions, changes) = (&mut self.applier.sessions, &mut self.changes);
                         sessions.record(at, digest, reply.clone(), bytes_max, changes);
                         Ok(reply)
@@ -280,7 +289,7 @@ impl<'a> Run<'a> {
             }
             // To open, to close and to report the hash are harmless when repeated: they take no place in a session.
             (Command::OpenSession { client }, _) => {
-                let sessions_max = self.shared.options.sessions_max;
+                let sessions_max = self.below.shared.options.sessions_max;
                 Ok(sessions.open(*client, index, sessions_max, &mut self.changes))
             }
             (Command::CloseSession { client }, _) => Ok(sessions.close(*client, &mut self.changes)),
@@ -301,7 +310,7 @@ impl<'a> Run<'a> {
     fn on_write(&mut self, write: &Write) -> Result<Reply, Error> {
         let keyspace = write.keyspace;
         for Condition::ModRevision { key, revision } in &write.conditions {
-            let found = self.find(keyspace, key)?.1;
+            let found = self.touch(schema::record_key(keyspace, key))?.header()?;
             let found = found.map_or(Revision(0), |record| record.mod_revision);
             if found != *revision {
                 return Ok(Reply::ConditionFailed { revision: self.head.revision });
@@ -330,52 +339,70 @@ impl<'a> Run<'a> {
     }
 
     fn put(&mut self, keyspace: Keyspace, key: &[u8], value: Bytes, revision: Revision) -> Result<(), Error> {
-        let (key, old) = self.find(keyspace, key)?;
+        let key = schema::record_key(keyspace, key);
+        let touched = self.below.touch(&mut self.records, key.clone())?;
+        let old = touched.header()?;
         let (create_revision, version) =
             old.as_ref().map_or((revision, 1), |old| (old.create_revision, old.version + 1));
         if old.is_none() {
             self.head.keys += 1;
         }
         let record = Record { create_revision, mod_revision: revision, version, lease: 0, value };
-        self.replace(key, Some(codec::encode_record(&record)));
+        touched.change(&key, Some(codec::encode_record(&record)), &mut self.head);
         Ok(())
     }
 
     /// Says whether the key was there.
     fn delete(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<bool, Error> {
-        let (key, old) = self.find(keyspace, key)?;
-        if old.is_none() {
+        let key = schema::record_key(keyspace, key);
+        let touched = self.below.touch(&mut self.records, key.clone())?;
+        if touched.row.is_none() {
             return Ok(false);
         }
         self.head.keys -= 1;
-        self.replace(key, None);
+        touched.change(&key, None, &mut self.head);
         Ok(true)
     }
+}
 
-    /// Changes a record that was found before, and the state hash with it.
-    fn replace(&mut self, key: Bytes, row: Change) {
-        let touched = self.records.get_mut(&key).expect("a record is found before it is changed");
-        if let Some(old) = &touched.row {
-            self.head.hash = self.head.hash.wrapping_sub(hash::pair(&key, old));
-        }
-        if let Some(new) = &row {
-            self.head.hash = self.head.hash.wrapping_add(hash::pair(&key, new));
-        }
-        *touched = Touched { row, changed: true };
+impl Touched {
+    /// The record without its value.
+    fn header(&self) -> Result<Option<Record>, Error> {
+        let record = self.row.as_ref().map(|row| codec::decode_record_header(row)).transpose();
+        record.map_err(|error| schema::broken("record", &error.to_string()))
     }
 
-    /// The table key, and the record as the batch left it so far, without its value.
-    fn find(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<(Bytes, Option<Record>), Error> {
-        let key = schema::record_key(keyspace, key);
-        self.touch(&key)?;
-        let record = match &self.records[&key].row {
-            None => None,
-            Some(row) => Some(
-                codec::decode_record_header(row)
-                    .map_err(|error| schema::broken("record", &error.to_string()))?,
-            ),
-        };
-        Ok((key, record))
+    /// Another row takes the place of this one, in the state hash too.
+    fn change(&mut self, key: &[u8], row: Change, head: &mut Head) {
+        if let Some(old) = &self.row {
+            head.hash = head.hash.wrapping_sub(hash::pair(key, old));
+        }
+        if let Some(new) = &row {
+            head.hash = head.hash.wrapping_add(hash::pair(key, new));
+        }
+        *self = Touched { row, changed: true };
+    }
+}
+
+impl<'a> Below<'a> {
+    /// Keeps the view from changing for a while, and from being asked for again and again.
+    fn hold(&mut self) {
+        self.held = Some(self.shared.view());
+    }
+
+    /// A record as the batch left it in `records`, or else as it was before.
+    fn touch<'r>(
+        &self,
+        records: &'r mut BTreeMap<Bytes, Touched>,
+        key: Bytes,
+    ) -> Result<&'r mut Touched, Error> {
+        match records.entry(key) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let row = self.look_up(entry.key())?;
+                Ok(entry.insert(Touched { row, changed: false }))
+            }
+        }
     }
 
     /// A record's row before the batch.

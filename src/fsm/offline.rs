@@ -116,11 +116,10 @@ impl Store {
             let jumped = index.0.checked_add(revision_jump.max(1));
             assert!(jumped.is_some_and(|jumped| at.0.0 >= jumped), "index {} after {index}", at.0);
             assert!(at.1 > term, "a new cluster at term {} after term {term}", at.1);
-            let mut changes = Changes::new();
+            let mut changes = Changes::default();
             applier.sessions.clear(&mut changes);
-            for (table, key, change) in changes {
-                view.active.insert(table, key, change);
-            }
+            let set_aside = view.set_aside();
+            applier.sessions.write(changes, set_aside, &mut view.active);
             view.sessions = 0;
             let revision = view.head.revision.0.checked_add(revision_jump);
             let revision = revision.unwrap_or_else(|| panic!("revisions end: {revision_jump} more"));

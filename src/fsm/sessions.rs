@@ -20,8 +20,9 @@
 //! where a reply makes those of all sessions cost more than `session_replies_bytes_max`: they live in memory. Use
 //! is any command that names a session held, be it refused. Indexes tell the order of use, and no two are equal.
 //!
-//! The table lives in memory whole, in the tables `sessions` and `replies` durably; every change goes through the
-//! write set like any other.
+//! The table lives in memory whole, in the tables `sessions` and `replies` durably. What a batch does to it is gathered in
+//! [`Changes`] and goes into the write set at the batch's end: a session's row once, however many commands named it; and a
+//! reply that is forgotten before any fold has seen it leaves no trace, as almost all do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +30,26 @@ use bytes::Bytes;
 
 use super::Error;
 use super::schema::{self, ReplyRow, SessionRow, Table};
-use super::write_set::Change;
+use super::write_set::WriteSet;
 use crate::command::{Reply, SessionRefusal, SessionSeq, TXN_ANSWER_BYTES_MAX};
 use crate::types::{ClientId, Index, Seq};
 
-/// Changes on their way into the write set.
-pub(super) type Changes = Vec<(Table, Bytes, Change)>;
+/// What a batch does to the rows of sessions and replies.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    sessions: BTreeSet<ClientId>,
+    /// In the order in which it was done.
+    replies: Vec<(ClientId, Seq, OfReply)>,
+}
+
+#[derive(Debug)]
+enum OfReply {
+    Kept(Bytes),
+    Forgotten {
+        /// The entry that it answered.
+        at: Index,
+    },
+}
 
 /// The sessions held.
 #[derive(Debug, Default)]
@@ -59,6 +74,8 @@ struct Session {
 struct Kept {
     row: ReplyRow,
     bytes: usize,
+    /// The entry that it answers; 0 if it was found in the file.
+    at: Index,
 }
 
 /// What a reply costs in memory beyond its row.
@@ -97,9 +114,8 @@ impl Sessions {
             let Some(&(_, oldest)) = self.by_use.first() else { break };
             self.remove(oldest, changes);
         }
-        let row = SessionRow { last_used: index, done_below: Seq(1) };
-        changes.push((Table::Sessions, schema::session_key(client), Some(row.encode())));
-        self.load_session(client, row);
+        changes.sessions.insert(client);
+        self.load_session(client, SessionRow { last_used: index, done_below: Seq(1) });
         Reply::SessionOpened
     }
 
@@ -155,10 +171,11 @@ impl Sessions {
         let row = ReplyRow { digest, reply };
         let encoded = row.encode();
         let bytes = encoded.len() + REPLY_OVERHEAD_BYTES;
-        let before = session.keep(at.seq, row, bytes);
+        // Its session was last used by this very command.
+        let before = session.keep(at.seq, Kept { row, bytes, at: session.row.last_used });
         assert!(before.is_none(), "seq {} of session {} was executed twice", at.seq, at.client);
         self.bytes += bytes;
-        changes.push((Table::Replies, schema::reply_key(at.client, at.seq), Some(encoded)));
+        changes.replies.push((at.client, at.seq, OfReply::Kept(encoded)));
         while self.bytes > replies_bytes_max {
             // This one was used last of all.
             let Some(&(_, oldest)) = self.by_use.first().filter(|(_, client)| *client != at.client) else {
@@ -190,7 +207,7 @@ impl Sessions {
             return Err(schema::broken("reply", "it lies below its session's window"));
         }
         let bytes = row.encode().len() + REPLY_OVERHEAD_BYTES;
-        session.keep(seq, row, bytes);
+        session.keep(seq, Kept { row, bytes, at: Index(0) });
         self.bytes += bytes;
         Ok(())
     }
@@ -201,7 +218,7 @@ impl Sessions {
         self.by_use.remove(&(session.row.last_used, client));
         self.by_use.insert((index, client));
         session.row.last_used = index;
-        changes.push((Table::Sessions, schema::session_key(client), Some(session.row.encode())));
+        changes.sessions.insert(client);
         true
     }
 
@@ -209,17 +226,34 @@ impl Sessions {
         let Some(session) = self.held.remove(&client) else { return };
         self.by_use.remove(&(session.row.last_used, client));
         self.bytes -= session.bytes;
-        changes.push((Table::Sessions, schema::session_key(client), None));
-        for &seq in session.replies.keys() {
-            changes.push((Table::Replies, schema::reply_key(client, seq), None));
+        changes.sessions.insert(client);
+        for (&seq, kept) in &session.replies {
+            changes.replies.push((client, seq, OfReply::Forgotten { at: kept.at }));
+        }
+    }
+
+    /// Writes the changes into the active set, which has nothing of the entries up to `set_aside`.
+    pub(super) fn write(&self, changes: Changes, set_aside: Index, active: &mut WriteSet) {
+        for client in changes.sessions {
+            let row = self.held.get(&client).map(|session| session.row.encode());
+            active.insert(Table::Sessions, schema::session_key(client), row);
+        }
+        for (client, seq, change) in changes.replies {
+            let key = schema::reply_key(client, seq);
+            match change {
+                OfReply::Kept(row) => active.insert(Table::Replies, key, Some(row)),
+                // Its row is in this set, and nowhere else.
+                OfReply::Forgotten { at } if at > set_aside => active.remove(Table::Replies, &key),
+                OfReply::Forgotten { .. } => active.insert(Table::Replies, key, None),
+            }
         }
     }
 }
 
 impl Session {
-    fn keep(&mut self, seq: Seq, row: ReplyRow, bytes: usize) -> Option<Kept> {
-        self.bytes += bytes;
-        self.replies.insert(seq, Kept { row, bytes })
+    fn keep(&mut self, seq: Seq, kept: Kept) -> Option<Kept> {
+        self.bytes += kept.bytes;
+        self.replies.insert(seq, kept)
     }
 
     /// Moves the window's begin forward. Returns what that frees.
@@ -229,13 +263,12 @@ impl Session {
         }
         let before = self.bytes;
         self.row.done_below = done_below;
-        changes.push((Table::Sessions, schema::session_key(client), Some(self.row.encode())));
-        let kept = self.replies.split_off(&done_below);
-        for (&seq, Kept { bytes, .. }) in &self.replies {
+        changes.sessions.insert(client);
+        while let Some(first) = self.replies.first_entry().filter(|first| *first.key() < done_below) {
+            let (seq, Kept { bytes, at, .. }) = first.remove_entry();
             self.bytes -= bytes;
-            changes.push((Table::Replies, schema::reply_key(client, seq), None));
+            changes.replies.push((client, seq, OfReply::Forgotten { at }));
         }
-        self.replies = kept;
         before - self.bytes
     }
 }

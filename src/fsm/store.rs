@@ -196,6 +196,11 @@ impl Store {
 }
 
 impl View {
+    /// Up to where all changes are folded or frozen: the active set has those of the entries behind it.
+    pub(super) fn set_aside(&self) -> Index {
+        self.frozen.as_ref().map_or(self.folded, |frozen| frozen.head.applied).0
+    }
+
     /// The frozen set is durable, up to this entry: from now on the file is read for it. Returns what is to be freed, not
     /// under the locks.
     pub(super) fn take_frozen(&mut self, folded: (Index, Term)) -> Option<Arc<Frozen>> {

@@ -33,6 +33,13 @@ impl WriteSet {
         self.bytes = self.bytes + added - removed;
     }
 
+    /// Forgets a change: of a row that is nowhere else.
+    pub(super) fn remove(&mut self, table: Table, key: &[u8]) {
+        if let Some(change) = self.tables[table as usize].remove(key) {
+            self.bytes -= cost(key.len(), &change);
+        }
+    }
+
     /// The change of a key, if there is one.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&Change> {
         self.tables[table as usize].get(key)

@@ -69,12 +69,12 @@ impl Run<'_> {
         let number = counters.answers_from;
         if number < counters.next {
             let OrderRow { at_ms, key } = self.in_order(number)?;
-            let answers_max = self.shared.options.idempotency_answers_max;
+            let answers_max = self.below.shared.options.idempotency_answers_max;
             if counters.next - number > answers_max || now_ms.saturating_sub(at_ms) >= ANSWER_MS {
                 self.spend(counters, &key)?;
             }
         }
-        let spent_max = self.shared.options.idempotency_spent_max;
+        let spent_max = self.below.shared.options.idempotency_spent_max;
         if counters.plain > spent_max {
             let (row, key) = self.first_spent(&plain_key(counters.plain_from), b"q")?;
             self.forget_key(&row, &key)?;

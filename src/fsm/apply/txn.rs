@@ -108,9 +108,8 @@ impl Run<'_> {
 
     /// The record as the part left it so far.
     pub(super) fn whole(&mut self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Record>, Error> {
-        let key = schema::record_key(keyspace, key);
-        self.touch(&key)?;
-        let record = self.records[&key].row.as_ref().map(codec::decode_record).transpose();
+        let touched = self.touch(schema::record_key(keyspace, key))?;
+        let record = touched.row.as_ref().map(codec::decode_record).transpose();
         record.map_err(|error| schema::broken("record", &error.to_string()))
     }
 }
@@ -131,15 +130,16 @@ pub(super) struct Before {
 
 impl Source for Run<'_> {
     fn base(&self) -> &Base {
-        self.base
+        self.below.base
     }
 
     fn scan<'a>(&'a self, span: &'a Span) -> Result<Merge<'a>, Error> {
-        let view = self.held.as_ref().expect("a part that scans holds the view");
+        let below = &self.below;
+        let view = below.held.as_ref().expect("a part that scans holds the view");
         let touched: Layer<'a> =
             Box::new(span.of_map(&self.records).map(|(key, touched)| (key, &touched.row)));
         let active: Layer<'a> = Box::new(span.of_set(&view.active));
-        merge(self.base, span, vec![touched, active], self.frozen.as_ref(), &self.folded)
+        merge(below.base, span, vec![touched, active], below.frozen.as_ref(), &below.folded)
     }
 }
 

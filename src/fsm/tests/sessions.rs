@@ -142,3 +142,34 @@ fn a_reply_outlives_folds_and_restarts_until_it_is_done() {
     assert_refused(call(&store, 3, 1, "c"), SessionRefusal::BelowWindow);
     assert_eq!(call(&store, 4, 4, "d"), written(4));
 }
+
+/// Almost every reply is forgotten before a fold comes: it must not be a row to write, nor one to delete.
+#[test]
+fn a_reply_that_no_fold_has_seen_leaves_no_trace() {
+    let store = store_with(1);
+    call(&store, 1, 1, "a");
+    call(&store, 2, 2, "a");
+    let bytes = store.sizes().write_set_bytes;
+    for seq in 3..100 {
+        call(&store, seq, seq, "a");
+        assert_eq!(store.sizes().write_set_bytes, bytes, "after seq {seq}");
+    }
+}
+
+/// A session whose reply stayed behind would not open again.
+#[test]
+fn a_reply_that_is_being_folded_is_deleted_from_the_file() {
+    let file = CrashFile::new();
+    let store = open(&file).expect("open");
+    apply(&store, Command::OpenSession { client: ClientId(1) });
+    call(&store, 1, 1, "a");
+    store.freeze();
+    // The row is set aside by now, and not in the file.
+    call(&store, 2, 2, "b");
+    store.fold().expect("fold what was set aside");
+    store.fold().expect("fold the rest");
+    drop(store);
+    let store = open(&file).expect("open again");
+    assert_eq!(call(&store, 2, 2, "b"), written(3));
+    assert_refused(call(&store, 1, 1, "a"), SessionRefusal::BelowWindow);
+}
