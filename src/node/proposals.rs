@@ -13,11 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::forward;
-use crate::codec;
+use super::forward::{self, Place};
 use crate::command::{Command, Forwarded, Reply, SessionSeq};
 use crate::error::{Error, ErrorKind};
 use crate::types::{Index, Term};
@@ -36,12 +34,12 @@ impl Ticket {
     }
 
     /// The driver is about to propose or forward; false if the caller has given up.
-    fn start(&self) -> bool {
+    pub fn start(&self) -> bool {
         self.0.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The write came back untouched: a forward that was certainly not executed.
-    fn restart(&self) {
+    pub fn restart(&self) {
         let was = self.0.swap(WAITING, Ordering::AcqRel);
         assert!(was == STARTED, "only a started write can come back, this one was in state {was}");
     }
@@ -58,7 +56,7 @@ pub(super) enum Origin {
     /// A caller on this node.
     Local { ticket: Ticket, reply: oneshot::Sender<Result<Reply, Error>> },
     /// Another node, that forwarded it.
-    Peer { reply: oneshot::Sender<Bytes> },
+    Peer(Place),
 }
 
 impl Origin {
@@ -66,29 +64,14 @@ impl Origin {
     pub fn start(&self) -> bool {
         match self {
             Origin::Local { ticket, reply } => !reply.is_closed() && ticket.start(),
-            Origin::Peer { reply } => !reply.is_closed(),
-        }
-    }
-
-    /// Completes once nobody waits any more.
-    pub async fn abandoned(&mut self) {
-        match self {
-            Origin::Local { reply, .. } => reply.closed().await,
-            Origin::Peer { reply } => reply.closed().await,
-        }
-    }
-
-    /// Gives the claim back: the write was certainly not executed.
-    pub fn restart(&self) {
-        if let Origin::Local { ticket, .. } = self {
-            ticket.restart();
+            Origin::Peer(place) => !place.is_abandoned(),
         }
     }
 
     fn is_abandoned(&self) -> bool {
         match self {
             Origin::Local { reply, .. } => reply.is_closed(),
-            Origin::Peer { reply } => reply.is_closed(),
+            Origin::Peer(place) => place.is_abandoned(),
         }
     }
 
@@ -98,13 +81,10 @@ impl Origin {
             Origin::Local { reply, .. } => {
                 let _ = reply.send(result);
             }
-            Origin::Peer { reply } => {
-                let forwarded = match result {
-                    Ok(reply) => Forwarded::Done { reply },
-                    Err(error) => forward::failed(&error),
-                };
-                let _ = reply.send(codec::encode_forwarded(&forwarded));
-            }
+            Origin::Peer(place) => place.answer(&match result {
+                Ok(reply) => Forwarded::Done { reply },
+                Err(error) => forward::failed(&error),
+            }),
         }
     }
 }
@@ -247,6 +227,8 @@ pub(super) fn stopping() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::command::{Op, Write};
     use crate::error::Outcome;
@@ -279,7 +261,7 @@ mod tests {
         let (origin, ticket, _receiver) = local();
         assert!(origin.start());
         assert!(!ticket.cancel());
-        origin.restart();
+        ticket.restart();
         assert!(ticket.cancel());
     }
 

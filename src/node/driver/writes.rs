@@ -10,13 +10,13 @@ use tracing::warn;
 
 use super::{Driver, Internal};
 use crate::codec;
-use crate::command::{Envelope, Forwarded};
+use crate::command::{Envelope, Forward, Forwarded, Reply};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::node::admin::{Asker, encode_not_leader};
-use crate::node::forward;
+use crate::node::forward::{self, Answers, Batches};
 use crate::node::handle::check;
-use crate::node::proposals::{Origin, Pending, stopping};
+use crate::node::proposals::{Origin, Pending, Ticket, stopping};
 use crate::raft::{Entry, RoleName};
 use crate::transport::ForwardError;
 use crate::types::{GroupId, Monotonic, NodeId};
@@ -47,14 +47,10 @@ impl Driver {
                 let _ = reply.send(encode_not_leader());
                 return;
             }
+            Ok(forward::Request::Writes(writes)) => return self.accept_all(writes, leads, reply),
             _ if !leads => Forwarded::NotLeader,
             Ok(forward::Request::Ask(ask)) => return self.on_ask(ask, Asker::Remote(reply)),
             Ok(forward::Request::Hash(index, hash)) => return self.on_hash(from, (index, hash), reply),
-            // The other node has checked by its own limits, which may be others.
-            Ok(forward::Request::Command { session, command }) => match check(&self.parts.limits, &command) {
-                Ok(()) => return self.accept(Pending { session, command, origin: Origin::Peer { reply } }),
-                Err(error) => forward::failed(&error),
-            },
             Ok(forward::Request::Publish(record)) if record.id == from => self.publish(*record),
             Ok(forward::Request::Publish(record)) => {
                 let text = format!("node {from} cannot publish the record of node {}", record.id);
@@ -66,6 +62,22 @@ impl Driver {
             }
         };
         let _ = reply.send(codec::encode_forwarded(&answer));
+    }
+
+    /// Writes of another node enter.
+    fn accept_all(&mut self, writes: Vec<Forward>, leads: bool, reply: oneshot::Sender<Bytes>) {
+        let places = Answers::places(writes.len(), reply);
+        for (Forward { session, command }, place) in writes.into_iter().zip(places) {
+            if !leads {
+                place.answer(&Forwarded::NotLeader);
+                continue;
+            }
+            // The other node has checked by its own limits, which may be others.
+            match check(&self.parts.limits, &command) {
+                Ok(()) => self.accept(Pending { session, command, origin: Origin::Peer(place) }),
+                Err(error) => place.answer(&forward::failed(&error)),
+            }
+        }
     }
 
     /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
@@ -80,13 +92,7 @@ impl Driver {
             Some(leader) if leader == self.parts.id && self.hands_over_soon() => {}
             Some(leader) if leader == self.parts.id && !self.knows_group_time() => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
-            Some(leader) => {
-                for pending in self.proposals.take_waiting() {
-                    if pending.origin.start() {
-                        self.forward(leader, pending);
-                    }
-                }
-            }
+            Some(leader) => self.forward_all(leader),
             None if self.leaves_at.is_some() => self.send_away(),
             None => {}
         }
@@ -97,9 +103,7 @@ impl Driver {
         for Pending { origin, .. } in self.proposals.take_waiting() {
             match origin {
                 Origin::Local { .. } => origin.resolve(Err(stopping())),
-                Origin::Peer { reply } => {
-                    let _ = reply.send(codec::encode_forwarded(&Forwarded::NotLeader));
-                }
+                Origin::Peer(place) => place.answer(&Forwarded::NotLeader),
             }
         }
     }
@@ -160,46 +164,98 @@ impl Driver {
         }
     }
 
-    /// Passes a write on to the leader. Never repeated once its outcome is unknown.
-    pub(super) fn forward(&mut self, leader: NodeId, pending: Pending) {
-        self.gauges.forwarded += 1;
-        let Pending { session, command, mut origin } = pending;
-        let request = forward::encode_command(session, command.clone());
+    /// Passes all that waits on to the leader. What came from another node goes back there: it knows the leader as well.
+    fn forward_all(&mut self, leader: NodeId) {
+        let mut batches = Batches::new();
+        for Pending { session, command, origin } in self.proposals.take_waiting() {
+            match origin {
+                Origin::Local { ticket, reply } if !reply.is_closed() && ticket.start() => {
+                    let weight = forward::weight(&command);
+                    batches.add(Forwarding { write: Forward { session, command }, ticket, reply }, weight);
+                }
+                Origin::Local { .. } => {}
+                Origin::Peer(place) => place.answer(&Forwarded::NotLeader),
+            }
+        }
+        for batch in batches.into_vec() {
+            self.forward(leader, batch);
+        }
+    }
+
+    /// Passes writes on to the leader in one request. Never repeated once their outcome is unknown.
+    fn forward(&mut self, leader: NodeId, mut batch: Vec<Forwarding>) {
+        self.gauges.forwarded += batch.len() as u64;
+        let request = forward::encode_writes(batch.iter().map(|forwarding| &forwarding.write));
         let (transport, group) = (self.parts.transport.clone(), self.parts.group);
         let internal = self.internal.clone();
-        let counted = Counted::new(&self.forwarding);
+        let counted = Counted::new(&self.forwarding, batch.len());
         tokio::spawn(async move {
             let _counted = counted;
             let answer = tokio::select! {
                 biased;
                 answer = transport.forward(leader, group, request) => answer,
-                // Nobody waits any more: free the slot. What became of the write stays unknown.
-                () = origin.abandoned() => return,
+                // Nobody waits any more: free the slot. What became of the writes stays unknown.
+                () = abandoned(&mut batch) => return,
             };
-            let result = match answer.map(|bytes| codec::decode_forwarded(&bytes)) {
-                Ok(Ok(Forwarded::Done { reply })) => Ok(reply),
-                Ok(Ok(Forwarded::Failed { kind, outcome, message })) => {
-                    Err(forward::error_of(kind, outcome, message))
-                }
-                Ok(Ok(Forwarded::NotLeader)) | Err(ForwardError::NotSent) => {
-                    origin.restart();
-                    let _ = internal.send(Internal::Returned(Pending { session, command, origin }));
-                    return;
-                }
-                Ok(Err(error)) => Err(Error::unknown(
-                    ErrorKind::Internal,
-                    format!(
-                        "the leader's answer cannot be understood ({error}): do all nodes run one version?"
-                    ),
-                )),
-                Err(ForwardError::Lost) => Err(Error::unknown(
-                    ErrorKind::Unavailable,
-                    "the leader was lost before it answered: the write may have been executed, or may still be",
-                )),
+            let answers = match answer.map(|answer| forward::decode_answers(answer, batch.len())) {
+                Ok(Ok(answers)) => answers,
+                Err(ForwardError::NotSent) => vec![Forwarded::NotLeader; batch.len()],
+                Ok(Err(error)) => vec![not_understood(&error); batch.len()],
+                Err(ForwardError::Lost) => vec![lost(); batch.len()],
             };
-            origin.resolve(result);
+            for (forwarding, answer) in batch.into_iter().zip(answers) {
+                if let Some(returned) = forwarding.answer(answer) {
+                    let _ = internal.send(Internal::Returned(returned));
+                }
+            }
         });
     }
+}
+
+/// A write of this node on its way to the leader.
+struct Forwarding {
+    write: Forward,
+    ticket: Ticket,
+    reply: oneshot::Sender<Result<Reply, Error>>,
+}
+
+impl Forwarding {
+    /// Tells whoever waits. One that was certainly not executed comes back.
+    fn answer(self, answer: Forwarded) -> Option<Pending> {
+        let Forwarding { write: Forward { session, command }, ticket, reply } = self;
+        let result = match answer {
+            Forwarded::Done { reply } => Ok(reply),
+            Forwarded::Failed { kind, outcome, message } => Err(forward::error_of(kind, outcome, message)),
+            Forwarded::NotLeader => {
+                ticket.restart();
+                return Some(Pending { session, command, origin: Origin::Local { ticket, reply } });
+            }
+        };
+        // The waiter may be gone, then nobody hears it.
+        let _ = reply.send(result);
+        None
+    }
+}
+
+/// Completes once nobody waits for any of them.
+async fn abandoned(batch: &mut [Forwarding]) {
+    for forwarding in batch {
+        forwarding.reply.closed().await;
+    }
+}
+
+fn not_understood(error: &str) -> Forwarded {
+    forward::failed(&Error::unknown(
+        ErrorKind::Internal,
+        format!("the leader's answer cannot be understood ({error}): do all nodes run one version?"),
+    ))
+}
+
+fn lost() -> Forwarded {
+    forward::failed(&Error::unknown(
+        ErrorKind::Unavailable,
+        "the leader was lost before it answered: the write may have been executed, or may still be",
+    ))
 }
 
 /// What an envelope adds to the keys and values of a write without session, rounded up generously.
@@ -214,18 +270,18 @@ fn log_full(limits: &Limits) -> Error {
     Error::new(ErrorKind::LogFull, text)
 }
 
-/// Counts a forward for as long as it lives.
-struct Counted(Arc<AtomicUsize>);
+/// Counts forwards for as long as they live.
+struct Counted(Arc<AtomicUsize>, usize);
 
 impl Counted {
-    fn new(count: &Arc<AtomicUsize>) -> Counted {
-        count.fetch_add(1, Ordering::Relaxed);
-        Counted(count.clone())
+    fn new(count: &Arc<AtomicUsize>, forwards: usize) -> Counted {
+        count.fetch_add(forwards, Ordering::Relaxed);
+        Counted(count.clone(), forwards)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
