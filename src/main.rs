@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Requests are small and many, and what one thread allocates another one frees: see ARCHITECTURE.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     quorate::cli::main()
 }
