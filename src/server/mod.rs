@@ -20,6 +20,7 @@ pub mod serve;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,11 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
-use self::serve::{ServeOptions, Traffic};
+use self::serve::{BoxError, ServeOptions, Traffic};
 use crate::api;
 use crate::api::shares::Shares;
 use crate::clock::{SharedClock, sleep};
@@ -298,8 +301,8 @@ impl Doors {
             limits: limits.clone(),
             shares: clients.shares.clone(),
         };
-        let routes = grpc::routes(ready, front).into_axum_router().merge(api::etcd::routes(etcd));
-        let grpc = spawn_serve(seams, config, grpc_listener, Some(&clients), routes);
+        let port = grpc::Port::new(ready, front, etcd);
+        let grpc = spawn_serve(seams, config, grpc_listener, Some(&clients), port);
         Ok(Doors { http, grpc, draining })
     }
 
@@ -330,13 +333,19 @@ impl Serving {
     }
 }
 
-fn spawn_serve(
+fn spawn_serve<S, B>(
     seams: &Seams,
     config: &Config,
     listener: Box<dyn Listener>,
     clients: Option<&Clients>,
-    routes: axum::Router,
-) -> Serving {
+    service: S,
+) -> Serving
+where
+    S: tower::Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = ServeOptions {
         connections_max: clients.map_or(PEER_CONNECTIONS_MAX, |_| config.limits.connections_max),
@@ -351,7 +360,7 @@ fn spawn_serve(
     let stopped = async move {
         let _ = stopped.await;
     };
-    let task = tokio::spawn(serve::serve(listener, routes, options, stopped));
+    let task = tokio::spawn(serve::serve(listener, service, options, stopped));
     Serving { stop, task }
 }
 

@@ -127,7 +127,7 @@ const CLIENT_STREAMS_MAX: u32 = 128;
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves `service` on `listener` until `shutdown` is done and the connections are drained. See the module doc.
 pub async fn serve<S, B>(

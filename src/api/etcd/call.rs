@@ -9,15 +9,13 @@
 
 use std::future::{Future, ready};
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::Status;
+use tonic::body::Body;
 
 use crate::api::elements::{self, ELEMENT_BYTES, Shape};
 use crate::api::shares::Held;
@@ -72,12 +70,16 @@ pub(super) struct Call<'a> {
 }
 
 /// Serves one call.
-pub(super) async fn serve<M: Unary>(front: &Front, request: Request) -> Response {
+pub(super) async fn serve<M, B>(front: &Front, request: Request<B>) -> Response<Body>
+where
+    M: Unary,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+{
     let (parts, body) = request.into_parts();
     let media_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !media_type.starts_with(MEDIA_TYPE.as_bytes()) {
-        let mut response =
-            Response::new(Body::from("gRPC is served here: Content-Type must be application/grpc.\n"));
+        let text = Bytes::from_static(b"gRPC is served here: Content-Type must be application/grpc.\n");
+        let mut response = Response::new(Body::new(Full::new(text)));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
@@ -86,14 +88,14 @@ pub(super) async fn serve<M: Unary>(front: &Front, request: Request) -> Response
         let requires_leader = parts.headers.get(REQUIRE_LEADER).is_some_and(|value| value == "true");
         let held = front.enter(&parts)?;
         let mut call = Call { front, deadline, requires_leader, held, is_write: false };
-        let request = call.receive::<M>(body).await?;
+        let request = call.receive::<M, B>(body).await?;
         let answer = M::execute(&mut call, request).await?;
         call.finish(&answer)
     };
     answered.await.map_or_else(Status::into_http, respond)
 }
 
-fn respond(message: Bytes) -> Response {
+fn respond(message: Bytes) -> Response<Body> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
     let mut response = Response::new(Body::new(Full::new(message).with_trailers(ready(Some(Ok(trailers))))));
@@ -103,7 +105,11 @@ fn respond(message: Bytes) -> Response {
 
 impl Call<'_> {
     /// The one message that was sent.
-    async fn receive<M: Unary>(&mut self, body: Body) -> Result<M::Request, Status> {
+    async fn receive<M, B>(&mut self, body: B) -> Result<M::Request, Status>
+    where
+        M: Unary,
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
         let (front, deadline) = (self.front, self.deadline);
         let message = timeout_at(&*front.clock, deadline, self.gather(body)).await;
         let message = message.unwrap_or_else(|| Err(error::not_received()))?;
@@ -121,7 +127,10 @@ impl Call<'_> {
     }
 
     /// The bytes of that message, each counted as it comes.
-    async fn gather(&mut self, mut body: Body) -> Result<Bytes, Status> {
+    async fn gather(
+        &mut self,
+        mut body: impl hyper::body::Body<Data = Bytes> + Send + Unpin,
+    ) -> Result<Bytes, Status> {
         // Most requests are one piece, which is not copied.
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {

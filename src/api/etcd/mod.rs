@@ -22,7 +22,7 @@
 //! - **Nothing is promised that is not there.** A lease, or a revision of the past, is refused; what no method serves is
 //!   answered by one fallback. Nothing is taken and left undone.
 //! - **The routes are the list.** A method that is not mounted is missing, and the description that reflection serves lists
-//!   those that are; a test holds the two against each other.
+//!   those that are; a test holds the two against each other. Those of keys can be called past the routes, too ([`OfKeys`]).
 //!
 //! # What it deliberately does not do
 //!
@@ -33,9 +33,10 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::Response;
 use axum::routing::{any, post};
+use hyper::body::Incoming;
 use tokio::sync::watch;
+use tonic::body::Body;
 
 use crate::api::shares::Shares;
 use crate::clock::SharedClock;
@@ -78,7 +79,7 @@ pub struct Front {
 type Door = State<Arc<Front>>;
 
 /// All methods over `front`, ready to be served beside other gRPC services.
-pub fn routes(front: Front) -> axum::Router {
+pub fn routes(front: Arc<Front>) -> axum::Router {
     let router = mount::<kv::Range>(axum::Router::new());
     let router = mount::<kv::Put>(router);
     let router = mount::<kv::DeleteRange>(router);
@@ -87,13 +88,49 @@ pub fn routes(front: Front) -> axum::Router {
     let router = mount::<maintenance::Alarm>(router);
     let router = mount::<maintenance::Status>(router);
     let router = missing::PATHS.iter().fold(router, |router, path| router.route(path, any(missing::answer)));
-    router.with_state(Arc::new(front))
+    router.with_state(front)
+}
+
+/// One of the methods with which keys are read and written: whoever finds it by its path need not ask the routes.
+#[derive(Clone, Copy, Debug)]
+pub enum OfKeys {
+    /// Reads.
+    Range,
+    /// Writes one key.
+    Put,
+    /// Deletes.
+    DeleteRange,
+    /// Writes and reads several keys.
+    Txn,
+}
+
+impl OfKeys {
+    /// The one that is called at this path.
+    pub fn at(path: &str) -> Option<OfKeys> {
+        match path {
+            <kv::Range as Unary>::PATH => Some(OfKeys::Range),
+            <kv::Put as Unary>::PATH => Some(OfKeys::Put),
+            <kv::DeleteRange as Unary>::PATH => Some(OfKeys::DeleteRange),
+            <kv::Txn as Unary>::PATH => Some(OfKeys::Txn),
+            _ => None,
+        }
+    }
+
+    /// Serves a call of it.
+    pub async fn serve(self, front: &Front, request: http::Request<Incoming>) -> http::Response<Body> {
+        match self {
+            OfKeys::Range => call::serve::<kv::Range, _>(front, request).await,
+            OfKeys::Put => call::serve::<kv::Put, _>(front, request).await,
+            OfKeys::DeleteRange => call::serve::<kv::DeleteRange, _>(front, request).await,
+            OfKeys::Txn => call::serve::<kv::Txn, _>(front, request).await,
+        }
+    }
 }
 
 fn mount<M: Unary>(router: axum::Router<Arc<Front>>) -> axum::Router<Arc<Front>> {
     router.route(M::PATH, post(serve::<M>))
 }
 
-async fn serve<M: Unary>(State(front): Door, request: Request) -> Response {
-    call::serve::<M>(&front, request).await
+async fn serve<M: Unary>(State(front): Door, request: Request) -> http::Response<Body> {
+    call::serve::<M, _>(&front, request).await
 }

@@ -17,7 +17,7 @@ use crate::telemetry;
 use crate::types::{Monotonic, NodeId};
 
 /// The service.
-pub(super) struct Operator(pub(super) Arc<Front>);
+pub struct Operator(pub(super) Arc<Front>);
 
 impl Operator {
     async fn members(&self, request: Request<v1::MembersRequest>) -> Result<v1::MembersResponse, Refusal> {

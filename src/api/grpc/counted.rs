@@ -49,7 +49,7 @@ pub(super) enum Whose {
 
 /// The service, counted.
 #[derive(Clone)]
-pub(super) struct Counted<S> {
+pub struct Counted<S> {
     service: S,
     front: Arc<Front>,
     whose: Whose,

@@ -20,7 +20,7 @@ use crate::shard::Freshness;
 use crate::types::{Monotonic, Revision};
 
 /// The service.
-pub(super) struct Store(pub(super) Arc<Front>);
+pub struct Store(pub(super) Arc<Front>);
 
 impl Front {
     pub(super) async fn get(

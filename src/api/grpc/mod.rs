@@ -50,7 +50,6 @@ mod tests;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tonic::service::Routes;
 
 use self::admin::Operator;
 use self::counted::{Counted, Whose};
@@ -59,7 +58,7 @@ use crate::api::shares::Shares;
 use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::proto::v1::admin_server::AdminServer;
-use crate::proto::v1::kv_server::KvServer;
+use crate::proto::v1::kv_server::{self, KvServer};
 use crate::shard::Router;
 
 /// What a message adds to its keys and values: tags, lengths, a session, options.
@@ -81,8 +80,11 @@ pub struct Front {
     pub draining: watch::Receiver<bool>,
 }
 
-/// Adds both services to `routes`.
-pub fn add_to(routes: Routes, front: Front) -> Routes {
+/// The service with which keys are read and written.
+pub type Keys = Counted<KvServer<Store>>;
+
+/// Both services.
+pub fn services(front: Front) -> (Keys, Counted<AdminServer<Operator>>) {
     let front = Arc::new(front);
     let bytes_max = front.message_bytes_max();
     // What is answered is bounded where it is made.
@@ -91,8 +93,13 @@ pub fn add_to(routes: Routes, front: Front) -> Routes {
         .max_encoding_message_size(usize::MAX);
     let kv = Counted::new(kv, front.clone(), Whose::Clients, bytes_max);
     let admin = AdminServer::new(Operator(front.clone()));
-    let admin = Counted::new(admin, front, Whose::Operators, ADMIN_MESSAGE_BYTES_MAX);
-    routes.add_service(kv).add_service(admin)
+    (kv, Counted::new(admin, front, Whose::Operators, ADMIN_MESSAGE_BYTES_MAX))
+}
+
+/// Whether a request with this path is one for [`Keys`].
+pub fn is_of_keys(path: &str) -> bool {
+    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(kv_server::SERVICE_NAME));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 impl Front {

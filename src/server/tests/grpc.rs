@@ -12,11 +12,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
+use crate::api;
 use crate::api::grpc::Front;
 use crate::api::shares::Shares;
 use crate::clock::SystemClock;
 use crate::config::Limits;
-use crate::server::grpc::routes;
+use crate::server::grpc::Port;
 use crate::server::serve::{ServeOptions, Traffic, serve};
 use crate::transport::net::TcpNet;
 
@@ -54,7 +55,13 @@ async fn start() -> Server {
         limits,
         draining: draining.subscribe(),
     };
-    let service = routes(ready.subscribe(), front).into_axum_router();
+    let etcd = api::etcd::Front {
+        router: front.router.clone(),
+        clock: front.clock.clone(),
+        limits: front.limits.clone(),
+        shares: front.shares.clone(),
+    };
+    let service = Port::new(ready.subscribe(), front, etcd);
     let task = tokio::spawn(serve(listener, service, options, shutdown));
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = endpoint.connect().await.expect("the server listens");

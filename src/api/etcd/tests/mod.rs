@@ -181,7 +181,7 @@ impl Desk {
         };
         let (status, members) = (node::status(), node::members());
         let state = State { asked: Vec::new(), said: VecDeque::new(), status, members };
-        Desk { app: routes(front), node: Arc::new(Node(Mutex::new(state))), clock, router }
+        Desk { app: routes(Arc::new(front)), node: Arc::new(Node(Mutex::new(state))), clock, router }
     }
 
     /// What the node will say next.

@@ -19,7 +19,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{Front, add_to};
+use super::{Front, services};
 use crate::api::shares::{Connection, Shares};
 use crate::api::testing::HandClock;
 use crate::clock::{Clock, SharedClock};
@@ -67,7 +67,8 @@ impl Desk {
             limits,
             draining: draining.subscribe(),
         };
-        let routes = add_to(Routes::default(), front).prepare();
+        let (kv, admin) = services(front);
+        let routes = Routes::new(kv).add_service(admin).prepare();
         Desk { routes, store: Arc::default(), clock, router, draining, shares }
     }
 
