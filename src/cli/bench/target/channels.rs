@@ -1,10 +1,23 @@
 //! What both gRPC doors have in common: connections, deadlines, what a status means.
+//!
+//! A line is hyper's HTTP/2 connection and nothing else. The channel that tonic brings has a queue and a task of its own before
+//! it, which cost as much as the request: time that a server on the same machine would not get.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use http::Uri;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tonic::body::Body;
 use tonic::{Code, Request, Status, TimeoutExpired};
 use tonic_types::StatusExt;
+use tower::Service;
 
 use super::super::plan::Plan;
 use super::{Fault, addresses, chain};
@@ -12,34 +25,97 @@ use super::{Fault, addresses, chain};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections, all of which stand. A channel makes its connection again when it is lost.
+/// Connections, all of which stand.
 #[derive(Clone)]
 pub(super) struct Channels {
-    channels: Vec<Channel>,
+    wires: Vec<Arc<Wire>>,
     timeout: Duration,
 }
 
 impl Channels {
     /// Connects as the plan says.
     pub(super) async fn connect(plan: &Plan) -> Result<Channels, String> {
-        let mut channels = Vec::with_capacity(plan.connections);
+        let mut wires = Vec::with_capacity(plan.connections);
         for address in addresses(plan) {
-            let failed = |error| format!("{address}: {}", chain(&error));
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
-            let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-            channels.push(endpoint.connect().await.map_err(failed)?);
+            let origin = Uri::try_from(format!("http://{address}"));
+            let origin = origin.map_err(|error| format!("{address}: {error}"))?;
+            let wire = Wire { address: address.to_owned(), origin, sender: Mutex::new(None) };
+            wire.dial().await.map_err(|error| format!("{address}: {}", chain(&*error)))?;
+            wires.push(Arc::new(wire));
         }
-        Ok(Channels { channels, timeout: plan.timeout() })
+        Ok(Channels { wires, timeout: plan.timeout() })
     }
 
-    /// The nth client's, which it shares with others if there are fewer.
-    pub(super) fn of(&self, client: usize) -> Channel {
-        self.channels[client % self.channels.len()].clone()
+    /// The nth client's, which it shares with others if there are fewer, and how its requests begin.
+    pub(super) fn of(&self, client: usize) -> (Line, Uri) {
+        let wire = &self.wires[client % self.wires.len()];
+        (Line { wire: wire.clone(), timeout: self.timeout }, wire.origin.clone())
     }
 
     /// How calls over them begin.
     pub(super) fn begin(&self) -> Begin {
         Begin { timeout: self.timeout }
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A place for a connection, which is made again when it was lost.
+struct Wire {
+    address: String,
+    origin: Uri,
+    sender: Mutex<Option<SendRequest<Body>>>,
+}
+
+impl Wire {
+    fn sender(&self) -> MutexGuard<'_, Option<SendRequest<Body>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that stands, or another one.
+    async fn open(&self) -> Result<SendRequest<Body>, BoxError> {
+        let standing = self.sender().clone().filter(|sender| !sender.is_closed());
+        match standing {
+            Some(sender) => Ok(sender),
+            None => self.dial().await,
+        }
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await??;
+        stream.set_nodelay(true)?;
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        // How it ends is told to the requests that are under way.
+        tokio::spawn(async move { drop(connection.await) });
+        *self.sender() = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+/// A client's hold on a connection.
+#[derive(Clone)]
+pub(super) struct Line {
+    wire: Arc<Wire>,
+    timeout: Duration,
+}
+
+impl Service<http::Request<Body>> for Line {
+    type Response = http::Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (wire, timeout) = (self.wire.clone(), self.timeout);
+        Box::pin(async move {
+            let answered = async { Ok(wire.open().await?.send_request(request).await?) };
+            let answered: Result<Result<_, BoxError>, _> = tokio::time::timeout(timeout, answered).await;
+            answered.unwrap_or_else(|_| Err(Box::new(TimeoutExpired(()))))
+        })
     }
 }
 

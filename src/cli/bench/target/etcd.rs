@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::super::draw::{Op, after_all};
 use super::super::plan::{Freshness, KEY_PREFIX, Plan};
-use super::channels::{Begin, Channels, fault};
+use super::channels::{Begin, Channels, Line, fault};
 use super::{Fault, Target, Worker};
 use crate::proto::etcd::etcdserverpb::kv_client::KvClient;
 use crate::proto::etcd::etcdserverpb::{PutRequest, RangeRequest};
@@ -40,14 +39,15 @@ impl Target for Etcd {
 
     fn worker(&self, at: usize) -> Caller {
         // A range comes in one message, however large it is.
-        let kv = KvClient::new(self.channels.of(at)).max_decoding_message_size(usize::MAX);
+        let (line, origin) = self.channels.of(at);
+        let kv = KvClient::with_origin(line, origin).max_decoding_message_size(usize::MAX);
         Caller { kv, begin: self.channels.begin(), serializable: self.serializable, end: self.end.clone() }
     }
 }
 
 /// One that calls.
 pub(crate) struct Caller {
-    kv: KvClient<Channel>,
+    kv: KvClient<Line>,
     begin: Begin,
     serializable: bool,
     end: Bytes,

@@ -3,11 +3,10 @@
 
 use bytes::Bytes;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::super::draw::{Op, after_all};
 use super::super::plan::{Freshness, KEY_PREFIX, Plan};
-use super::channels::{Begin, Channels, fault};
+use super::channels::{Begin, Channels, Line, fault};
 use super::{Fault, Target, Worker};
 use crate::proto::v1::kv_client::KvClient;
 use crate::proto::v1::{Consistency, GetRequest, KeyRange, Keys, ListRequest, PutRequest, ReadOptions, keys};
@@ -41,14 +40,15 @@ impl Target for Grpc {
 
     fn worker(&self, at: usize) -> Caller {
         // How large a page is the server decides.
-        let kv = KvClient::new(self.channels.of(at)).max_decoding_message_size(usize::MAX);
+        let (line, origin) = self.channels.of(at);
+        let kv = KvClient::with_origin(line, origin).max_decoding_message_size(usize::MAX);
         Caller { kv, begin: self.channels.begin(), read: self.read, end: self.end.clone() }
     }
 }
 
 /// One that calls.
 pub(crate) struct Caller {
-    kv: KvClient<Channel>,
+    kv: KvClient<Line>,
     begin: Begin,
     read: ReadOptions,
     end: Bytes,
