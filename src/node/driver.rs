@@ -205,6 +205,8 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         heard: VecDeque::new(),
         leaves_at: None,
         last_written: parts.raft.last_index(),
+        is_gathering: false,
+        gathers_until: now,
         next_sweep: now,
         next_publish: now,
         wake: (now, parts.clock.sleep_until(now)),
@@ -334,6 +336,9 @@ struct Driver {
     leaves_at: Option<Monotonic>,
     /// The last index handed to the log: a write at or below it truncates.
     last_written: Index,
+    /// Writes wait for those that were proposed before them, until then at most.
+    is_gathering: bool,
+    gathers_until: Monotonic,
     next_sweep: Monotonic,
     next_publish: Monotonic,
     /// The armed timer and when it fires.
@@ -361,6 +366,8 @@ impl Driver {
                 Some(request) = self.queues.requests.recv() => self.on_request(request),
                 () = &mut self.wake.1 => self.wake.0 = Monotonic(u64::MAX),
             }
+            // Whoever is ready goes first: what they have for this turn is taken in with the rest.
+            tokio::task::yield_now().await;
             self.take_queued();
             let now = self.parts.clock.now();
             if now >= self.parts.raft.next_tick() {
@@ -408,6 +415,7 @@ impl Driver {
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
         let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
+        let due = if self.is_gathering { due.min(self.gathers_until) } else { due };
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }

@@ -101,6 +101,8 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Proposals {
     waiting: VecDeque<Pending>,
+    /// Keys and values of those that wait.
+    waiting_bytes: usize,
     /// With the bytes of each.
     inflight: BTreeMap<(Index, Term), (Origin, usize)>,
     /// Keys and values of all of them.
@@ -111,7 +113,14 @@ pub(super) struct Proposals {
 
 impl Proposals {
     pub fn new(count_max: usize, bytes_max: usize) -> Proposals {
-        Proposals { waiting: VecDeque::new(), inflight: BTreeMap::new(), bytes: 0, count_max, bytes_max }
+        Proposals {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            inflight: BTreeMap::new(),
+            bytes: 0,
+            count_max,
+            bytes_max,
+        }
     }
 
     /// Queues a write, or refuses it if too many, or too large ones, are under way already.
@@ -125,6 +134,7 @@ impl Proposals {
             pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
         } else {
             self.bytes += bytes;
+            self.waiting_bytes += bytes;
             self.waiting.push_back(pending);
         }
     }
@@ -136,13 +146,19 @@ impl Proposals {
             return None;
         }
         self.bytes -= bytes;
+        self.waiting_bytes -= bytes;
         self.waiting.pop_front()
     }
 
     /// Takes all waiting writes out.
     pub fn take_waiting(&mut self) -> VecDeque<Pending> {
-        self.bytes -= self.waiting.iter().map(|pending| pending.command.bytes()).sum::<usize>();
+        self.bytes -= std::mem::take(&mut self.waiting_bytes);
         std::mem::take(&mut self.waiting)
+    }
+
+    /// Keys and values of the writes that wait to be proposed or forwarded.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Whether writes wait to be proposed or forwarded.
@@ -201,8 +217,8 @@ impl Proposals {
     pub fn sweep(&mut self) {
         self.waiting.retain(|pending| !pending.origin.is_abandoned());
         self.inflight.retain(|_, (origin, _)| !origin.is_abandoned());
-        let waiting = self.waiting.iter().map(|pending| pending.command.bytes());
-        self.bytes = waiting.chain(self.inflight.values().map(|(_, bytes)| *bytes)).sum();
+        self.waiting_bytes = self.waiting.iter().map(|pending| pending.command.bytes()).sum();
+        self.bytes = self.waiting_bytes + self.inflight.values().map(|(_, bytes)| *bytes).sum::<usize>();
     }
 
     /// The node stops: answers all, by what is known of each.
