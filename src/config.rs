@@ -160,7 +160,8 @@ pub struct Limits {
     pub log_tail_bytes_max: u64,
     /// How long a snapshot that is being sent, or was received in part, is kept without progress.
     pub snapshot_pin: Duration,
-    /// How much the state file may grow while a snapshot is being sent from it.
+    /// By how much the state file may grow, on the disk, while a snapshot is being sent from it. The last fold that begins
+    /// below it comes on top; the next one ends the snapshot.
     pub snapshot_pin_growth_bytes: u64,
     /// How long the scrub rests between two rounds through the log and the state file.
     pub scrub_pause: Duration,

@@ -166,6 +166,8 @@ struct Sums {
     formed: bool,
     /// redb's view of the file in blocks, its block 0 included.
     blocks: u64,
+    /// How many of them have a sum: those that were ever written.
+    written: u64,
     /// The sums of a group's blocks, by group.
     groups: Vec<Box<[u32; GROUP_BLOCKS as usize]>>,
     /// Groups whose sums are not what the file holds.
@@ -342,6 +344,12 @@ impl Checked {
     /// The raw file's length in bytes.
     pub(super) fn raw_bytes(&self) -> u64 {
         raw_bytes(self.read_lock().blocks)
+    }
+
+    /// What the blocks take up that were ever written, in bytes. redb makes its file up to twice as long when it grows and
+    /// fills it later: until then the rest is a hole, which costs nothing on the disk.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.read_lock().written * BLOCK_BYTES as u64
     }
 
     fn read_lock(&self) -> std::sync::RwLockReadGuard<'_, Sums> {
@@ -569,7 +577,8 @@ impl Sums {
 
     fn set(&mut self, block: u64, sum: u32) {
         let (group, slot) = position(block);
-        self.groups[group][slot] = sum;
+        let before = std::mem::replace(&mut self.groups[group][slot], sum);
+        self.written = self.written + u64::from(sum != 0) - u64::from(before != 0);
         self.dirty.insert(group as u64);
     }
 
@@ -585,11 +594,17 @@ impl Sums {
             }
         }
         let groups = groups(blocks);
+        self.written -=
+            self.groups.iter().skip(groups as usize).map(|group| count_written(&group[..])).sum::<u64>();
         // A group that begins anew is zero in memory and, being new at the end of the file, on disk.
         self.groups.resize_with(groups as usize, || Box::new([0; GROUP_BLOCKS as usize]));
         self.dirty.split_off(&groups);
         self.blocks = blocks;
     }
+}
+
+fn count_written(sums: &[u32]) -> u64 {
+    sums.iter().filter(|&&sum| sum != 0).count() as u64
 }
 
 /// An access that redb 4.6 does not make. It is refused rather than served by luck.
@@ -719,6 +734,7 @@ fn read_sums(raw: &dyn StorageBackend, formed: bool) -> Result<Sums, Error> {
             *sum = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
     }
+    sums.written = sums.groups.iter().map(|group| count_written(&group[..])).sum();
     Ok(sums)
 }
 

@@ -22,6 +22,7 @@ use redb::{AccessGuard, Database, ReadTransaction, ReadableDatabase};
 
 use super::backend::{Checked, Latch};
 use super::layout::BLOCK_BYTES;
+use super::pin::Pins;
 use super::schema::{self, Head, META, META_FOOTPRINT, META_MEMBERSHIP, META_STATE};
 use super::schema::{ReplyRow, SessionRow, Table};
 use super::sessions::Sessions;
@@ -38,6 +39,8 @@ pub(super) struct Base {
     pub(super) db: Database,
     pub(super) file: Checked,
     pub(super) latch: Latch,
+    /// Its readers that last.
+    pub(super) pins: Pins,
     /// What the rows cost, as of the last fold.
     footprint: AtomicU64,
     /// The file's bytes and its rows' cost when it was written as a whole, if it was in this process.
@@ -76,7 +79,8 @@ impl Base {
             .set_cache_size(cache_bytes)
             .create_with_backend(file.clone())
             .map_err(|error| fault(&latch, error))?;
-        Ok(Base { db, file, latch, footprint: AtomicU64::new(0), written_whole: None, cache_bytes })
+        let (pins, footprint) = (Pins::default(), AtomicU64::new(0));
+        Ok(Base { db, file, latch, pins, footprint, written_whole: None, cache_bytes })
     }
 
     /// Opens the file again, as the last transaction left it that counts, and says how far that is. This base reads and
@@ -238,7 +242,7 @@ fn load_row(sessions: &mut Sessions, table: Table, key: &[u8], row: &[u8]) -> Re
     }
 }
 
-type Guard = AccessGuard<'static, &'static [u8]>;
+pub(super) type Guard = AccessGuard<'static, &'static [u8]>;
 
 /// The rows of one state: table by table, each in key order.
 pub(super) struct Rows {

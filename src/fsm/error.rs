@@ -1,6 +1,7 @@
 //! What can go wrong in the state machine. None is a caller's fault, since what a caller gets wrong is part of the
 //! deterministic reply. Every one of these stops the node but [`Error::Snapshot`] and [`Error::Staged`], which are about
-//! a file that nobody points to yet, and [`Error::Undone`], after which all is as it was before.
+//! a file that nobody points to yet, [`Error::Undone`], after which all is as it was before, and [`Error::Revoked`], which is
+//! about one reader.
 
 use std::io;
 
@@ -69,6 +70,10 @@ pub enum Error {
         /// The call that failed and how.
         what: String,
     },
+    /// A snapshot that was being sent has ended before its time: what was kept for it cost too much (see `pin`). This node's
+    /// state is as it should be. It stops nothing.
+    #[error("the state file has grown too much meanwhile")]
+    Revoked,
     /// A snapshot from another node is damaged, incomplete, or of another version. This node's state is as it was: only
     /// the transfer failed. It stops nothing.
     #[error("the snapshot cannot be used: {what}")]

@@ -104,6 +104,7 @@ impl Base {
 
     /// Makes a set durable, with the head it leads to.
     pub(super) fn fold(&self, frozen: &Frozen) -> Result<(), Error> {
+        self.revoke_pins()?;
         let mut footprint = self.footprint();
         commit(&self.db, |txn| {
             footprint = write(txn, frozen, footprint)?;
@@ -112,6 +113,14 @@ impl Base {
         .map_err(|error| self.fault(error))?;
         self.set_footprint(footprint);
         Ok(())
+    }
+
+    /// Ends the readers that cost too much, and frees what was kept for them: see [`super::pin`].
+    fn revoke_pins(&self) -> Result<(), Error> {
+        match self.pins.revoke(self.file.written_bytes()) {
+            true => free_replaced(&self.db).map_err(|error| self.fault(error)),
+            false => Ok(()),
+        }
     }
 }
 
@@ -125,6 +134,11 @@ pub(super) fn commit(
     write(&txn)?;
     txn.commit()?;
     drop(kept);
+    free_replaced(db)
+}
+
+/// Frees the pages that were replaced and that no reader needs any more.
+fn free_replaced(db: &Database) -> Result<(), redb::Error> {
     begin_durable(db)?.commit()?;
     Ok(())
 }

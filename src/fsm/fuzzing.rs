@@ -240,7 +240,7 @@ pub(crate) fn check_snapshot_state(input: &[u8]) -> bool {
     store.install(fresh);
     let found = content(&store).expect("a state that was accepted can be read");
     assert_eq!(found.2, applied);
-    let mut sent = store.snapshot().expect("and sent");
+    let mut sent = store.snapshot(u64::MAX, || ()).expect("and sent");
     // What the rows cost is the sender's estimate, for whoever asks whether there is room: the next sender has its own.
     let claimed = Manifest::decode(&manifest).expect("it was accepted");
     let passed_on = Manifest::decode(&sent.manifest()).expect("our own");
@@ -305,7 +305,7 @@ pub(crate) fn mend_snapshot_state(input: &mut Vec<u8>) {
 pub(crate) fn snapshot_states() -> Vec<(&'static str, Vec<u8>)> {
     let file = CrashFile::with_bytes(WHOLE.0.clone());
     let store = Store::open(Box::new(file), options()).expect("a sound file");
-    let mut sent = store.snapshot().expect("a snapshot");
+    let mut sent = store.snapshot(u64::MAX, || ()).expect("a snapshot");
     let mut pieces = vec![sent.manifest()];
     pieces.extend(std::iter::from_fn(|| sent.next_chunk().expect("a chunk")));
     let manifest = Manifest {

@@ -62,6 +62,7 @@ mod layout;
 mod loss;
 pub mod offline;
 mod overlay;
+mod pin;
 mod read;
 mod rewrite;
 mod room;

@@ -83,7 +83,8 @@ pub fn copy(from: RawFile, owner: Owner, into: RawFile, options: Options) -> Res
     let txn = source.begin_read()?;
     let head = source.head(&txn)?;
     let mut stage = Stage::begin(into, &options)?;
-    rewrite::copy(&source, Rows::of(txn, Table::Records), &head, &mut stage)?;
+    let mut rows = Rows::of(txn, Table::Records);
+    rewrite::copy(&source, || rows.next(&source), &head, &mut stage)?;
     let base = stage.settle(&head)?;
     base.file.set_formed().map_err(staged)?;
     let loaded = base.load()?;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! While the copy is made, the sets that are folded are kept for it, up to [`KEPT_SETS_MAX`] write sets; beyond that the
-//! rewrite is given up, since it would never catch up. From the moment it has caught up every fold is made durable in
+//! rewrite is given up at once, since it would never catch up, and the file would grow under its reading (see [`super::pin`]). From the moment it has caught up every fold is made durable in
 //! both files, first in the new one, before it counts: whichever of them a crash leaves the pointer at, it holds
 //! everything up to [`Store::folded`], and the log may be purged up to there (H27).
 //!
@@ -23,7 +23,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::base::{Base, Rows};
+use super::base::{Base, Guard, Rows};
+use super::pin::Pin;
 use super::schema::{Head, Table};
 use super::stage::{Stage, TRANSACTION_BYTES, staged};
 use super::store::Frozen;
@@ -71,8 +72,8 @@ struct Twin {
 }
 
 enum State {
-    /// It is being copied; these folds it lacks.
-    Behind { sets: Vec<Arc<Frozen>>, bytes: usize, bytes_max: usize },
+    /// It is being copied, from what this pin holds; these folds it lacks.
+    Behind { pin: Arc<Pin>, sets: Vec<Arc<Frozen>>, bytes: usize, bytes_max: usize },
     /// It lacked too much.
     GivenUp,
     /// It holds what the old one holds, up to this entry.
@@ -97,10 +98,11 @@ impl Twin {
         let mut state = self.state();
         match &mut *state {
             State::GivenUp => {}
-            State::Behind { sets, bytes, bytes_max } => {
+            State::Behind { pin, sets, bytes, bytes_max } => {
                 *bytes += frozen.set.bytes();
                 sets.push(frozen.clone());
                 if *bytes > *bytes_max {
+                    pin.revoke();
                     *state = State::GivenUp;
                 }
             }
@@ -131,11 +133,7 @@ impl Twin {
                 *bytes = 0;
                 Ok(std::mem::take(sets))
             }
-            State::GivenUp => {
-                let what =
-                    "more was folded while it was copied than may be kept: it is too busy for that now";
-                Err(Error::GivenUp { what: what.to_owned() })
-            }
+            State::GivenUp => Err(outrun()),
             State::Beside(..) => unreachable!("it has caught up already"),
         }
     }
@@ -176,7 +174,7 @@ impl Store {
 
     fn copy_all(&self, raw: RawFile) -> Result<Rewritten, Error> {
         let shared = &*self.shared;
-        let (source, twin, rows, head) = {
+        let (source, twin, pin, head) = {
             let mut folding = shared.folding();
             if folding.0.strong_count() > 0 {
                 return Err(Error::GivenUp { what: "another rewrite is under way".to_owned() });
@@ -187,13 +185,18 @@ impl Store {
             let txn = source.begin_read()?;
             let head = source.head(&txn)?;
             let bytes_max = KEPT_SETS_MAX * shared.options.write_set_bytes_max;
-            let state = Mutex::new(State::Behind { sets: Vec::new(), bytes: 0, bytes_max });
-            let twin = Arc::new(Twin { source: Mutex::new(Arc::downgrade(&source)), state });
+            // It ends by what is folded, and not by what the file grows by: most of that is free.
+            let pin = source.pins.add(Rows::of(txn, Table::Records), 0, u64::MAX, Box::new(|| ()));
+            let state = State::Behind { pin: pin.clone(), sets: Vec::new(), bytes: 0, bytes_max };
+            let (weak, state) = (Mutex::new(Arc::downgrade(&source)), Mutex::new(state));
+            let twin = Arc::new(Twin { source: weak, state });
             folding.0 = Arc::downgrade(&twin);
-            (source, twin, Rows::of(txn, Table::Records), head)
+            (source, twin, pin, head)
         };
         let mut stage = Stage::begin(raw, &shared.options)?;
-        copy(&source, rows, &head, &mut stage)?;
+        // Held for a row at a time: a fold does not wait for the new file.
+        let next = || pin.reading().map_err(|_| outrun())?.next(&source);
+        copy(&source, next, &head, &mut stage)?;
         let base = stage.settle(&head)?;
         let mut applied = head.applied;
         // Each round is as long as what was folded during the one before, so the last one is short; unless folds come one
@@ -255,15 +258,25 @@ impl Store {
     }
 }
 
-/// Copies all rows and compares them with the head.
-pub(super) fn copy(source: &Base, mut rows: Rows, head: &Head, stage: &mut Stage) -> Result<(), Error> {
+fn outrun() -> Error {
+    let what = "more was folded while it was copied than may be kept: it is too busy for that now";
+    Error::GivenUp { what: what.to_owned() }
+}
+
+/// Copies all rows of `source`, as `next` gives them, and compares them with the head.
+pub(super) fn copy(
+    source: &Base,
+    mut next: impl FnMut() -> Result<Option<(Table, Guard, Guard)>, Error>,
+    head: &Head,
+    stage: &mut Stage,
+) -> Result<(), Error> {
     let (mut keys, mut sum) = (0, 0_u128);
     let mut more = true;
     while more {
         stage.insert(|inserter| {
             let mut bytes = 0;
             while bytes < TRANSACTION_BYTES {
-                let Some((table, key, row)) = rows.next(source)? else {
+                let Some((table, key, row)) = next()? else {
                     more = false;
                     break;
                 };

@@ -2,7 +2,8 @@
 //!
 //! Damage is the driver's to mend (see `driver/rebuild.rs`): it is told to look at the store, whose latch says what is
 //! wrong. What was met in a file that has been replaced since is then nobody's concern any more. Everything else that can be
-//! wrong with a disk ends the node (H15). A fold that was undone for want of room is nothing that is wrong.
+//! wrong with a disk ends the node (H15). A fold that was undone for want of room is nothing that is wrong, nor is a snapshot that
+//! became too dear.
 
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ impl StateFaults {
             fsm::Error::Lost => {}
             // It is as good as never tried, and whoever tried says so: it is tried again when there is room (H18).
             fsm::Error::Undone { .. } => {}
+            // Nothing is wrong with the file: one reader of it cost too much.
+            fsm::Error::Revoked => {}
             error => self.fatal.report(Fatal::of_store(error)),
         }
     }

@@ -170,6 +170,7 @@ fn store_exit(path: &Path, error: &fsm::Error) -> Exit {
         | fsm::Error::Lost
         | fsm::Error::NoRoom { .. }
         | fsm::Error::Undone { .. }
+        | fsm::Error::Revoked
         | fsm::Error::Undecodable { .. }
         | fsm::Error::Snapshot { .. }
         | fsm::Error::Staged { .. }

@@ -32,11 +32,17 @@
 //! plain, but for the attempt, at a seventh of it (520-580 MB/s). Even the slowest is three times what a gigabit carries:
 //! where the network is the bottleneck it pays, elsewhere it does not matter.
 //!
+//! # What it costs
+//!
+//! A read transaction pins the pages that folds would free, for as long as it lives, and the file grows instead. Who begins a
+//! snapshot says by how much it may; a fold that finds that it has grown by more ends the snapshot before it writes, and the next
+//! chunk is an [`Error::Revoked`] (see [`super::pin`]). When all rows have been read nothing is pinned any more.
+//!
 //! # What it does not do
 //!
-//! It does not resume: a transfer that broke off begins anew, at the state of then. And it knows no clock. A read
-//! transaction pins the pages that folds would free, for as long as it lives: who drives a transfer must drop a
-//! [`Snapshot`] that no longer makes progress.
+//! It does not resume: a transfer that broke off begins anew, at the state of then. And it knows no clock: who drives a
+//! transfer must drop a [`Snapshot`] that no longer makes progress. While nothing is folded it costs nothing, but on a file that
+//! another one replaced it keeps that file open.
 
 mod builder;
 pub(super) mod format;
@@ -52,30 +58,39 @@ pub use format::{CHUNK_BYTES_MAX, Manifest};
 pub use install::Fresh;
 
 use super::base::{Base, Rows};
+use super::pin::Pin;
 use super::schema::Table;
 use super::{Error, Store};
 use crate::types::{Index, Term};
 use format::{CONTENT_BYTES_MAX, Trailer};
 
 impl Store {
-    /// The state as of the last fold, to be sent. It costs a read transaction for as long as it lives.
+    /// The state as of the last fold, to be sent. A fold ends it, and calls `on_revoked`, if the file has grown by more than
+    /// `growth_bytes_max` on the disk meanwhile, unless all has been read by then.
     ///
     /// # Errors
     /// Any error of the file.
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let (base, txn, manifest) = self.shared.reading(|| {
+    pub fn snapshot(
+        &self,
+        growth_bytes_max: u64,
+        on_revoked: impl FnOnce() + Send + 'static,
+    ) -> Result<Snapshot, Error> {
+        let (base, txn, written_bytes, manifest) = self.shared.reading(|| {
             let base = self.shared.base();
             base.latch.check()?;
+            let written_bytes = base.file.written_bytes();
             let txn = base.begin_read()?;
             // From the transaction and not from the view: a fold may be durable and not known there yet.
             let manifest = Manifest::of(&base.head(&txn)?, base.footprint_of(&txn)?);
-            Ok((base, txn, manifest))
+            Ok((base, txn, written_bytes, manifest))
         })?;
+        let rows = Rows::of(txn, Table::Records);
+        let pin = base.pins.add(rows, written_bytes, growth_bytes_max, Box::new(on_revoked));
         let encoded = manifest.encode();
         let mut hasher = Xxh3::new();
         hasher.update(&encoded);
         Ok(Snapshot {
-            rows: Rows::of(txn, Table::Records),
+            pin,
             base,
             manifest,
             encoded,
@@ -94,7 +109,7 @@ impl Store {
 /// A state on its way out. The same state gives the same manifest and the same chunks, on every node.
 pub struct Snapshot {
     /// Before `base`, whose database must outlive the transaction in it.
-    rows: Rows,
+    pin: Arc<Pin>,
     base: Arc<Base>,
     manifest: Manifest,
     encoded: Bytes,
@@ -134,8 +149,8 @@ impl Snapshot {
     /// The next chunk, at most [`CHUNK_BYTES_MAX`] long; `None` after the last. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Undone`] if the file was full meanwhile, and is opened again: another snapshot is to be begun. Any other error
-    /// of the file; it is latched, as for any other reader.
+    /// [`Error::Revoked`] if it has ended before its time, [`Error::Undone`] if the file was full meanwhile, and is opened again:
+    /// another snapshot is to be begun. Any other error of the file; it is latched, as for any other reader.
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if self.is_over {
             return Ok(None);
@@ -157,6 +172,7 @@ impl Snapshot {
 
     /// Fills the next piece, as far as there are rows.
     fn fill(&mut self) -> Result<(), Error> {
+        let mut rows = self.pin.reading()?;
         loop {
             let rest = &self.row[self.row_sent..];
             let fits = rest.len().min(CONTENT_BYTES_MAX - self.piece.len());
@@ -167,7 +183,7 @@ impl Snapshot {
             }
             self.row.clear();
             self.row_sent = 0;
-            let Some((table, key, row)) = self.rows.next(&self.base)? else { return Ok(()) };
+            let Some((table, key, row)) = rows.next(&self.base)? else { return Ok(()) };
             format::encode_row(&mut self.row, table as u8, key.value(), row.value());
             self.trailer.rows[table as usize] += 1;
         }

@@ -74,12 +74,14 @@ fn blocks_that_were_cut_off_come_back_as_zero() {
         backend.write(offset(block), &[9; BLOCK_BYTES]).expect("write");
     }
     backend.sync_data().expect("sync");
-    for blocks in [1_300, 20, 10] {
+    for (blocks, left) in [(1_300, 3), (20, 1), (10, 0)] {
         backend.set_len(offset(blocks)).expect("shrink");
         backend.set_len(offset(1_500)).expect("grow");
+        assert_eq!(backend.written_bytes(), offset(left));
         assert_eq!(read(&backend, blocks, 1_490 - blocks as usize).expect("read").iter().max(), Some(&0));
         backend.sync_data().expect("sync");
         let reopened = checked(&file.reboot(Loss::All, 0));
+        assert_eq!(reopened.written_bytes(), offset(left));
         assert_eq!(read(&reopened, blocks, 1_490 - blocks as usize).expect("read").iter().max(), Some(&0));
     }
 }
@@ -282,22 +284,25 @@ fn a_crash_during_the_beginning_leaves_a_file_that_opens() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Against a plain vector of blocks.
+    /// Against a plain vector of blocks, and of those that were ever written.
     #[test]
     fn behaves_as_a_plain_file(
         steps in proptest::collection::vec((0..4_u8, 1..1_040_u64, 1..4_usize, any::<u8>()), 1..30)
     ) {
         let (file, mut backend) = formed(1);
         let mut model: Vec<u8> = vec![0];
+        let mut written = vec![false];
         for (step, block, blocks, byte) in steps {
             match step {
                 0 => {
                     backend.set_len(offset(block)).expect("set_len");
                     model.resize(block as usize, 0);
+                    written.resize(block as usize, false);
                 }
                 1 if block as usize + blocks <= model.len() => {
                     backend.write(offset(block), &vec![byte; blocks * BLOCK_BYTES]).expect("write");
                     model[block as usize..block as usize + blocks].fill(byte);
+                    written[block as usize..block as usize + blocks].fill(true);
                 }
                 2 if block as usize + blocks <= model.len() => {
                     let got = read(&backend, block, blocks).expect("read");
@@ -318,6 +323,8 @@ proptest! {
                 }
                 _ => {}
             }
+            let count = written.iter().filter(|&&written| written).count() as u64;
+            prop_assert_eq!(backend.written_bytes(), offset(count));
         }
     }
 }

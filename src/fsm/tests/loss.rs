@@ -27,7 +27,7 @@ fn assert_is_lost(store: &Store) {
     assert_eq!(dump(store), Err(Error::Lost));
     assert_eq!(store.apply(&[input(1, write(vec![put("a", "b")]))]), Err(Error::Lost));
     assert_eq!(store.fold(), Err(Error::Lost));
-    assert_eq!(store.snapshot().map(drop), Err(Error::Lost));
+    assert_eq!(store.snapshot(u64::MAX, || ()).map(drop), Err(Error::Lost));
     assert_eq!(store.scrub(0, 1 << 20).map(drop), Err(Error::Lost));
     assert_eq!(store.applied().0, Index(0));
 }

@@ -10,6 +10,7 @@ mod loss;
 mod model;
 mod nested;
 mod offline;
+mod pins;
 mod rewrites;
 mod scripts;
 mod sessions;

@@ -225,21 +225,25 @@ fn a_copy_that_is_outrun_is_given_up() {
     let options = Options { write_set_bytes_max: 20_000, ..options() };
     let run = |folds: usize| {
         let store = Store::open(Box::new(CrashFile::new()), options.clone()).expect("open");
-        apply(&store, write(vec![put("a", "v")]));
+        for key in 0..200 {
+            apply(&store, write(vec![put_bytes(&format!("before {key:03}"), noise(key, 40_000))]));
+        }
         store.fold().expect("fold");
-        let inner = store.clone();
-        let raw = Hooked::raw(&CrashFile::new(), 3, move || {
+        let (inner, new) = (store.clone(), CrashFile::new());
+        let raw = Hooked::raw(&new, 3, move || {
             for round in 0..folds {
                 apply(&inner, write(vec![put(&format!("meanwhile {round}"), &"v".repeat(20_000))]));
                 inner.fold().expect("fold");
             }
         });
-        (store.rewrite(raw).map(drop), store)
+        (store.rewrite(raw).map(drop), store, new.bytes().len())
     };
-    let (kept, _) = run(3);
+    let (kept, _, whole_bytes) = run(3);
     assert_eq!(kept, Ok(()));
-    let (outrun, store) = run(5);
+    let (outrun, store, begun_bytes) = run(5);
     assert!(staged(outrun).contains("too busy"));
+    // At once: what is read makes the file grow.
+    assert!(begun_bytes * 2 < whole_bytes, "{begun_bytes} of {whole_bytes} bytes were copied in vain");
     // The sets are free, and the next one may succeed.
     let expected = State::of(&store);
     let rewritten = store.rewrite(Box::new(CrashFile::new())).expect("rewrite");

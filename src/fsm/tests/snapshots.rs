@@ -123,7 +123,7 @@ fn an_empty_state_is_a_state() {
 fn a_snapshot_is_of_one_state_whatever_is_folded_meanwhile() {
     let store = large();
     let (manifest, expected) = snapshot(&store);
-    let mut sent = store.snapshot().expect("a snapshot");
+    let mut sent = store.snapshot(u64::MAX, || ()).expect("a snapshot");
     assert_eq!(sent.applied(), store.folded());
     let mut chunks = vec![];
     for round in 0.. {
@@ -488,7 +488,7 @@ fn memory_is_bounded_by_the_chunk_and_not_by_the_data() {
     }
     assert!(store.sizes().file_bytes as usize > 2 * HEAP_BYTES_MAX);
     let (fresh, sent) = measure(|| {
-        let mut sender = store.snapshot().expect("a snapshot");
+        let mut sender = store.snapshot(u64::MAX, || ()).expect("a snapshot");
         let mut builder = Builder::begin(raw("received"), options(), &sender.manifest()).expect("begin");
         while let Some(chunk) = sender.next_chunk().expect("a chunk") {
             builder.add(&chunk).expect("a sound chunk");

@@ -153,7 +153,7 @@ pub(super) fn rows(store: &Store) -> Vec<(Table, Bytes, Bytes)> {
 
 /// The manifest and all chunks of the last fold.
 pub(super) fn snapshot(store: &Store) -> (Bytes, Vec<Bytes>) {
-    let mut snapshot = store.snapshot().expect("a snapshot");
+    let mut snapshot = store.snapshot(u64::MAX, || ()).expect("a snapshot");
     let manifest = snapshot.manifest();
     let chunks = std::iter::from_fn(|| snapshot.next_chunk().expect("a chunk")).collect();
     assert_eq!(snapshot.next_chunk(), Ok(None), "after the last one there is none");

@@ -12,20 +12,22 @@
 //! While a snapshot is on its way, and until the member has caught up behind it, the log is kept from its index on, unless
 //! the log grows too long. A transfer that breaks off is tried again as long as its read transaction may live: the
 //! receiver keeps what it has, and says from where it wants more. One snapshot comes in at a time; the newest counts.
+//!
+//! Two things end that read transaction: no progress for a while, which is judged here, and what it costs (`fsm/pin.rs`). The
+//! fold that takes it away says so, and the sender, whatever it waits for, breaks off.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tracing::{debug, info, warn};
 
 use super::{Driver, Internal};
-use crate::clock::{SharedClock, sleep, timeout_at};
-use crate::fsm::{self, Builder, Fresh, Manifest, Snapshot, Store};
+use crate::clock::{SharedClock, sleep};
+use crate::fsm::{self, Builder, Fresh, Manifest, Snapshot};
 use crate::node::applier::Work;
 use crate::node::executor::Lane;
 use crate::node::space::Space;
@@ -42,9 +44,6 @@ use crate::wal;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// But no longer than this.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(3);
-
-/// So often it is looked whether a transfer that waits for its receiver costs too much.
-const PIN_LOOK: Duration = Duration::from_millis(100);
 
 /// All that a group knows of snapshots.
 pub(super) struct Snapshots {
@@ -110,9 +109,16 @@ pub(super) struct Received {
     stream: Box<SnapshotReceiver>,
 }
 
+/// One that may be sent.
+pub(super) struct Opened {
+    snapshot: Snapshot,
+    /// Told when a fold has ended it.
+    revoked: Arc<Notify>,
+}
+
 /// News for the driver.
 pub(super) enum News {
-    Opened { wanted: SnapshotFor, snapshot: Result<Box<Snapshot>, fsm::Error> },
+    Opened { wanted: SnapshotFor, opened: Result<Box<Opened>, fsm::Error> },
     Ended { to: NodeId, session: SessionId, ok: bool },
     Received(Box<Received>),
     Rewritten { number: u64, result: Result<fsm::Rewritten, fsm::Error> },
@@ -163,6 +169,7 @@ impl Driver {
     pub(super) fn open_snapshot(&mut self, wanted: SnapshotFor) {
         let (store, lane, internal) =
             (self.parts.store.clone(), self.snapshots.lane.clone(), self.internal.clone());
+        let growth_bytes_max = self.parts.limits.snapshot_pin_growth_bytes;
         let open = move || {
             // What was set aside before, and then what was applied since.
             for _ in 0..2 {
@@ -171,16 +178,21 @@ impl Driver {
                     store.fold()?;
                 }
             }
-            store.snapshot().map(Box::new)
+            let revoked = Arc::new(Notify::new());
+            let told = revoked.clone();
+            // A permit is kept if nobody waits yet.
+            let snapshot = store.snapshot(growth_bytes_max, move || told.notify_one())?;
+            Ok(Box::new(Opened { snapshot, revoked }))
         };
         tokio::spawn(async move {
-            if let Some(snapshot) = lane.run(open).await {
-                let _ = internal.send(Internal::Snapshots(News::Opened { wanted, snapshot }));
+            if let Some(opened) = lane.run(open).await {
+                let _ = internal.send(Internal::Snapshots(News::Opened { wanted, opened }));
             }
         });
     }
 
-    fn on_opened(&mut self, wanted: SnapshotFor, snapshot: Snapshot) {
+    fn on_opened(&mut self, wanted: SnapshotFor, opened: Opened) {
+        let Opened { snapshot, revoked } = opened;
         let SnapshotFor { to, session, .. } = wanted;
         let (index, term) = snapshot.applied();
         let raft = &mut self.parts.raft;
@@ -205,10 +217,8 @@ impl Driver {
             transport: self.parts.transport.clone(),
             clock: self.parts.clock.clone(),
             lane: Lane::open(&*self.parts.executor, "snapshot-reader"),
-            store: self.parts.store.clone(),
-            file_bytes: self.parts.store.sizes().file_bytes,
             pin: self.parts.limits.snapshot_pin,
-            growth_bytes_max: self.parts.limits.snapshot_pin_growth_bytes,
+            revoked,
             faults: self.rebuild.faults.clone(),
         };
         let internal = self.internal.clone();
@@ -261,16 +271,12 @@ struct Sending {
     transport: Transport,
     clock: SharedClock,
     lane: Lane,
-    store: Store,
-    /// The state file's size at the beginning.
-    file_bytes: u64,
+    /// How long it may go without progress.
     pin: Duration,
-    growth_bytes_max: u64,
+    /// Told when a fold has ended it.
+    revoked: Arc<Notify>,
     faults: StateFaults,
 }
-
-/// Why a transfer that costs too much is broken off.
-const GROWN: &str = "the state file has grown too much meanwhile";
 
 /// Why a try came to nothing.
 enum Broken {
@@ -309,35 +315,26 @@ impl Sending {
                 Broken::Off(reason) => (reason, false),
                 Broken::ForGood(reason) => (reason, true),
             };
-            let is_over = is_final || self.clock.now() >= progress_at.plus(self.pin) || self.pins_too_much();
+            let is_over = is_final || self.clock.now() >= progress_at.plus(self.pin);
             info!(to = self.to.0, reason = failed, is_over, "a snapshot did not arrive");
             if is_over {
                 return false;
             }
             pause = if acked > before { RETRY_PAUSE } else { pause };
-            if self.bearable(sleep(&*self.clock, pause)).await.is_err() {
-                info!(to = self.to.0, reason = GROWN, "a snapshot is not sent again");
+            if self.while_held(sleep(&*self.clock, pause)).await.is_err() {
+                info!(to = self.to.0, reason = %fsm::Error::Revoked, "a snapshot is not sent again");
                 return false;
             }
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 
-    /// A long-lived reader lets the file grow for good.
-    fn pins_too_much(&self) -> bool {
-        self.store.sizes().file_bytes.saturating_sub(self.file_bytes) > self.growth_bytes_max
-    }
-
-    /// Waits for what depends on the receiver, as long as that costs little: it may stand still for any time.
-    async fn bearable<T>(&self, step: impl Future<Output = T>) -> Result<T, Broken> {
-        let mut step = pin!(step);
-        loop {
-            let look = self.clock.now().plus(PIN_LOOK);
-            match timeout_at(&*self.clock, look, step.as_mut()).await {
-                Some(done) => return Ok(done),
-                None if self.pins_too_much() => return Err(Broken::ForGood(GROWN.to_owned())),
-                None => {}
-            }
+    /// Waits for what depends on the receiver, which may stand still for any time, as long as the state is kept for it.
+    async fn while_held<T>(&self, step: impl Future<Output = T>) -> Result<T, Broken> {
+        tokio::select! {
+            biased;
+            () = self.revoked.notified() => Err(Broken::ForGood(fsm::Error::Revoked.to_string())),
+            done = step => Ok(done),
         }
     }
 
@@ -348,7 +345,7 @@ impl Sending {
         progress_at: &mut Monotonic,
     ) -> Result<(), Broken> {
         let off = |failed: crate::transport::snapshot::Failed| Broken::Off(failed.reason);
-        let wanted = self.bearable(sender.begin()).await?.map_err(off)?;
+        let wanted = self.while_held(sender.begin()).await?.map_err(off)?;
         let first = self.unacked.front().map_or(self.next, |(number, _)| *number);
         if wanted < first || wanted > self.next {
             // It has lost what it had, and what was read cannot be read again: the core asks for a new one.
@@ -356,23 +353,20 @@ impl Sending {
             return Err(Broken::ForGood(text));
         }
         for (number, chunk) in self.unacked.clone().into_iter().filter(|(number, _)| *number >= wanted) {
-            self.bearable(sender.send(number, chunk)).await?.map_err(off)?;
+            self.while_held(sender.send(number, chunk)).await?.map_err(off)?;
         }
         while let Some(chunk) = self.read().await? {
             let number = self.next;
             self.next += 1;
             self.unacked.push_back((number, chunk.clone()));
-            self.bearable(sender.send(number, chunk)).await?.map_err(off)?;
+            self.while_held(sender.send(number, chunk)).await?.map_err(off)?;
             let known = sender.acked();
             while self.unacked.pop_front_if(|(number, _)| *number < known).is_some() {}
             if known > *acked {
                 (*acked, *progress_at) = (known, self.clock.now());
             }
-            if self.pins_too_much() {
-                return Err(Broken::ForGood(GROWN.to_owned()));
-            }
         }
-        self.bearable(sender.finish()).await?.map_err(off)
+        self.while_held(sender.finish()).await?.map_err(off)
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Broken> {
@@ -762,8 +756,8 @@ impl Driver {
 
     pub(super) fn on_snapshot_news(&mut self, news: News) {
         match news {
-            News::Opened { wanted, snapshot: Ok(snapshot) } => self.on_opened(wanted, *snapshot),
-            News::Opened { wanted, snapshot: Err(error) } => {
+            News::Opened { wanted, opened: Ok(opened) } => self.on_opened(wanted, *opened),
+            News::Opened { wanted, opened: Err(error) } => {
                 self.rebuild.faults.report(&error);
                 self.parts.raft.snapshot_sent(wanted.to, wanted.session, false);
             }
