@@ -328,3 +328,113 @@ impl Fatal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::clock::{SystemClock, timeout_at};
+    use crate::command::{Command, Envelope, Op, Write};
+    use crate::config::Limits;
+    use crate::fsm::testing::CrashFile;
+    use crate::node::executor::{Completion, Executor, Haste, Job, RunJobs};
+    use crate::node::state_files::StateFiles;
+    use crate::node::{FatalSender, LogWriter};
+    use crate::raft::Membership;
+    use crate::types::{ClusterId, GroupId, Incarnation, Keyspace, NodeId, Owner};
+    use crate::wal::fs::testing::MemFs;
+    use crate::wal::{self, Wal};
+
+    const OWNER: Owner = Owner { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(2) };
+
+    /// Runs each job at once, in the task that asks for it: where all wait, all is still.
+    struct AtOnce;
+
+    impl Executor for AtOnce {
+        fn lane(&self, _: &str, _: Haste) -> Box<dyn RunJobs> {
+            Box::new(AtOnce)
+        }
+    }
+
+    impl RunJobs for AtOnce {
+        fn submit(&self, job: Job) {
+            let done: Completion = job();
+            done();
+        }
+    }
+
+    /// An applier on a disk that has no room for a fold.
+    fn without_room() -> (Applier, mpsc::UnboundedReceiver<Applied>) {
+        let (fs, lane) = (MemFs::new(), || Lane::open(&AtOnce, "any"));
+        let options = wal::Options {
+            owner: OWNER,
+            segment_bytes: 8 << 10,
+            bytes_max: 1 << 20,
+            tail_bytes_max: 1 << 20,
+        };
+        let bootstrap = [(GroupId::FIRST, Membership::bootstrap([(NodeId(1), "a".to_owned())]))].into();
+        let (wal, ..) = Wal::open(fs.shared(), Path::new("/wal"), options, &bootstrap).expect("a log");
+        fs.set_capacity(Some(0));
+        let options = fsm::Options {
+            owner: OWNER,
+            write_set_bytes_max: 10_000,
+            cache_bytes: 1 << 20,
+            session_inflight_max: 4,
+            sessions_max: 3,
+            session_replies_bytes_max: 1 << 20,
+            idempotency_answers_max: 3,
+            idempotency_spent_max: 3,
+        };
+        let store = Store::open(Box::new(CrashFile::new()), options.clone()).expect("a state");
+        let open = Arc::new(|_: &Path| Err(fsm::Error::Lost));
+        let files = StateFiles { dir: "/".into(), fs: fs.shared(), open, options };
+        let (fatal, _) = FatalSender::channel();
+        let clock = SystemClock::shared();
+        let (log, _) = LogWriter::start(wal, lane(), lane(), 0, clock, fatal.clone());
+        let (applied, news) = mpsc::unbounded_channel();
+        let applier = Applier {
+            space: Space::new(files, 0, store.clone(), log, &Limits::default()),
+            store,
+            fold_lane: lane(),
+            faults: StateFaults::new(fatal),
+            probe: None,
+            applied,
+            fold_log_bytes: 1 << 20,
+        };
+        (applier, news)
+    }
+
+    fn entry(index: u64) -> Entry {
+        let op = Op::Put { key: Bytes::from(index.to_string()), value: Bytes::from(vec![b'v'; 1_000]) };
+        let command = Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops: vec![op] });
+        let envelope =
+            Envelope { term: Term(1), group_time_ms: 0, session: None, principal: String::new(), command };
+        Entry::new(Index(index), Term(1), EntryKind::Command, crate::codec::encode_envelope(&envelope))
+    }
+
+    /// Each batch that waits is told that it waits in vain, and not the first one alone.
+    #[tokio::test(start_paused = true)]
+    async fn an_applier_whose_fold_waits_for_room_ends_when_the_node_stops() {
+        let (applier, mut news) = without_room();
+        let (store, space) = (applier.store.clone(), applier.space.clone());
+        let (work, given) = mpsc::unbounded_channel();
+        for index in 1..=50 {
+            work.send(Work::Entries(vec![entry(index)])).expect("it listens");
+        }
+        let running = tokio::spawn(applier.run(given));
+        while !store.is_full() {
+            news.recv().await.expect("it goes on");
+        }
+        assert!(store.applied().0 < Index(48), "several batches wait: {:?}", store.applied());
+        space.close();
+        drop(work);
+        // Time is the test's own: it passes when nobody can do anything any more.
+        let clock = SystemClock::shared();
+        let ended = timeout_at(&*clock, clock.now().plus(Duration::from_secs(1)), running).await;
+        ended.expect("it waits for ever").expect("it does not panic");
+    }
+}
