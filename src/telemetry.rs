@@ -142,12 +142,16 @@ figures! {
     STORAGE_REFUSED_TOTAL: Counter = "storage_refused_total";
     /// The log on disk, in bytes.
     WAL_BYTES: Gauge = "wal_bytes";
+    /// Syncs (fdatasync) of the log's files: one for all writes that were queued by then, and those that prepare its next segment.
+    WAL_SYNCS_TOTAL: Counter = "wal_syncs_total";
     /// The write set that is being written to, in bytes.
     WRITE_SET_BYTES: Gauge = "write_set_bytes";
     /// The state file, in bytes.
     STATE_FILE_BYTES: Gauge = "state_file_bytes";
     /// What of the state file holds nothing, in bytes, estimated.
     STATE_FILE_FREE_BYTES: Gauge = "state_file_free_bytes";
+    /// Syncs (fdatasync) of the state file, and of files that are to take its place.
+    STATE_FILE_SYNCS_TOTAL: Counter = "state_file_syncs_total";
     /// Keys held.
     KEYS: Gauge = "keys";
     /// Client sessions held.

@@ -73,6 +73,7 @@ mod sessions;
 mod snapshot;
 mod stage;
 mod store;
+mod syncs;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod txn;
@@ -88,6 +89,7 @@ pub use room::{Needs, staged_bytes};
 pub use scrub::Scrubbed;
 pub use snapshot::{Builder, CHUNK_BYTES_MAX, Fresh, Manifest, Snapshot};
 pub use store::{Options, Sizes, Store};
+pub use syncs::Syncs;
 
 use crate::types::{Index, Term};
 

@@ -391,7 +391,8 @@ mod tests {
         };
         let store = Store::open(Box::new(CrashFile::new()), options.clone()).expect("a state");
         let open = Arc::new(|_: &Path| Err(fsm::Error::Lost));
-        let files = StateFiles { dir: "/".into(), fs: fs.shared(), open, options };
+        let files =
+            StateFiles { dir: "/".into(), fs: fs.shared(), open, options, syncs: fsm::Syncs::default() };
         let (fatal, _) = FatalSender::channel();
         let clock = SystemClock::shared();
         let (log, _) = LogWriter::start(wal, lane(), lane(), 0, clock, fatal.clone());

@@ -247,6 +247,7 @@ fn handle(parts: &Parts, requests: mpsc::Sender<Request>, board: Arc<Board>, fau
         board,
         store: parts.store.clone(),
         log: parts.log.clone(),
+        state_syncs: parts.files.syncs.clone(),
         transport: parts.transport.clone(),
         clock: parts.clock.clone(),
         limits: parts.limits.clone(),

@@ -38,6 +38,7 @@ const WRITES_PER_BATCH_MAX: usize = 1_024;
 pub struct LogWriter {
     requests: mpsc::UnboundedSender<Request>,
     bytes: Arc<AtomicU64>,
+    syncs: wal::Syncs,
     tails: Tails,
 }
 
@@ -62,7 +63,7 @@ impl LogWriter {
         fatal: FatalSender,
     ) -> (LogWriter, tokio::task::JoinHandle<()>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let bytes = Arc::new(AtomicU64::new(wal.bytes()));
+        let (bytes, syncs) = (Arc::new(AtomicU64::new(wal.bytes())), wal.syncs());
         let tails = Tails::default();
         let (freed, to_remove) = mpsc::unbounded_channel();
         tokio::spawn(remove(to_remove, removals, clock.clone(), fatal.clone()));
@@ -76,7 +77,7 @@ impl LogWriter {
             tails: tails.clone(),
             freed,
         };
-        (LogWriter { requests, bytes, tails }, tokio::spawn(service.run(receiver)))
+        (LogWriter { requests, bytes, syncs, tails }, tokio::spawn(service.run(receiver)))
     }
 
     /// Hands over one write of a group; `done` receives `seq` once it, and all before it, is on disk.
@@ -107,6 +108,11 @@ impl LogWriter {
     /// The log's size on disk in bytes, as of the last append.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often the log's files were synced since the node began.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.count()
     }
 }
 

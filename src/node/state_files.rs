@@ -45,6 +45,8 @@ pub struct StateFiles {
     pub open: OpenRaw,
     /// What stores are opened with.
     pub options: fsm::Options,
+    /// Counts the syncs of what `open` opens.
+    pub syncs: fsm::Syncs,
 }
 
 impl StateFiles {

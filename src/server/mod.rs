@@ -593,8 +593,10 @@ fn state_files(limits: &Limits, seams: &Seams, dir: PathBuf, owner: Owner) -> St
         idempotency_answers_max: limits.idempotency_answers_max,
         idempotency_spent_max: limits.idempotency_spent_max,
     };
-    let (fs, open) = (seams.fs.clone(), seams.state_file.clone());
-    StateFiles { dir, fs, open, options }
+    let (fs, open_raw, syncs) = (seams.fs.clone(), seams.state_file.clone(), fsm::Syncs::default());
+    let counting = syncs.clone();
+    let open = Arc::new(move |path: &Path| open_raw(path).map(|raw| counting.counted(raw)));
+    StateFiles { dir, fs, open, options, syncs }
 }
 
 /// Opens the state file that the log points to, or does without it if it is lost and can be rebuilt; says whether it is.

@@ -125,6 +125,7 @@ mod room;
 mod scan;
 mod sector;
 mod segment;
+mod syncs;
 #[allow(clippy::module_inception)]
 mod wal;
 
@@ -136,4 +137,5 @@ mod tests;
 pub use error::Error;
 pub use reader::{Reader, Scrubbed};
 pub use recover::{Recovered, RecoveredGroup, Wound};
+pub use syncs::Syncs;
 pub use wal::{Freed, GroupWrite, Install, Options, Removed, Wal};

@@ -34,6 +34,7 @@ use super::record::{Fault, Header, Kind, Mark, Missed, Record, Records};
 use super::scan::{Batch, Span, Stop, Straggler, stragglers, walk};
 use super::sector::{DATA_BYTES, SECTOR_BYTES, offset_of};
 use super::segment::{self, Opened, PREAMBLE_SECTOR, SegmentHeader, SharedFile};
+use super::syncs::Syncs;
 
 /// What recovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -651,7 +652,7 @@ impl Replay {
 
     /// Makes durable what recovery has read and goes on to build upon: writes the last batch, or what is kept of
     /// it, once more.
-    pub fn confirm(&self, fs: &dyn Fs) -> Result<(), Error> {
+    pub fn confirm(&self, fs: &dyn Fs, syncs: &Syncs) -> Result<(), Error> {
         let path = segment::path(&self.dir, self.newest);
         let file = self.file.as_ref().expect("replay ends with the newest segment");
         let (from, to) = (offset_of(self.last_batch.0), offset_of(self.last_batch.1));
@@ -660,7 +661,7 @@ impl Replay {
             file.read_at(from, &mut bytes).map_err(Error::io(&path, "reading"))?;
             file.write_at(from, &bytes).map_err(Error::io(&path, "writing the last batch again"))?;
         }
-        file.sync().map_err(Error::io(&path, "syncing"))?;
+        syncs.sync(&**file).map_err(Error::io(&path, "syncing"))?;
         fs.sync_dir(&self.dir).map_err(Error::io(&self.dir, "syncing the directory"))
     }
 

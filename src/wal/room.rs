@@ -41,7 +41,7 @@ impl Wal {
         // Asked first, so that a disk that is nearly full is not filled to the brim in vain. Who cannot tell is tried.
         match self.fs.free_bytes(&self.dir) {
             Ok(free) if free < bytes => Err(Error::NoRoom { dir: self.dir.clone(), needed: bytes }),
-            _ => Spare::create(&*self.fs, &self.dir, bytes),
+            _ => Spare::create(&*self.fs, &self.dir, bytes, &self.syncs),
         }
     }
 

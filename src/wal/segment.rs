@@ -43,6 +43,7 @@ use crate::types::{ClusterId, Incarnation, NodeId, Owner};
 use super::error::Error;
 use super::fs::{File, Fs};
 use super::sector::{NUMBER_MAX, SECTOR_BYTES, offset_of, u32_at, u64_at};
+use super::syncs::Syncs;
 
 /// The version of the format.
 pub const VERSION: u32 = 2;
@@ -187,6 +188,7 @@ pub struct Spare {
     file: Box<dyn File>,
     bytes: u64,
     zeroed: u64,
+    syncs: Syncs,
 }
 
 impl Spare {
@@ -203,11 +205,11 @@ impl Spare {
     }
 
     /// Begins a new segment of `bytes`.
-    pub fn create(fs: &dyn Fs, dir: &Path, bytes: u64) -> Result<Spare, Error> {
+    pub fn create(fs: &dyn Fs, dir: &Path, bytes: u64, syncs: &Syncs) -> Result<Spare, Error> {
         assert_eq!(bytes % SECTOR_BYTES as u64, 0, "a segment of {bytes} bytes is not made of whole sectors");
         let path = dir.join(SPARE);
         let file = fs.create(&path).map_err(Error::making(&path, bytes, "creating"))?;
-        Ok(Spare { path, file, bytes, zeroed: 0 })
+        Ok(Spare { path, file, bytes, zeroed: 0, syncs: syncs.clone() })
     }
 
     /// The length it has when it is done.
@@ -231,7 +233,7 @@ impl Spare {
             written.map_err(self.making("writing zeroes"))?;
             at += len as u64;
         }
-        self.file.sync().map_err(self.making("syncing"))?;
+        self.syncs.sync(&*self.file).map_err(self.making("syncing"))?;
         self.zeroed = end;
         Ok(())
     }
@@ -257,7 +259,7 @@ impl Spare {
         head.extend_from_slice(preamble);
         assert!(head.len() as u64 <= self.bytes, "a preamble of {} bytes does not fit", preamble.len());
         self.file.write_at(0, &head).map_err(self.making("writing the preamble"))?;
-        self.file.sync().map_err(self.making("syncing"))?;
+        self.syncs.sync(&*self.file).map_err(self.making("syncing"))?;
         let path = path(dir, header.number);
         fs.rename(&self.path, &path).map_err(Error::making(&path, self.bytes, "renaming"))?;
         fs.sync_dir(dir).map_err(Error::io(dir, "syncing the directory"))?;

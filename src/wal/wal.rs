@@ -20,6 +20,7 @@ use super::record::{HEADER_BYTES, Header, Kind, payload_len};
 use super::recover::{Recovered, Replay, replay};
 use super::sector::{DATA_BYTES, Layout, SECTOR_BYTES, offset_of};
 use super::segment::{self, PREAMBLE_SECTOR, SegmentHeader, SharedFile, Spare};
+use super::syncs::Syncs;
 
 /// What the log is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +101,7 @@ pub struct Wal {
     layout: Layout,
     /// What the batch being written changes in the index, in order.
     noted: Vec<Noted>,
+    pub(super) syncs: Syncs,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -126,21 +128,22 @@ impl Wal {
         let options = Options { segment_bytes: offset_of(sectors), ..options };
         make_dirs(&*fs, dir).map_err(Error::io(dir, "creating the directory"))?;
         let lock = lock(&*fs, dir)?;
+        let syncs = Syncs::default();
         let found = replay(&*fs, dir, options.owner, options.tail_bytes_max)?;
         Spare::remove(&*fs, dir)?;
         let mut found = match found {
             Some(found) => found,
             None => {
-                create(&fs, dir, options, bootstrap)?;
+                create(&fs, dir, options, bootstrap, &syncs)?;
                 replay(&*fs, dir, options.owner, options.tail_bytes_max)?
                     .expect("the first segment was just made")
             }
         };
         let recovered = found.recovered()?;
-        found.confirm(&*fs)?;
+        found.confirm(&*fs, &syncs)?;
         // Behind a damaged last batch nothing is written: the next segment says where this one ends.
         let cut = (found.torn.is_some() || found.is_worn_out).then_some(found.end);
-        let mut wal = Wal::new(fs, dir, options, found, lock);
+        let mut wal = Wal::new(fs, dir, options, found, syncs, lock);
         if cut.is_some() {
             wal.cut = cut;
             match wal.roll(0) {
@@ -164,7 +167,14 @@ impl Wal {
         Ok((wal, reader, recovered))
     }
 
-    fn new(fs: SharedFs, dir: &Path, options: Options, found: Replay, lock: Box<dyn Send + Sync>) -> Wal {
+    fn new(
+        fs: SharedFs,
+        dir: &Path,
+        options: Options,
+        found: Replay,
+        syncs: Syncs,
+        lock: Box<dyn Send + Sync>,
+    ) -> Wal {
         let file = found.newest_file();
         Wal {
             fs,
@@ -184,6 +194,7 @@ impl Wal {
             cut: None,
             layout: Layout::default(),
             noted: Vec::new(),
+            syncs,
             _lock: lock,
         }
     }
@@ -225,6 +236,11 @@ impl Wal {
         }
         let base = Base { to: known.purged, membership: known.base.clone(), state, resets: false };
         self.put_base(group, &base)
+    }
+
+    /// Counts the syncs of the log's files, from here on too.
+    pub fn syncs(&self) -> Syncs {
+        self.syncs.clone()
     }
 
     /// How many bytes the log takes on disk, the segment being prepared included.
@@ -278,11 +294,12 @@ fn create(
     dir: &Path,
     options: Options,
     bootstrap: &BTreeMap<GroupId, Membership>,
+    syncs: &Syncs,
 ) -> Result<(), Error> {
     let groups = bootstrap.iter().map(|(id, base)| (*id, Group::new(*id, base.encode()))).collect();
     let before = Before { number: 0, end: 0, chain: 0, batch: 1 };
     let (header, mut layout, _) = preamble(&groups, before, &options, 0);
-    let spare = Spare::create(&**fs, dir, header.bytes)?;
+    let spare = Spare::create(&**fs, dir, header.bytes, syncs)?;
     spare.publish(&**fs, dir, &header, layout.seal(1, PREAMBLE_SECTOR, 1))?;
     Ok(())
 }
@@ -495,7 +512,7 @@ impl Wal {
         let first = self.next_sector;
         let bytes = self.layout.seal(self.number, first, self.batch);
         self.file.write_at(offset_of(first), bytes).map_err(Error::io(&path, "writing"))?;
-        self.file.sync().map_err(Error::io(&path, "syncing"))?;
+        self.syncs.sync(&*self.file).map_err(Error::io(&path, "syncing"))?;
         self.next_sector = first + self.layout.sectors();
         assert!(self.next_sector <= self.sectors(), "a batch was written past the end of its segment");
         self.batch += 1;
@@ -548,8 +565,8 @@ impl Wal {
     /// The segments that were freed since the last time, for [`Freed::remove`].
     pub fn take_freed(&mut self) -> Option<Freed> {
         let segments = std::mem::take(&mut self.freed);
-        let freed =
-            Freed { shared: self.shared.clone(), fs: self.fs.clone(), dir: self.dir.clone(), segments };
+        let (shared, fs, syncs) = (self.shared.clone(), self.fs.clone(), self.syncs.clone());
+        let freed = Freed { shared, fs, dir: self.dir.clone(), segments, syncs };
         (!freed.segments.is_empty()).then_some(freed)
     }
 
@@ -675,6 +692,7 @@ pub struct Freed {
     fs: SharedFs,
     dir: PathBuf,
     segments: Vec<(u64, Option<SharedFile>)>,
+    syncs: Syncs,
 }
 
 impl Freed {
@@ -690,7 +708,7 @@ impl Freed {
         // A reader that found something in a segment has its file still, and closes it; no other reader will come.
         let files = self.segments.into_iter().filter_map(|(_, file)| file);
         let files = files.filter_map(|mut file| Arc::get_mut(&mut file).is_some().then_some(file));
-        Ok(Removed { files: files.collect() })
+        Ok(Removed { files: files.collect(), syncs: self.syncs })
     }
 
     fn remove_all(&self) -> Result<(), Error> {
@@ -709,6 +727,7 @@ impl Freed {
 pub struct Removed {
     /// Nobody else has them.
     files: Vec<SharedFile>,
+    syncs: Syncs,
 }
 
 /// How much is given back at a time: about 1 ms, where it takes time at all.
@@ -722,7 +741,7 @@ impl Removed {
         let Some(file) = self.files.last() else { return false };
         let cut = |bytes: u64| {
             let left = bytes.saturating_sub(GIVEN_BACK_BYTES);
-            file.set_len(left).and_then(|()| file.sync()).map(|()| left)
+            file.set_len(left).and_then(|()| self.syncs.sync(&**file)).map(|()| left)
         };
         if matches!(file.len().and_then(cut), Ok(0) | Err(_)) {
             self.files.pop();

@@ -57,12 +57,25 @@ fn a_node_fills_every_figure_that_is_documented() {
         }
         let is_leader = if id == leader { 1.0 } else { 0.0 };
         assert_eq!((samples["quorate_is_leader"], samples["quorate_has_leader"]), (is_leader, 1.0));
-        for risen in
-            ["proposals_total", "reads_total", "keys", "wal_bytes", "transport_sent_total", "commit_index"]
-        {
+        for risen in [
+            "proposals_total",
+            "reads_total",
+            "keys",
+            "wal_bytes",
+            "wal_syncs_total",
+            "state_file_syncs_total",
+            "transport_sent_total",
+            "commit_index",
+        ] {
             assert!(samples[&format!("quorate_{risen}")] > 0.0, "node {id}: {risen} is 0");
         }
     }
+    // What is acknowledged is on the leader's disk, or on those of all others.
+    let syncs = || [1, 2, 3].map(|id| samples(&cluster, id)["quorate_wal_syncs_total"]);
+    let before = syncs();
+    cluster.client(leader).set("key", "value");
+    let risen = before.iter().zip(syncs()).filter(|(before, after)| after > before).count();
+    assert!(risen >= 2, "{before:?}, and {risen} of them have risen");
     let forwards = samples(&cluster, follower)["quorate_forwards_total"];
     assert!(forwards > 0.0, "the follower passed its write on");
 }

@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::command::{Command, Envelope, Reply};
 use crate::fsm::testing::CrashFile;
-use crate::fsm::{Body, Error, Input, Store};
+use crate::fsm::{Body, Error, Input, Store, Syncs};
 use crate::types::{ClientId, Index, Revision, Term};
 
 fn store() -> Store {
@@ -206,4 +206,22 @@ fn a_fold_without_news_writes_nothing() {
     let calls = file.calls();
     assert_eq!(store.fold(), Ok(first));
     assert_eq!(file.calls(), calls);
+}
+
+/// Those of the file in use, and of the one that takes its place.
+#[test]
+fn each_sync_of_a_state_file_is_counted() {
+    let (file, next, syncs) = (CrashFile::new(), CrashFile::new(), Syncs::default());
+    let counted = |file: &CrashFile| syncs.counted(Box::new(file.clone()));
+    let store = Store::open(counted(&file), options()).expect("open");
+    for round in 0..3 {
+        apply(&store, write(vec![put_bytes("a", noise(round, 300_000))]));
+        store.fold().expect("fold");
+    }
+    let rewritten = store.rewrite(counted(&next)).expect("rewrite");
+    store.adopt(rewritten).expect("adopt");
+    apply(&store, write(vec![put("a", "1")]));
+    store.fold().expect("fold");
+    assert!(file.syncs() > 10 && next.syncs() > 5, "{} and {} syncs", file.syncs(), next.syncs());
+    assert_eq!(syncs.count(), file.syncs() + next.syncs());
 }

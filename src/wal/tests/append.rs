@@ -51,6 +51,29 @@ fn an_append_is_one_write_and_one_sync_and_nothing_to_store_is_none() {
     assert!(fs.take_trace().is_empty());
 }
 
+/// In batches, in segments that are prepared, begun and given back, and at a start.
+#[test]
+fn each_sync_of_a_file_is_counted() {
+    let fs = MemFs::new();
+    for restart in 0..3 {
+        fs.take_trace();
+        let (mut wal, ..) = Wal::open(fs.shared(), Path::new(DIR), options(), &bootstrap()).unwrap();
+        let syncs = wal.syncs();
+        let first = restart * 30 + 1;
+        for index in first..first + 30 {
+            wal.append(&[write(GROUP, None, vec![command(index, 1, 400)])]).unwrap();
+        }
+        wal.purge(GROUP, (Index(first + 25), Term(1)), &membership(3)).unwrap();
+        wal.purge(OTHER, (Index(0), Term(0)), &membership(1)).unwrap();
+        let mut removed = wal.take_freed().expect("segments are freed").remove().unwrap();
+        while removed.give_back() {}
+        let trace = fs.take_trace();
+        let expected = trace.iter().filter(|call| *call == "sync").count();
+        assert_eq!(syncs.count(), expected as u64, "{trace:#?}");
+        assert!(expected > 40, "{expected} are too few: {trace:#?}");
+    }
+}
+
 #[test]
 fn an_entry_at_a_held_index_truncates() {
     let fs = MemFs::new();
