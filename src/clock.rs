@@ -4,9 +4,10 @@
 //! and pauses of its own for each node, and numbers from its seed. Nothing durable depends on wall time except
 //! the start of group time and log lines.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -87,11 +88,17 @@ pub async fn timeout_at<T>(
     deadline: Monotonic,
     future: impl Future<Output = T>,
 ) -> Option<T> {
-    tokio::select! {
-        biased;
-        value = future => Some(value),
-        () = clock.sleep_until(deadline) => None,
-    }
+    let mut future = pin!(future);
+    // What is there at once needs no timer.
+    let mut sleep = None;
+    poll_fn(|context| {
+        if let Poll::Ready(value) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(value));
+        }
+        let sleep = sleep.get_or_insert_with(|| clock.sleep_until(deadline));
+        sleep.as_mut().poll(context).map(|()| None)
+    })
+    .await
 }
 
 /// Sleeps for `duration` on `clock`.

@@ -75,8 +75,8 @@ impl Service<http::Request<Incoming>> for Port {
     fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
         let path = request.uri().path();
         if request.method() == http::Method::POST {
-            if native::is_of_keys(path) {
-                return self.kv.call(request.map(Body::new));
+            if native::Keys::are_at(path) {
+                return self.kv.call(request);
             }
             if let Some(method) = etcd_api::OfKeys::at(path) {
                 let etcd = self.etcd.clone();

@@ -1,23 +1,20 @@
-//! A unary call from its first byte to its last: gRPC's frame around one message each way, and what it counts for meanwhile.
-//!
-//! ```text
-//! message:  flags (1 byte, 0: not compressed) | length (4 bytes, big endian) | protobuf
-//! ```
+//! A unary call from its first byte to its last: one message each way ([`framed`]), and what it counts for meanwhile.
 //!
 //! An answer to a read that does not fit the connection's share is refused; one to a write is given whatever the share: what
 //! was done is said.
 
-use std::future::{Future, ready};
+use std::future::Future;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::api::elements::{self, ELEMENT_BYTES, Shape};
+use crate::api::framed::{self, Fault, MEDIA_TYPE};
 use crate::api::shares::Held;
 use crate::clock::timeout_at;
 use crate::command::{Answer, Command, Found, Query, Reply, TXN_PARTS_MAX};
@@ -29,10 +26,6 @@ use super::Front;
 use super::answer::signed;
 use super::error;
 
-/// gRPC's media type. One with a suffix names the encoding, which is protobuf in any case here.
-const MEDIA_TYPE: &str = "application/grpc";
-/// The frame of a message.
-const FRAME_BYTES: usize = 5;
 /// With `true` a client asks to be refused at once where no leader is known.
 const REQUIRE_LEADER: &str = "hasleader";
 
@@ -92,15 +85,7 @@ where
         let answer = M::execute(&mut call, request).await?;
         call.finish(&answer)
     };
-    answered.await.map_or_else(Status::into_http, respond)
-}
-
-fn respond(message: Bytes) -> Response<Body> {
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
-    let mut response = Response::new(Body::new(Full::new(message).with_trailers(ready(Some(Ok(trailers))))));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    response
+    answered.await.map_or_else(Status::into_http, framed::respond)
 }
 
 impl Call<'_> {
@@ -110,9 +95,9 @@ impl Call<'_> {
         M: Unary,
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
-        let (front, deadline) = (self.front, self.deadline);
-        let message = timeout_at(&*front.clock, deadline, self.gather(body)).await;
-        let message = message.unwrap_or_else(|| Err(error::not_received()))?;
+        let received = framed::receive(body, &mut self.held, self.front.limits.frame_bytes_max);
+        let received = timeout_at(&*self.front.clock, self.deadline, received).await;
+        let message = received.ok_or_else(error::not_received)?.map_err(refuse)?;
         if let Some(shape) = M::LISTS {
             let elements =
                 elements::count(&message, shape, TXN_PARTS_MAX).map_err(|refused| match refused {
@@ -124,32 +109,6 @@ impl Call<'_> {
             }
         }
         M::Request::decode(message).map_err(|error| error::not_understood(&error.to_string()))
-    }
-
-    /// The bytes of that message, each counted as it comes.
-    async fn gather(
-        &mut self,
-        mut body: impl hyper::body::Body<Data = Bytes> + Send + Unpin,
-    ) -> Result<Bytes, Status> {
-        // Most requests are one piece, which is not copied.
-        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| error::invalid("the request broke off"))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if first.len() + all.len() + data.len() > self.front.limits.frame_bytes_max {
-                return Err(error::request_too_large());
-            }
-            if !self.held.grow(data.len()) {
-                return Err(error::over_the_share("bytes"));
-            }
-            if first.is_empty() && all.is_empty() {
-                first = data;
-            } else {
-                all.extend_from_slice(&std::mem::take(&mut first));
-                all.extend_from_slice(&data);
-            }
-        }
-        unframe(if all.is_empty() { first } else { all.freeze() })
     }
 
     /// The router, once the node is open.
@@ -216,37 +175,30 @@ impl Call<'_> {
 
     /// The answer as it leaves, counted until it has left.
     fn finish(mut self, answer: &impl Message) -> Result<Bytes, Status> {
-        let bytes = FRAME_BYTES + answer.encoded_len();
+        let bytes = framed::HEAD_BYTES + answer.encoded_len();
         if self.is_write {
             self.held.force(bytes);
         } else if !self.held.resize(bytes) {
             return Err(error::over_the_share("bytes"));
         }
-        let length = u32::try_from(bytes - FRAME_BYTES)
-            .map_err(|_| error::answer_too_large(self.front.limits.range_answer_bytes_max()))?;
-        let mut message = BytesMut::with_capacity(bytes);
-        message.put_u8(0);
-        message.put_u32(length);
-        answer.encode(&mut message).expect("there is room for the length that it said");
-        Ok(self.held.keep(message.freeze()))
+        let too_large = || error::answer_too_large(self.front.limits.range_answer_bytes_max());
+        let message = framed::frame(answer).ok_or_else(too_large)?;
+        Ok(self.held.keep(message))
     }
 }
 
-/// The message in its frame.
-fn unframe(mut bytes: Bytes) -> Result<Bytes, Status> {
-    if bytes.len() < FRAME_BYTES {
-        return Err(error::invalid("the request has no message"));
+/// There is no message.
+fn refuse(fault: Fault) -> Status {
+    match fault {
+        Fault::BrokeOff => error::invalid("the request broke off"),
+        Fault::TooLong => error::request_too_large(),
+        Fault::OverTheShare => error::over_the_share("bytes"),
+        Fault::NoMessage => error::invalid("the request has no message"),
+        Fault::Compressed => {
+            error::unimplemented("compressed messages are not understood here: send them as they are")
+        }
+        Fault::NotOne => error::invalid("the request is not one whole message"),
     }
-    let (flags, length) = (bytes.get_u8(), bytes.get_u32());
-    if flags != 0 {
-        return Err(error::unimplemented(
-            "compressed messages are not understood here: send them as they are",
-        ));
-    }
-    if usize::try_from(length) != Ok(bytes.len()) {
-        return Err(error::invalid("the request is not one whole message"));
-    }
-    Ok(bytes)
 }
 
 /// What every answer carries. `revision`: the one that it shows.

@@ -39,6 +39,7 @@ mod answers;
 mod counted;
 mod error;
 mod front;
+mod keys;
 mod kv;
 mod list;
 mod pipeline;
@@ -53,12 +54,13 @@ use tokio::sync::watch;
 
 use self::admin::Operator;
 use self::counted::{Counted, Whose};
+pub use self::keys::Keys;
 use self::kv::Store;
 use crate::api::shares::Shares;
 use crate::clock::SharedClock;
 use crate::config::Limits;
 use crate::proto::v1::admin_server::AdminServer;
-use crate::proto::v1::kv_server::{self, KvServer};
+use crate::proto::v1::kv_server::KvServer;
 use crate::shard::Router;
 
 /// What a message adds to its keys and values: tags, lengths, a session, options.
@@ -80,9 +82,6 @@ pub struct Front {
     pub draining: watch::Receiver<bool>,
 }
 
-/// The service with which keys are read and written.
-pub type Keys = Counted<KvServer<Store>>;
-
 /// Both services.
 pub fn services(front: Front) -> (Keys, Counted<AdminServer<Operator>>) {
     let front = Arc::new(front);
@@ -93,13 +92,8 @@ pub fn services(front: Front) -> (Keys, Counted<AdminServer<Operator>>) {
         .max_encoding_message_size(usize::MAX);
     let kv = Counted::new(kv, front.clone(), Whose::Clients, bytes_max);
     let admin = AdminServer::new(Operator(front.clone()));
-    (kv, Counted::new(admin, front, Whose::Operators, ADMIN_MESSAGE_BYTES_MAX))
-}
-
-/// Whether a request with this path is one for [`Keys`].
-pub fn is_of_keys(path: &str) -> bool {
-    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(kv_server::SERVICE_NAME));
-    rest.is_some_and(|rest| rest.starts_with('/'))
+    let admin = Counted::new(admin, front.clone(), Whose::Operators, ADMIN_MESSAGE_BYTES_MAX);
+    (Keys::new(front, bytes_max, kv), admin)
 }
 
 impl Front {

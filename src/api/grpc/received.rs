@@ -144,7 +144,7 @@ impl Received {
                 Poll::Pending => {
                     let Some(deadline) = &mut self.deadline else { return Poll::Pending };
                     ready!(deadline.as_mut().poll(context));
-                    return Poll::Ready(Err(self.late().into_status()));
+                    return Poll::Ready(Err(late(&self.front, self.tab.deadline()).into_status()));
                 }
             };
             match frame {
@@ -185,11 +185,17 @@ impl Received {
             due.look = Some(self.front.clock.sleep_until(now.plus(ROOM_LOOK)));
         }
     }
+}
 
-    fn late(&self) -> Refusal {
-        let text = "the request did not come within its deadline: nothing was executed";
-        self.front.refusal(Error::new(ErrorKind::Unavailable, text), self.tab.deadline())
-    }
+/// The request did not come in time.
+pub(super) fn late(front: &Front, deadline: Monotonic) -> Refusal {
+    let text = "the request did not come within its deadline: nothing was executed";
+    front.refusal(Error::new(ErrorKind::Unavailable, text), deadline)
+}
+
+/// A message is longer than so many bytes.
+pub(super) fn too_long(bytes_max: usize) -> Refusal {
+    Refusal::too_large(format!("a message has at most {bytes_max} bytes: split the request"))
 }
 
 impl hyper::body::Body for Received {
@@ -251,8 +257,7 @@ fn whole(begin: &[u8], bytes_max: usize) -> Result<Option<usize>, Refusal> {
     let Some([_, length @ ..]) = begin.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length > bytes_max {
-        let text = format!("a message has at most {bytes_max} bytes: split the request");
-        return Err(Refusal::too_large(text));
+        return Err(too_long(bytes_max));
     }
     Ok(Some(HEAD_BYTES + length))
 }
