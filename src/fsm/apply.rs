@@ -17,6 +17,7 @@ use bytes::Bytes;
 use redb::ReadOnlyTable;
 
 use super::base::Base;
+use super::key::Key;
 use super::schema::{self, Head, Table};
 use super::sessions::{Admission, Changes};
 use super::store::{Applier, Frozen, Shared, View};
@@ -141,7 +142,7 @@ pub(super) struct Run<'a> {
     applier: &'a mut Applier,
     head: Head,
     /// Records that the batch read or changed, as they are now.
-    records: BTreeMap<Bytes, Touched>,
+    records: BTreeMap<Key, Touched>,
     /// Changes of the other tables.
     changes: Changes,
     below: Below<'a>,
@@ -235,7 +236,7 @@ impl<'a> Run<'a> {
     }
 
     /// A record as the batch left it so far.
-    fn touch(&mut self, key: Bytes) -> Result<&mut Touched, Error> {
+    fn touch(&mut self, key: Key) -> Result<&mut Touched, Error> {
         self.below.touch(&mut self.records, key)
     }
 
@@ -391,11 +392,7 @@ impl<'a> Below<'a> {
     }
 
     /// A record as the batch left it in `records`, or else as it was before.
-    fn touch<'r>(
-        &self,
-        records: &'r mut BTreeMap<Bytes, Touched>,
-        key: Bytes,
-    ) -> Result<&'r mut Touched, Error> {
+    fn touch<'r>(&self, records: &'r mut BTreeMap<Key, Touched>, key: Key) -> Result<&'r mut Touched, Error> {
         match records.entry(key) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {

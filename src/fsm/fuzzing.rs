@@ -36,11 +36,11 @@ pub(crate) fn check_rows(input: &[u8]) -> bool {
         accepted = true;
     }
     if let Ok(client) = session_of_key(input) {
-        assert_eq!(session_key(client), input);
+        assert_eq!(*session_key(client), *input);
         accepted = true;
     }
     if let Ok((client, seq)) = reply_of_key(input) {
-        assert_eq!(reply_key(client, seq), input);
+        assert_eq!(*reply_key(client, seq), *input);
         accepted = true;
     }
     accepted

@@ -57,6 +57,7 @@ mod fold;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod hash;
+mod key;
 mod keyed;
 mod layout;
 mod loss;

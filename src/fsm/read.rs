@@ -21,6 +21,7 @@ use bytes::Bytes;
 use redb::{AccessGuard, ReadOnlyTable, ReadTransaction};
 
 use super::base::Base;
+use super::key::Key;
 use super::schema::{self, KEYSPACE_BYTES, Table};
 use super::select::{Budget, Halt, Source, select};
 use super::store::{Frozen, Shared, View};
@@ -85,7 +86,7 @@ fn get(shared: &Shared, keyspace: Keyspace, key: &[u8]) -> Result<Answer, Error>
     let txn = base.begin_read()?;
     drop(view);
     let row = records(&base, &txn)?;
-    let row = row.get(key.as_ref()).map_err(|error| base.fault(error))?;
+    let row = row.get(&*key).map_err(|error| base.fault(error))?;
     let record = row.map(|row| codec::decode_record_slice(row.value())).transpose();
     let record = record.map_err(|error| broken(&base, &error))?;
     Ok(Answer { found: Found::Record(record), ..answer })
@@ -149,9 +150,9 @@ pub(super) fn broken(base: &Base, error: &codec::Error) -> Error {
 /// A stretch of table keys.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
-    from: Bound<Bytes>,
+    from: Bound<Key>,
     /// Not among them; without it, there is no end.
-    to: Option<Bytes>,
+    to: Option<Key>,
 }
 
 impl Span {
@@ -182,24 +183,24 @@ impl Span {
     }
 
     fn from(&self) -> Bound<&[u8]> {
-        self.from.as_ref().map(AsRef::as_ref)
+        self.from.as_ref().map(|from| &**from)
     }
 
     /// Whether a key that does not lie before it lies in it.
     fn reaches(&self, key: &[u8]) -> bool {
-        self.to.as_ref().is_none_or(|to| key < to)
+        self.to.as_ref().is_none_or(|to| key < &**to)
     }
 
     /// The part of a set that lies in it.
-    pub(super) fn of_set<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Bytes, &'a Change)> {
+    pub(super) fn of_set<'a>(&'a self, set: &'a WriteSet) -> impl Iterator<Item = (&'a Key, &'a Change)> {
         set.range(Table::Records, self.from()).take_while(|(key, _)| self.reaches(key))
     }
 
     /// The part of a map that lies in it.
     pub(super) fn of_map<'a, V>(
         &'a self,
-        map: &'a BTreeMap<Bytes, V>,
-    ) -> impl Iterator<Item = (&'a Bytes, &'a V)> {
+        map: &'a BTreeMap<Key, V>,
+    ) -> impl Iterator<Item = (&'a Key, &'a V)> {
         map.range::<[u8], _>((self.from(), Bound::Unbounded)).take_while(|(key, _)| self.reaches(key))
     }
 }
@@ -209,7 +210,7 @@ struct Snapshot {
     revision: Revision,
     applied: Index,
     /// What the active set had for the spans that were asked for. Handles are copied, not bytes.
-    active: BTreeMap<Bytes, Change>,
+    active: BTreeMap<Key, Change>,
     frozen: Option<Arc<Frozen>>,
     base: Arc<Base>,
     table: Records,
@@ -252,14 +253,14 @@ impl Source for Snapshot {
 }
 
 /// The active set's changes in some spans.
-fn changes_in(view: &View, spans: &[Span]) -> BTreeMap<Bytes, Change> {
+fn changes_in(view: &View, spans: &[Span]) -> BTreeMap<Key, Change> {
     let changes = spans.iter().flat_map(|span| span.of_set(&view.active));
     changes.map(|(key, change)| (key.clone(), change.clone())).collect()
 }
 
 /// As many changes of the active set as can matter: every row in it is live, so one row more than the page takes is
 /// enough to know that there is more. Handles are copied, not bytes.
-fn first_changes(view: &View, span: &Span, page: &Page) -> Vec<(Bytes, Change)> {
+fn first_changes(view: &View, span: &Span, page: &Page) -> Vec<(Key, Change)> {
     let mut changes = Vec::new();
     let (mut rows, mut bytes) = (0, 0);
     for (key, change) in span.of_set(&view.active) {
@@ -306,7 +307,7 @@ impl Row {
 }
 
 /// Changes in key order.
-pub(super) type Layer<'a> = Box<dyn Iterator<Item = (&'a Bytes, &'a Change)> + 'a>;
+pub(super) type Layer<'a> = Box<dyn Iterator<Item = (&'a Key, &'a Change)> + 'a>;
 
 /// All layers in key order; where several have a key, the youngest counts.
 pub(super) struct Merge<'a> {
@@ -349,7 +350,7 @@ impl Merge<'_> {
                 (None, None) => return Ok(None),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(head), Some(folded)) => head.as_ref().cmp(folded),
+                (Some(head), Some(folded)) => (**head).cmp(folded),
             };
             let from_file = if order == Ordering::Less { None } else { self.take_folded()? };
             if order == Ordering::Greater {
@@ -363,7 +364,7 @@ impl Merge<'_> {
             }
             let (_, change) = newest.expect("a layer has the least key");
             if let Some(row) = change {
-                return Ok(Some((key.slice(KEYSPACE_BYTES..), Row::Memory(row.clone()))));
+                return Ok(Some((key.behind(KEYSPACE_BYTES), Row::Memory(row.clone()))));
             }
         }
     }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use redb::TableDefinition;
 
 use super::Error;
+use super::key::Key;
 use crate::codec;
 use crate::command::Reply;
 use crate::types::{ClientId, Index, Keyspace, Revision, Seq, Term};
@@ -203,19 +204,16 @@ pub(super) fn decode_footprint(row: &[u8]) -> Result<u64, Error> {
 }
 
 /// The table key of a user's key.
-pub(super) fn record_key(keyspace: Keyspace, key: &[u8]) -> Bytes {
-    let mut bytes = Vec::with_capacity(4 + key.len());
-    bytes.extend_from_slice(&keyspace.0.to_be_bytes());
-    bytes.extend_from_slice(key);
-    Bytes::from(bytes)
+pub(super) fn record_key(keyspace: Keyspace, key: &[u8]) -> Key {
+    Key::of(&[&keyspace.0.to_be_bytes(), key])
 }
 
 /// The bytes of a table key before the user's key.
 pub(super) const KEYSPACE_BYTES: usize = 4;
 
 /// The table key of a session.
-pub(super) fn session_key(client: ClientId) -> Bytes {
-    Bytes::copy_from_slice(&client.0.to_be_bytes())
+pub(super) fn session_key(client: ClientId) -> Key {
+    Key::of(&[&client.0.to_be_bytes()])
 }
 
 /// The session of a row of `sessions`.
@@ -225,11 +223,8 @@ pub(super) fn session_of_key(key: &[u8]) -> Result<ClientId, Error> {
 }
 
 /// The table key of a reply.
-pub(super) fn reply_key(client: ClientId, seq: Seq) -> Bytes {
-    let mut key = [0; 24];
-    key[..16].copy_from_slice(&client.0.to_be_bytes());
-    key[16..].copy_from_slice(&seq.0.to_be_bytes());
-    Bytes::copy_from_slice(&key)
+pub(super) fn reply_key(client: ClientId, seq: Seq) -> Key {
+    Key::of(&[&client.0.to_be_bytes(), &seq.0.to_be_bytes()])
 }
 
 /// The session and number of a row of `replies`.

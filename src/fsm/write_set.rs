@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::key::Key;
 use super::schema::Table;
 
 /// A row, or `None` for one that is gone.
@@ -19,13 +20,13 @@ const OVERHEAD_BYTES: usize = 128;
 /// An ordered set of changes, the last one of each key.
 #[derive(Debug, Default)]
 pub(super) struct WriteSet {
-    tables: [BTreeMap<Bytes, Change>; 3],
+    tables: [BTreeMap<Key, Change>; 3],
     bytes: usize,
 }
 
 impl WriteSet {
     /// Records a change in place of an earlier one of the same key.
-    pub(super) fn insert(&mut self, table: Table, key: Bytes, change: Change) {
+    pub(super) fn insert(&mut self, table: Table, key: Key, change: Change) {
         let key_bytes = key.len();
         let added = cost(key_bytes, &change);
         let replaced = self.tables[table as usize].insert(key, change);
@@ -46,12 +47,12 @@ impl WriteSet {
     }
 
     /// The changes of a table's keys from `from` on, in order.
-    pub(super) fn range(&self, table: Table, from: Bound<&[u8]>) -> impl Iterator<Item = (&Bytes, &Change)> {
+    pub(super) fn range(&self, table: Table, from: Bound<&[u8]>) -> impl Iterator<Item = (&Key, &Change)> {
         self.tables[table as usize].range::<[u8], _>((from, Bound::Unbounded))
     }
 
     /// All changes of a table, in order.
-    pub(super) fn changes(&self, table: Table) -> impl Iterator<Item = (&Bytes, &Change)> {
+    pub(super) fn changes(&self, table: Table) -> impl Iterator<Item = (&Key, &Change)> {
         self.tables[table as usize].iter()
     }
 
@@ -83,14 +84,18 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
+    fn key(text: &str) -> Key {
+        Key::of(&[text.as_bytes()])
+    }
+
     #[test]
     fn the_last_change_of_a_key_counts_and_is_paid_once() {
         let mut set = WriteSet::default();
         assert!(set.is_empty());
-        set.insert(Table::Records, bytes("key"), Some(bytes("a long value")));
-        set.insert(Table::Records, bytes("key"), Some(bytes("b")));
+        set.insert(Table::Records, key("key"), Some(bytes("a long value")));
+        set.insert(Table::Records, key("key"), Some(bytes("b")));
         assert_eq!(set.bytes(), OVERHEAD_BYTES + 3 + 1);
-        set.insert(Table::Records, bytes("key"), None);
+        set.insert(Table::Records, key("key"), None);
         assert_eq!(set.bytes(), OVERHEAD_BYTES + 3);
         assert_eq!(set.get(Table::Records, b"key"), Some(&None));
         assert_eq!(set.get(Table::Sessions, b"key"), None);
@@ -100,11 +105,11 @@ mod tests {
     #[test]
     fn a_range_begins_where_it_is_told() {
         let mut set = WriteSet::default();
-        for key in ["c", "a", "b"] {
-            set.insert(Table::Records, bytes(key), None);
+        for text in ["c", "a", "b"] {
+            set.insert(Table::Records, key(text), None);
         }
         let keys = |from| set.range(Table::Records, from).map(|(key, _)| key.clone()).collect::<Vec<_>>();
-        assert_eq!(keys(Bound::Included(b"b".as_slice())), [bytes("b"), bytes("c")]);
-        assert_eq!(keys(Bound::Excluded(b"b".as_slice())), [bytes("c")]);
+        assert_eq!(keys(Bound::Included(b"b".as_slice())), [key("b"), key("c")]);
+        assert_eq!(keys(Bound::Excluded(b"b".as_slice())), [key("c")]);
     }
 }
