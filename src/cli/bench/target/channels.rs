@@ -1,18 +1,20 @@
 //! What both gRPC doors have in common: connections, deadlines, what a status means.
 //!
-//! A line is hyper's HTTP/2 connection and nothing else. The channel that tonic brings has a queue and a task of its own before
-//! it, which cost as much as the request: time that a server on the same machine would not get.
+//! A line is an HTTP/2 connection of `h2` and nothing else. The channel that tonic brings, and hyper's own client, put queues and a
+//! task for each request before it, which cost as much as the request: time that a server on the same machine would not get.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::SendRequest;
 use http::Uri;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::{Code, Request, Status, TimeoutExpired};
@@ -24,6 +26,8 @@ use super::{Fault, addresses, chain};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a server may send of an answer before it is read.
+const WINDOW_BYTES: u32 = 1 << 20;
 
 /// Connections, all of which stand.
 #[derive(Clone)]
@@ -64,28 +68,42 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 struct Wire {
     address: String,
     origin: Uri,
-    sender: Mutex<Option<SendRequest<Body>>>,
+    sender: Mutex<Option<SendRequest<Bytes>>>,
 }
 
 impl Wire {
-    fn sender(&self) -> MutexGuard<'_, Option<SendRequest<Body>>> {
+    fn sender(&self) -> MutexGuard<'_, Option<SendRequest<Bytes>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that stands, or another one.
-    async fn open(&self) -> Result<SendRequest<Body>, BoxError> {
-        let standing = self.sender().clone().filter(|sender| !sender.is_closed());
+    /// The connection that stands, when it takes another request, or another one.
+    async fn open(&self) -> Result<SendRequest<Bytes>, BoxError> {
+        let standing = self.sender().clone();
         match standing {
-            Some(sender) => Ok(sender),
-            None => self.dial().await,
+            Some(sender) => match sender.ready().await {
+                Ok(sender) => Ok(sender),
+                Err(_) => Ok(self.dial().await?.ready().await?),
+            },
+            None => Ok(self.dial().await?.ready().await?),
         }
     }
 
-    async fn dial(&self) -> Result<SendRequest<Body>, BoxError> {
+    /// Sends a request, which is one message.
+    async fn ask(&self, request: http::Request<Body>) -> Result<http::Response<Answer>, BoxError> {
+        let (head, body) = request.into_parts();
+        let message = body.collect().await?.to_bytes();
+        let mut sender = self.open().await?;
+        let (answer, mut stream) = sender.send_request(http::Request::from_parts(head, ()), false)?;
+        stream.send_data(message, true)?;
+        Ok(answer.await?.map(Answer))
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Bytes>, BoxError> {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await??;
         stream.set_nodelay(true)?;
-        let builder = http2::Builder::new(TokioExecutor::new());
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW_BYTES).initial_connection_window_size(2 * WINDOW_BYTES);
+        let (sender, connection) = builder.handshake(stream).await?;
         // How it ends is told to the requests that are under way.
         tokio::spawn(async move { drop(connection.await) });
         *self.sender() = Some(sender.clone());
@@ -101,9 +119,9 @@ pub(super) struct Line {
 }
 
 impl Service<http::Request<Body>> for Line {
-    type Response = http::Response<Incoming>;
+    type Response = http::Response<Answer>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Answer>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -112,10 +130,36 @@ impl Service<http::Request<Body>> for Line {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let (wire, timeout) = (self.wire.clone(), self.timeout);
         Box::pin(async move {
-            let answered = async { Ok(wire.open().await?.send_request(request).await?) };
-            let answered: Result<Result<_, BoxError>, _> = tokio::time::timeout(timeout, answered).await;
+            let answered = tokio::time::timeout(timeout, wire.ask(request)).await;
             answered.unwrap_or_else(|_| Err(Box::new(TimeoutExpired(()))))
         })
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Answer(RecvStream);
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some(data) = ready!(self.0.poll_data(context)) {
+            let data = data.and_then(|data| {
+                self.0.flow_control().release_capacity(data.len())?;
+                Ok(Frame::data(data))
+            });
+            return Poll::Ready(Some(data));
+        }
+        let trailers = ready!(self.0.poll_trailers(context));
+        Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
     }
 }
 
