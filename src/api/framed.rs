@@ -58,6 +58,17 @@ pub async fn receive(
         if first.len() + all.len() + data.len() > bytes_max {
             return Err(Fault::TooLong);
         }
+        // What says itself that it is too long is never taken: not when there is more room either.
+        let begin = if all.is_empty() && first.is_empty() {
+            &data[..]
+        } else if all.is_empty() {
+            &first[..]
+        } else {
+            &all[..]
+        };
+        if announced(begin).is_some_and(|length| length > bytes_max - HEAD_BYTES) {
+            return Err(Fault::TooLong);
+        }
         if !held.grow(data.len()) {
             return Err(Fault::OverTheShare);
         }
@@ -69,6 +80,12 @@ pub async fn receive(
         }
     }
     unframe(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// How long the message that begins so is.
+fn announced(begin: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = begin.first_chunk::<HEAD_BYTES>()?;
+    usize::try_from(u32::from_be_bytes(*length)).ok()
 }
 
 /// The message in its frame.

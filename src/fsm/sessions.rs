@@ -22,7 +22,8 @@
 //!
 //! The table lives in memory whole, in the tables `sessions` and `replies` durably. What a batch does to it is gathered in
 //! [`Changes`] and goes into the write set at the batch's end: a session's row once, however many commands named it; and a
-//! reply that is forgotten before any fold has seen it leaves no trace, as almost all do.
+//! reply that is forgotten before any fold has seen it leaves no trace, as almost all do. Not so where the session is younger
+//! than the set: there may have been one of its id before, whose replies the same set deletes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,8 @@ enum OfReply {
     Forgotten {
         /// The entry that it answered.
         at: Index,
+        /// The entry that opened its session.
+        opened: Index,
     },
 }
 
@@ -64,6 +67,8 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     row: SessionRow,
+    /// The entry that opened it; 0 if it was found in the file.
+    opened: Index,
     replies: BTreeMap<Seq, Kept>,
     /// What all of them cost.
     bytes: usize,
@@ -115,7 +120,7 @@ impl Sessions {
             self.remove(oldest, changes);
         }
         changes.sessions.insert(client);
-        self.load_session(client, SessionRow { last_used: index, done_below: Seq(1) });
+        self.hold(client, SessionRow { last_used: index, done_below: Seq(1) }, index);
         Reply::SessionOpened
     }
 
@@ -194,8 +199,12 @@ impl Sessions {
 
     /// Takes over a row of the file.
     pub(super) fn load_session(&mut self, client: ClientId, row: SessionRow) {
+        self.hold(client, row, Index(0));
+    }
+
+    fn hold(&mut self, client: ClientId, row: SessionRow, opened: Index) {
         self.by_use.insert((row.last_used, client));
-        self.held.insert(client, Session { row, replies: BTreeMap::new(), bytes: 0 });
+        self.held.insert(client, Session { row, opened, replies: BTreeMap::new(), bytes: 0 });
     }
 
     /// Takes over a row of the file; its session's row must have been.
@@ -228,7 +237,7 @@ impl Sessions {
         self.bytes -= session.bytes;
         changes.sessions.insert(client);
         for (&seq, kept) in &session.replies {
-            changes.replies.push((client, seq, OfReply::Forgotten { at: kept.at }));
+            changes.replies.push((client, seq, OfReply::Forgotten { at: kept.at, opened: session.opened }));
         }
     }
 
@@ -242,8 +251,10 @@ impl Sessions {
             let key = schema::reply_key(client, seq);
             match change {
                 OfReply::Kept(row) => active.insert(Table::Replies, key, Some(row)),
-                // Its row is in this set, and nowhere else.
-                OfReply::Forgotten { at } if at > set_aside => active.remove(Table::Replies, &key),
+                // Its row is in this set and nowhere else, and this set deletes none that an earlier session of its id left.
+                OfReply::Forgotten { at, opened } if at > set_aside && opened <= set_aside => {
+                    active.remove(Table::Replies, &key);
+                }
                 OfReply::Forgotten { .. } => active.insert(Table::Replies, key, None),
             }
         }
@@ -267,7 +278,7 @@ impl Session {
         while let Some(first) = self.replies.first_entry().filter(|first| *first.key() < done_below) {
             let (seq, Kept { bytes, at, .. }) = first.remove_entry();
             self.bytes -= bytes;
-            changes.replies.push((client, seq, OfReply::Forgotten { at }));
+            changes.replies.push((client, seq, OfReply::Forgotten { at, opened: self.opened }));
         }
         before - self.bytes
     }

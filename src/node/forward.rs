@@ -11,8 +11,10 @@
 //! ```
 //!
 //! The writes that a follower takes in one turn of its driver go to the leader as one request ([`Batches`]), which is
-//! answered as one, when the last of them is ([`Answers`]): on their way they cost what one would. They are proposed together, so
-//! they are applied together, and none waits for another. A write whose answer may be large goes by itself.
+//! answered as one, when the last of them is ([`Answers`]): on their way they cost what one would. They are taken in together or
+//! not at all, and nearly always proposed together, so that they are applied together. Where they are not (some find no room, or
+//! the leadership goes in between), the outcome of one is heard with that of the last; and whoever gives up on one does not
+//! take it out of the request. A write whose answer may be large goes by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,16 +45,18 @@ pub(super) enum Request {
     Hash(Index, u128),
 }
 
-/// A request has at most so many writes, and so many bytes of keys and values, but for one that alone has more.
+/// A request has at most so many writes, and so many bytes, but for one that alone has more. More are not taken from anybody.
 const WRITES_MAX: usize = 1_024;
 const WRITE_BYTES_MAX: usize = 256 << 10;
+/// What a write takes besides its keys and values, generously.
+const WRITE_OVERHEAD_BYTES: usize = 64;
 
 /// How much a write adds to a request; `None` if it has to go by itself.
 pub(super) fn weight(command: &Command) -> Option<usize> {
     match command {
         // What it reads comes back: two such answers may not fit into one frame.
         Command::Txn(_) => None,
-        command => Some(command.bytes()),
+        command => Some(command.bytes() + WRITE_OVERHEAD_BYTES),
     }
 }
 
@@ -62,12 +66,14 @@ pub(super) struct Batches<T> {
     full: Vec<Vec<T>>,
     last: Vec<T>,
     last_bytes: usize,
+    bytes_max: usize,
 }
 
 impl<T> Batches<T> {
-    /// None yet.
-    pub fn new() -> Batches<T> {
-        Batches { full: Vec::new(), last: Vec::new(), last_bytes: 0 }
+    /// None yet. Each has to fit into a frame of so many bytes.
+    pub fn new(frame_bytes_max: usize) -> Batches<T> {
+        let bytes_max = WRITE_BYTES_MAX.min(frame_bytes_max / 2);
+        Batches { full: Vec::new(), last: Vec::new(), last_bytes: 0, bytes_max }
     }
 
     /// Adds a write of this [`weight`], in order.
@@ -77,7 +83,7 @@ impl<T> Batches<T> {
             self.full.push(vec![write]);
             return;
         };
-        if self.last.len() >= WRITES_MAX || self.last_bytes + bytes > WRITE_BYTES_MAX {
+        if self.last.len() >= WRITES_MAX || self.last_bytes + bytes > self.bytes_max {
             self.close();
         }
         self.last_bytes += bytes;
@@ -152,8 +158,11 @@ pub(super) fn encode_writes<'a>(writes: impl Iterator<Item = &'a Forward>) -> By
     list(KIND_WRITES, writes.map(codec::encode_forward))
 }
 
-/// The answers to so many writes.
+/// The answers to so many writes. A single one that is no list is that to each of them: the request could not be read.
 pub(super) fn decode_answers(reply: Bytes, count: usize) -> Result<Vec<Forwarded>, String> {
+    if let Ok(to_all) = codec::decode_forwarded(&reply) {
+        return Ok(vec![to_all; count]);
+    }
     let answers: Result<Vec<Forwarded>, _> =
         items(reply)?.iter().map(|answer| codec::decode_forwarded(answer)).collect();
     let answers = answers.map_err(|error| error.to_string())?;
@@ -183,6 +192,9 @@ fn items(mut list: Bytes) -> Result<Vec<Bytes>, String> {
     while list.has_remaining() {
         let length = list.try_get_u32_le().ok().and_then(|length| usize::try_from(length).ok());
         let length = length.filter(|&length| length <= list.len()).ok_or("a list breaks off")?;
+        if items.len() == WRITES_MAX {
+            return Err(format!("a list has more than {WRITES_MAX} items"));
+        }
         items.push(list.split_to(length));
     }
     Ok(items)
@@ -256,7 +268,7 @@ mod tests {
     }
 
     fn batches(commands: &[Command]) -> Vec<Vec<usize>> {
-        let mut batches = Batches::new();
+        let mut batches = Batches::new(usize::MAX);
         for (at, command) in commands.iter().enumerate() {
             batches.add(at, weight(command));
         }
@@ -300,6 +312,29 @@ mod tests {
             let read = matches!(decode(&cut), Ok(Request::Writes(found)) if found.len() == writes.len());
             assert!(!read, "{} bytes of {}", cut.len(), request.len());
         }
+    }
+
+    #[test]
+    fn a_batch_fits_into_a_small_frame() {
+        let mut batches = Batches::new(1_000);
+        for at in 0..5 {
+            batches.add(at, weight(&put(100)));
+        }
+        assert_eq!(batches.into_vec(), [vec![0, 1], vec![2, 3], vec![4]]);
+    }
+
+    #[test]
+    fn more_writes_than_anybody_sends_are_not_taken() {
+        let write = Forward { session: None, command: Command::HashMark };
+        let request = |count| encode_writes(std::iter::repeat_n(&write, count));
+        assert!(decode(&request(WRITES_MAX)).is_ok());
+        assert!(decode(&request(WRITES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_an_answer_to_each() {
+        let refused = failed(&Error::new(ErrorKind::Invalid, "unreadable"));
+        assert_eq!(decode_answers(codec::encode_forwarded(&refused), 2), Ok(vec![refused.clone(), refused]));
     }
 
     #[test]

@@ -126,17 +126,26 @@ impl Proposals {
     /// Queues a write, or refuses it if too many, or too large ones, are under way already.
     pub fn push(&mut self, pending: Pending) {
         let bytes = pending.command.bytes();
-        if self.len() >= self.count_max || (self.bytes > 0 && self.bytes + bytes > self.bytes_max) {
-            let text = format!(
-                "this node's limit of writes under way is reached ({} writes, {} bytes): retry after a pause",
-                self.count_max, self.bytes_max
-            );
-            pending.origin.resolve(Err(Error::new(ErrorKind::Overloaded, text)));
+        if let Some(refusal) = self.refusal(1, bytes) {
+            pending.origin.resolve(Err(refusal));
         } else {
             self.bytes += bytes;
             self.waiting_bytes += bytes;
             self.waiting.push_back(pending);
         }
+    }
+
+    /// Why there is no room for so many writes more, of so many bytes together.
+    pub fn refusal(&self, count: usize, bytes: usize) -> Option<Error> {
+        let has_room =
+            self.len() + count <= self.count_max && (self.bytes == 0 || self.bytes + bytes <= self.bytes_max);
+        (!has_room).then(|| {
+            let text = format!(
+                "this node's limit of writes under way is reached ({} writes, {} bytes): retry after a pause",
+                self.count_max, self.bytes_max
+            );
+            Error::new(ErrorKind::Overloaded, text)
+        })
     }
 
     /// Takes the first waiting write out, if `fits` says so of its bytes.
@@ -360,5 +369,30 @@ mod tests {
         drop(receiver);
         proposals.sweep();
         assert_eq!(proposals.len(), 0);
+    }
+
+    #[test]
+    fn what_waits_is_counted_in_bytes() {
+        let put = |len: usize| {
+            let ops = vec![Op::Put { key: Bytes::from_static(b"k"), value: Bytes::from(vec![0; len]) }];
+            Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops })
+        };
+        let mut proposals = Proposals::new(10, 1_000);
+        let mut receivers = Vec::new();
+        for len in [9, 19, 29] {
+            let (origin, _, receiver) = local();
+            proposals.push(Pending { command: put(len), ..pending(origin) });
+            receivers.push(receiver);
+        }
+        assert_eq!(proposals.waiting_bytes(), 60);
+        assert!(proposals.pop_waiting_if(|_| true).is_some());
+        assert_eq!(proposals.waiting_bytes(), 50);
+        receivers.pop();
+        proposals.sweep();
+        assert_eq!(proposals.waiting_bytes(), 20);
+        assert_eq!(proposals.take_waiting().len(), 1);
+        assert_eq!(proposals.waiting_bytes(), 0);
+        assert!(proposals.refusal(10, 1_000).is_none());
+        assert!(proposals.refusal(11, 1).is_some(), "too many at once");
     }
 }

@@ -23,7 +23,7 @@ use crate::types::{ClusterId, Incarnation, NodeId};
 use super::Identity;
 
 /// The version of the peer protocol. Both ends must have the same one.
-pub(super) const WIRE_VERSION: u32 = 2;
+pub(super) const WIRE_VERSION: u32 = 3;
 
 const WIRE: &str = "quorate-wire";
 const CLUSTER: &str = "quorate-cluster";

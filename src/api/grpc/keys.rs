@@ -40,7 +40,8 @@ const ENCODING: &str = "grpc-encoding";
 pub struct Keys {
     front: Arc<Front>,
     message_bytes_max: usize,
-    others: Counted<KvServer<Store>>,
+    /// Serves everything, if need be.
+    pub(super) others: Counted<KvServer<Store>>,
 }
 
 impl Keys {

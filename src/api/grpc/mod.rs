@@ -12,6 +12,8 @@
 //!         -> counted  the answer's bytes until they have left
 //! ```
 //!
+//! Gets, puts and deletes that are requests of their own take a shorter way to `front`, by the same rules (`keys`).
+//!
 //! `kv` has the operations, each a function that a request by itself and one in a pipeline both go through; `list` and
 //! `pipeline` are the streams, `admin` the group.
 //!

@@ -147,6 +147,7 @@ fn a_reply_outlives_folds_and_restarts_until_it_is_done() {
 #[test]
 fn a_reply_that_no_fold_has_seen_leaves_no_trace() {
     let store = store_with(1);
+    store.fold().expect("fold the session");
     call(&store, 1, 1, "a");
     call(&store, 2, 2, "a");
     let bytes = store.sizes().write_set_bytes;
@@ -172,4 +173,42 @@ fn a_reply_that_is_being_folded_is_deleted_from_the_file() {
     let store = open(&file).expect("open again");
     assert_eq!(call(&store, 2, 2, "b"), written(3));
     assert_refused(call(&store, 1, 1, "a"), SessionRefusal::BelowWindow);
+}
+
+/// The end of one session and the beginning of the next of its id may be in one write set: what deletes the replies of the first
+/// must outlive those of the second.
+#[test]
+fn a_session_that_is_opened_anew_leaves_nothing_of_the_one_before() {
+    for last in ["written", "closed", "opened once more"] {
+        let file = CrashFile::new();
+        let store = open(&file).expect("open");
+        let session = |command: fn(ClientId) -> Command| apply(&store, command(ClientId(1)));
+        let (begin, end) =
+            (|client| Command::OpenSession { client }, |client| Command::CloseSession { client });
+        session(begin);
+        call(&store, 1, 1, "of the first");
+        store.fold().expect("fold the reply");
+        session(end);
+        session(begin);
+        call(&store, 1, 1, "of the second");
+        match last {
+            "written" => drop(call(&store, 2, 2, "a")),
+            _ => drop(session(end)),
+        }
+        if last == "opened once more" {
+            session(begin);
+        }
+        store.fold().expect("fold the rest");
+        let (manifest, chunks) = snapshot(&store);
+        build(&CrashFile::new(), &manifest, &chunks).expect("a snapshot of it can be built");
+        drop(store);
+        let store = open(&file).unwrap_or_else(|error| panic!("{last}: {error}"));
+        if last == "opened once more" {
+            assert_eq!(
+                call(&store, 1, 1, "of the first"),
+                written(4),
+                "it is another session's, and executed"
+            );
+        }
+    }
 }

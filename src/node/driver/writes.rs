@@ -65,12 +65,17 @@ impl Driver {
         let _ = reply.send(codec::encode_forwarded(&answer));
     }
 
-    /// Writes of another node enter.
+    /// Writes of another node enter, all of them or none: who is refused is told at once, and not when the others are.
     fn accept_all(&mut self, writes: Vec<Forward>, leads: bool, reply: oneshot::Sender<Bytes>) {
+        let bytes = writes.iter().map(|write| write.command.bytes()).sum();
+        let refusal = match leads {
+            true => self.proposals.refusal(writes.len(), bytes).map(|error| forward::failed(&error)),
+            false => Some(Forwarded::NotLeader),
+        };
         let places = Answers::places(writes.len(), reply);
         for (Forward { session, command }, place) in writes.into_iter().zip(places) {
-            if !leads {
-                place.answer(&Forwarded::NotLeader);
+            if let Some(refusal) = &refusal {
+                place.answer(refusal);
                 continue;
             }
             // The other node has checked by its own limits, which may be others.
@@ -181,7 +186,7 @@ impl Driver {
 
     /// Passes all that waits on to the leader. What came from another node goes back there: it knows the leader as well.
     fn forward_all(&mut self, leader: NodeId) {
-        let mut batches = Batches::new();
+        let mut batches = Batches::new(self.parts.limits.frame_bytes_max);
         for Pending { session, command, origin } in self.proposals.take_waiting() {
             match origin {
                 Origin::Local { ticket, reply } if !reply.is_closed() && ticket.start() => {

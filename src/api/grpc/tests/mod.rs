@@ -3,6 +3,7 @@
 mod admin;
 mod drain;
 mod errors;
+mod keys;
 mod kv;
 mod list;
 mod load;
@@ -19,7 +20,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{Front, services};
+use super::{Front, Keys, services};
 use crate::api::shares::{Connection, Shares};
 use crate::api::testing::HandClock;
 use crate::clock::{Clock, SharedClock};
@@ -36,6 +37,7 @@ use store::Store;
 /// A front door with a store behind it, and all that a test may turn.
 struct Desk {
     routes: Routes,
+    kv: Keys,
     store: Arc<Store>,
     clock: Arc<HandClock>,
     router: watch::Sender<Option<Router>>,
@@ -68,8 +70,8 @@ impl Desk {
             draining: draining.subscribe(),
         };
         let (kv, admin) = services(front);
-        let routes = Routes::new(kv).add_service(admin).prepare();
-        Desk { routes, store: Arc::default(), clock, router, draining, shares }
+        let routes = Routes::new(kv.clone()).add_service(admin).prepare();
+        Desk { routes, kv, store: Arc::default(), clock, router, draining, shares }
     }
 
     fn open_node(&self) {
