@@ -48,6 +48,8 @@ mod space;
 mod state_faults;
 pub mod state_files;
 mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use crate::raft::Membership;
 

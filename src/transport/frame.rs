@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encoded_len_varint, skip_field};
 use tonic::Status;
@@ -22,6 +22,15 @@ pub(super) struct Frame<M> {
     pub items: Vec<M>,
     /// The sum of their [`item_bytes`].
     pub bytes: usize,
+}
+
+impl<M: Message> Frame<M> {
+    /// Encodes it.
+    pub fn put(&self, buffer: &mut impl BufMut) {
+        for item in &self.items {
+            prost::encoding::message::encode(ITEMS_TAG, item, buffer);
+        }
+    }
 }
 
 /// What a message takes up within a frame: tag, length and itself.
@@ -125,9 +134,7 @@ impl<M: Message + Default> Encoder for FrameCodec<M> {
 
     fn encode(&mut self, frame: Frame<M>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(frame.bytes);
-        for item in &frame.items {
-            prost::encoding::message::encode(ITEMS_TAG, item, buffer);
-        }
+        frame.put(buffer);
         Ok(())
     }
 

@@ -51,6 +51,8 @@ mod roster;
 mod shared;
 pub mod snapshot;
 mod takeovers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

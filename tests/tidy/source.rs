@@ -40,7 +40,7 @@ pub enum Kind {
     Product,
     /// `sim/`: the simulation.
     Simulation,
-    /// `tests/` and build scripts.
+    /// `tests/`, `benches/` and build scripts.
     Outside,
 }
 
@@ -199,12 +199,12 @@ pub fn dependencies(root: &Path) -> BTreeSet<String> {
     crates
 }
 
-/// Reads every source below `root`: the module trees of `src` and `sim`, and the files of `tests`.
+/// Reads every source below `root`: the module trees of `src` and `sim`, and the files of `benches` and `tests`.
 pub fn load(root: &Path, crates: &BTreeSet<String>, complaints: &mut Vec<Complaint>) -> Vec<Source> {
     let mut loader = Loader { root, sources: Vec::new(), complaints };
     loader.module("src/lib.rs", Vec::new(), false);
     loader.module("src/main.rs", Vec::new(), false);
-    let others = ["sim/src/lib.rs", "sim/src/main.rs", "build.rs"];
+    let others = ["sim/src/lib.rs", "sim/src/main.rs", "build.rs", "benches/main.rs"];
     let tests = ["tests/tidy.rs", "tests/cluster/main.rs", "tests/fuzz/targets/fuzz.rs"];
     for entry in others.into_iter().chain(tests) {
         if root.join(entry).exists() {
@@ -214,7 +214,7 @@ pub fn load(root: &Path, crates: &BTreeSet<String>, complaints: &mut Vec<Complai
     let mut sources = loader.sources;
     let declared = declared_targets(root);
     let known: BTreeSet<String> = sources.iter().map(|source| source.path.clone()).collect();
-    for directory in ["src", "sim/src", "tests"] {
+    for directory in ["src", "sim/src", "benches", "tests"] {
         for path in rust_files(root, directory) {
             if !known.contains(&path) && !declared.contains(&path) {
                 complaints.push(Complaint {

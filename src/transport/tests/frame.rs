@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::harness::{append, heartbeat};
 use crate::transport::frame::{Fault, Items, item_bytes};
 use crate::transport::proto::{ForwardReply, forward_reply::Outcome};
+use crate::transport::{fuzzing, testing};
+use crate::types::NodeId;
 
 /// `ReplyFrame` of proto/raft.proto, as prost would have it.
 #[derive(Clone, PartialEq, Message)]
@@ -28,6 +31,15 @@ fn frames_are_the_messages_of_the_proto_file() {
     assert_eq!(frame.encoded_len(), replies.iter().map(item_bytes).sum::<usize>());
     assert_eq!(items(frame.encode_to_vec()), replies.into_iter().map(Ok).collect::<Vec<_>>());
     assert_eq!(items(Bytes::new()), vec![]);
+}
+
+#[test]
+fn a_frame_carries_messages_without_a_connection() {
+    let payloads = [Bytes::from_static(b"a"), Bytes::new(), Bytes::from(vec![7; 40_000])];
+    let messages = [heartbeat(1, 2, 3), append(1, 2, 1, &payloads)];
+    let frame = testing::encode_frame(messages.clone());
+    assert_eq!(frame, fuzzing::frame_of(messages.clone()), "as prost has it");
+    assert_eq!(testing::decode_frame(frame, NodeId(1), NodeId(2)), messages);
 }
 
 #[test]
