@@ -30,6 +30,7 @@ use self::rebuild::{Rebuild, StateNews};
 use self::room::RoomKeeper;
 use self::scrub::{Scrub, Scrubbed};
 use self::snapshots::{News, Snapshots};
+use self::writes::Gathering;
 use super::admin::{Ask, Asker, UnderWay};
 use super::applier::{Applied, Applier, Work};
 use super::executor::{Executor, Lane};
@@ -205,8 +206,7 @@ pub fn start(parts: Parts) -> (Handle, Running) {
         heard: VecDeque::new(),
         leaves_at: None,
         last_written: parts.raft.last_index(),
-        is_gathering: false,
-        gathers_until: now,
+        gathering: Gathering::default(),
         next_sweep: now,
         next_publish: now,
         wake: (now, parts.clock.sleep_until(now)),
@@ -337,9 +337,7 @@ struct Driver {
     leaves_at: Option<Monotonic>,
     /// The last index handed to the log: a write at or below it truncates.
     last_written: Index,
-    /// Writes wait for those that were proposed before them, until then at most.
-    is_gathering: bool,
-    gathers_until: Monotonic,
+    gathering: Gathering,
     next_sweep: Monotonic,
     next_publish: Monotonic,
     /// The armed timer and when it fires.
@@ -416,7 +414,7 @@ impl Driver {
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
         let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
-        let due = if self.is_gathering { due.min(self.gathers_until) } else { due };
+        let due = if self.gathering.is_on { due.min(self.gathering.until) } else { due };
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }

@@ -45,7 +45,13 @@ pub struct Port {
 
 impl Port {
     /// Over both doors. `ready`: whether a quorum read was lately confirmed.
-    pub fn new(ready: watch::Receiver<bool>, front: native::Front, etcd: etcd_api::Front) -> Port {
+    pub fn new(ready: watch::Receiver<bool>, front: native::Front) -> Port {
+        let etcd = Arc::new(etcd_api::Front {
+            router: front.router.clone(),
+            clock: front.clock.clone(),
+            limits: front.limits.clone(),
+            shares: front.shares.clone(),
+        });
         let reflection = || {
             DESCRIPTORS.iter().fold(tonic_reflection::server::Builder::configure(), |builder, set| {
                 builder.register_encoded_file_descriptor_set(set)
@@ -54,7 +60,6 @@ impl Port {
         let v1 = reflection().build_v1().expect("the descriptors are compiled in");
         let v1alpha = reflection().build_v1alpha().expect("the descriptors are compiled in");
         let (kv, admin) = native::services(front);
-        let etcd = Arc::new(etcd);
         let routes = Routes::new(HealthServer::new(Readiness(ready)));
         let routes = routes.add_service(v1).add_service(v1alpha).add_service(kv.clone()).add_service(admin);
         let others = routes.prepare().into_axum_router().merge(etcd_api::routes(etcd.clone()));

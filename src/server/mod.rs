@@ -296,13 +296,7 @@ impl Doors {
             shares: clients.shares.clone(),
             draining: draining.subscribe(),
         };
-        let etcd = api::etcd::Front {
-            router: router.clone(),
-            clock: clock.clone(),
-            limits: limits.clone(),
-            shares: clients.shares.clone(),
-        };
-        let port = grpc::Port::new(ready, front, etcd);
+        let port = grpc::Port::new(ready, front);
         let grpc = spawn_serve(seams, config, grpc_listener, Some(&clients), port);
         Ok(Doors { http, grpc, draining })
     }

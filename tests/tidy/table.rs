@@ -315,6 +315,7 @@ const EXCEPTIONS: &[(&str, &[&str])] = &[
             "proto",
             "bytes",
             "fastrand",
+            "h2",
             "hdrhistogram",
             "http",
             "http_body_util",

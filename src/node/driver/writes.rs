@@ -88,7 +88,7 @@ impl Driver {
 
     /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
     pub(super) fn propose(&mut self, now: Monotonic) {
-        self.is_gathering = false;
+        self.gathering.is_on = false;
         if !self.proposals.has_waiting() {
             return;
         }
@@ -98,7 +98,7 @@ impl Driver {
             // So they do where the state is lost, and with it the group's time, or a part of the log: it is about to hand over.
             Some(leader) if leader == self.parts.id && self.hands_over_soon() => {}
             Some(leader) if leader == self.parts.id && !self.knows_group_time() => {}
-            Some(leader) if leader == self.parts.id && self.should_gather(now) => self.is_gathering = true,
+            Some(leader) if leader == self.parts.id && self.should_gather(now) => self.gathering.is_on = true,
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => self.forward_all(leader),
             None if self.leaves_at.is_some() => self.send_away(),
@@ -114,7 +114,7 @@ impl Driver {
         let raft = &self.parts.raft;
         raft.commit() < raft.last_index()
             && self.proposals.waiting_bytes() < GATHERED_BYTES_MAX
-            && now < self.gathers_until
+            && now < self.gathering.until
     }
 
     /// This node was removed, and hears of no leader any more: what waits here has to be done elsewhere.
@@ -166,7 +166,7 @@ impl Driver {
         }
         match self.parts.raft.propose(now, batch) {
             Ok(proposed) => {
-                self.gathers_until = now.plus(GATHER_MAX);
+                self.gathering.until = now.plus(GATHER_MAX);
                 assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
                 let mut index = proposed.first;
                 for (origin, bytes) in origins {
@@ -276,6 +276,14 @@ fn lost() -> Forwarded {
         ErrorKind::Unavailable,
         "the leader was lost before it answered: the write may have been executed, or may still be",
     ))
+}
+
+/// Writes that wait for those that were proposed before them.
+#[derive(Default)]
+pub(super) struct Gathering {
+    pub(super) is_on: bool,
+    /// For no longer than that.
+    pub(super) until: Monotonic,
 }
 
 /// How long writes wait for those before them to be committed.

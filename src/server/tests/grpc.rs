@@ -12,7 +12,6 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::api;
 use crate::api::grpc::Front;
 use crate::api::shares::Shares;
 use crate::clock::SystemClock;
@@ -55,13 +54,7 @@ async fn start() -> Server {
         limits,
         draining: draining.subscribe(),
     };
-    let etcd = api::etcd::Front {
-        router: front.router.clone(),
-        clock: front.clock.clone(),
-        limits: front.limits.clone(),
-        shares: front.shares.clone(),
-    };
-    let service = Port::new(ready.subscribe(), front, etcd);
+    let service = Port::new(ready.subscribe(), front);
     let task = tokio::spawn(serve(listener, service, options, shutdown));
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = endpoint.connect().await.expect("the server listens");

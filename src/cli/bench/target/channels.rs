@@ -17,9 +17,9 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use tokio::net::TcpStream;
 use tonic::body::Body;
+use tonic::codegen::Service;
 use tonic::{Code, Request, Status, TimeoutExpired};
 use tonic_types::StatusExt;
-use tower::Service;
 
 use super::super::plan::Plan;
 use super::{Fault, addresses, chain};
