@@ -12,8 +12,8 @@
 //!
 //! The writes that a follower takes in one turn of its driver go to the leader as one request ([`Batches`]), which is
 //! answered as one, when the last of them is ([`Answers`]): on their way they cost what one would. They are taken in together or
-//! not at all, and nearly always proposed together, so that they are applied together. Where they are not (some find no room, or
-//! the leadership goes in between), the outcome of one is heard with that of the last; and whoever gives up on one does not
+//! not at all, and nearly always proposed together, so that they are applied together. Where they are not (some find no room, are
+//! over this node's own limits, or the leadership goes in between), the outcome of one is heard with that of the last; and whoever gives up on one does not
 //! take it out of the request. A write whose answer may be large goes by itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
