@@ -59,6 +59,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if let Some(parent) = args.exit_with_parent {
         parent::exit_with(parent)?;
     }
+    decline_huge_pages();
     let file = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let settings = args.settings.or(file);
     let (format, level) = settings.logging();
@@ -73,6 +74,14 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     config.limits.connections_all_max = files::for_clients(config.limits.connections_max)?;
     stop_on_panic();
     block_on_node(config)
+}
+
+/// Memory comes in small pages, also where the kernel gives huge ones to who does not ask: of those a node pays for 2 MiB wherever it has some bytes
+/// left, and what many short requests leave behind is full of such holes. (Measured with 256 clients: a third less memory, and no
+/// more processor time.) A kernel that cannot be asked gives what it gives.
+fn decline_huge_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }
 
 fn block_on_node(config: Config) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::many::{Many, runtime, within};
-use crate::harness::memory::{open_files, resident, resident_peak};
+use crate::harness::memory::{huge_pages, open_files, resident, resident_peak};
 use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::skip::skipped;
 use crate::harness::{Client, Cluster, Outcome};
@@ -368,6 +368,16 @@ fn a_connection_that_wants_everything_leaves_room_for_one_that_wants_little() {
         }
     });
     loaded.assert_calm(memory_bound(2));
+}
+
+/// A huge page counts as a whole for whoever uses a byte of it: no bound would mean anything.
+#[test]
+fn a_node_takes_no_huge_pages() {
+    let loaded = Loaded::start("pages-small", 1, &[]);
+    // Where the kernel gives them to who does not ask, the first come before a program can say no.
+    let first = huge_pages(loaded.pid());
+    write_megabytes(&loaded, "some", 16);
+    assert_eq!(huge_pages(loaded.pid()), first);
 }
 
 #[test]
