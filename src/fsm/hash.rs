@@ -37,7 +37,12 @@ pub(super) fn digest(command: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::codec;
+    use crate::command::{Command, Envelope, Op, SessionSeq, Write};
+    use crate::types::{ClientId, Keyspace, Seq, Term};
 
     /// Nodes of different versions compare these numbers: they are a format.
     #[test]
@@ -47,6 +52,27 @@ mod tests {
         assert_eq!(pair(b"\0\0\0\0key", b"row"), xxh3_128(b"\x07\0\0\0\0\0\0\0keyrow"));
         // XXH3's published value for no input: the algorithm is the one it says it is.
         assert_eq!(hex(digest(b"")), "99aa06d3014798d86001c324468d497f");
+    }
+
+    /// A session knows a command again after an update as well, and on a node of another version: its encoding is a format too.
+    #[test]
+    fn golden_digest_of_a_session_s_command() {
+        let command = Command::Write(Write {
+            keyspace: Keyspace(0),
+            conditions: vec![],
+            ops: vec![Op::Put { key: Bytes::from_static(b"key"), value: Bytes::from_static(b"value") }],
+        });
+        let session = Some(SessionSeq { client: ClientId(7), seq: Seq(9), done_below: Seq(8) });
+        for (term, principal) in [(5, ""), (6, "root")] {
+            let (principal, command) = (principal.to_owned(), command.clone());
+            let envelope = Envelope { term: Term(term), group_time_ms: term, session, principal, command };
+            let (_, encoded) = codec::open_envelope(&codec::encode_envelope(&envelope)).expect("it is whole");
+            assert_eq!(
+                format!("{:032x}", digest(&encoded)),
+                "dcfe4a497b05b182f1c3d6b8b69f1e04",
+                "whoever proposes it, and when"
+            );
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@
 use super::backend::{Checked, io_error};
 use super::base::{Base, Rows};
 use super::overlay::Overlay;
+use super::rewrite::{self, Visit};
 use super::schema::{self, Table};
 use super::sessions::Changes;
 use super::stage::{Stage, staged};
-use super::{Error, Options, RawFile, Store, hash, rewrite};
+use super::{Error, Options, RawFile, Store, hash};
 use crate::codec;
 use crate::types::{Index, Owner, Revision, Term};
 
@@ -84,7 +85,11 @@ pub fn copy(from: RawFile, owner: Owner, into: RawFile, options: Options) -> Res
     let head = source.head(&txn)?;
     let mut stage = Stage::begin(into, &options)?;
     let mut rows = Rows::of(txn, Table::Records);
-    rewrite::copy(&source, || rows.next(&source), &head, &mut stage)?;
+    let next = |visit: Visit<'_>| match rows.next(&source)? {
+        Some((table, key, row)) => visit(table, key.value(), row.value()).map(Some),
+        None => Ok(None),
+    };
+    rewrite::copy(&source, next, &head, &mut stage)?;
     let base = stage.settle(&head)?;
     base.file.set_formed().map_err(staged)?;
     let loaded = base.load()?;

@@ -23,12 +23,16 @@
 //! A pin belongs to a base: nothing is folded into one that was replaced. The copying of a rewrite is a pin as well: it ends
 //! with the fold that outruns it (see [`super::rewrite`]), whatever the file has grown by.
 //!
+//! A row is lent for as long as the pin is being read from, and no longer: once the pin has ended, redb writes other rows where
+//! that one lies.
+//!
 //! [`Checked::written_bytes`]: super::backend::Checked::written_bytes
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Error;
-use super::base::{Base, Guard, Rows};
+use super::base::{Base, Rows};
 use super::schema::Table;
 
 /// Tells that a pin has ended before its time.
@@ -41,6 +45,8 @@ pub(super) struct Pin {
     written_bytes: u64,
     /// What may be written in addition before it ends.
     growth_bytes_max: u64,
+    /// It is of no use any more.
+    is_outrun: AtomicBool,
 }
 
 struct Slot {
@@ -63,17 +69,17 @@ impl Pins {
         on_revoked: OnRevoked,
     ) -> Arc<Pin> {
         let slot = Mutex::new(Slot { held: Some((rows, on_revoked)), is_revoked: false });
-        let pin = Arc::new(Pin { slot, written_bytes, growth_bytes_max });
+        let pin = Arc::new(Pin { slot, written_bytes, growth_bytes_max, is_outrun: AtomicBool::new(false) });
         let mut pins = self.pins();
         pins.retain(|pin| pin.strong_count() > 0);
         pins.push(Arc::downgrade(&pin));
         pin
     }
 
-    /// Ends those that cost too much, now that so much is written, and says whether there were any.
+    /// Ends those that cost too much, now that so much is written, or cost anything for nothing, and says whether there were any.
     pub(super) fn revoke(&self, written_bytes: u64) -> bool {
         let mut costly: Vec<Arc<Pin>> = self.pins().iter().filter_map(Weak::upgrade).collect();
-        costly.retain(|pin| written_bytes.saturating_sub(pin.written_bytes) > pin.growth_bytes_max);
+        costly.retain(|pin| pin.is_costly(written_bytes));
         // Each of them: it is no search.
         costly.iter().filter(|pin| pin.revoke()).count() > 0
     }
@@ -96,8 +102,18 @@ impl Pin {
         }
     }
 
+    /// Nobody needs it any more: the next fold ends it.
+    pub(super) fn outrun(&self) {
+        self.is_outrun.store(true, Ordering::Release);
+    }
+
+    fn is_costly(&self, written_bytes: u64) -> bool {
+        let grown = written_bytes.saturating_sub(self.written_bytes);
+        grown > self.growth_bytes_max || self.is_outrun.load(Ordering::Acquire)
+    }
+
     /// Ends it; false if nothing was held any more. Waits for what is being read.
-    pub(super) fn revoke(&self) -> bool {
+    fn revoke(&self) -> bool {
         let mut slot = self.slot();
         let Some((rows, on_revoked)) = slot.held.take() else { return false };
         slot.is_revoked = true;
@@ -116,13 +132,18 @@ impl Pin {
 pub(super) struct Reading<'a>(MutexGuard<'a, Slot>);
 
 impl Reading<'_> {
-    /// The next row of the state in `base`. After the last one nothing is held any more.
-    pub(super) fn next(&mut self, base: &Base) -> Result<Option<(Table, Guard, Guard)>, Error> {
+    /// Shows `visit` the next row of the state in `base`: its table, key and value. After the last one, of which `None` tells,
+    /// nothing is held any more.
+    pub(super) fn next<T>(
+        &mut self,
+        base: &Base,
+        visit: impl FnOnce(Table, &[u8], &[u8]) -> T,
+    ) -> Result<Option<T>, Error> {
         let Some((rows, _)) = &mut self.0.held else { return Ok(None) };
         let row = rows.next(base)?;
         if row.is_none() {
             self.0.held = None;
         }
-        Ok(row)
+        Ok(row.map(|(table, key, value)| visit(table, key.value(), value.value())))
     }
 }

@@ -23,7 +23,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::base::{Base, Guard, Rows};
+use super::base::{Base, Rows};
 use super::pin::Pin;
 use super::schema::{Head, Table};
 use super::stage::{Stage, TRANSACTION_BYTES, staged};
@@ -102,7 +102,8 @@ impl Twin {
                 *bytes += frozen.set.bytes();
                 sets.push(frozen.clone());
                 if *bytes > *bytes_max {
-                    pin.revoke();
+                    // With this fold, before it is written.
+                    pin.outrun();
                     *state = State::GivenUp;
                 }
             }
@@ -194,8 +195,8 @@ impl Store {
             (source, twin, pin, head)
         };
         let mut stage = Stage::begin(raw, &shared.options)?;
-        // Held for a row at a time: a fold does not wait for the new file.
-        let next = || pin.reading().map_err(|_| outrun())?.next(&source);
+        // Held for a row at a time: the fold that ends it waits for no more than that.
+        let next = |visit: Visit<'_>| pin.reading().map_err(|_| outrun())?.next(&source, visit)?.transpose();
         copy(&source, next, &head, &mut stage)?;
         let base = stage.settle(&head)?;
         let mut applied = head.applied;
@@ -263,10 +264,13 @@ fn outrun() -> Error {
     Error::GivenUp { what: what.to_owned() }
 }
 
-/// Copies all rows of `source`, as `next` gives them, and compares them with the head.
+/// What becomes of a row.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), Error>;
+
+/// Copies all rows of `source`, as `next` shows them one by one, and compares them with the head.
 pub(super) fn copy(
     source: &Base,
-    mut next: impl FnMut() -> Result<Option<(Table, Guard, Guard)>, Error>,
+    mut next: impl FnMut(Visit<'_>) -> Result<Option<()>, Error>,
     head: &Head,
     stage: &mut Stage,
 ) -> Result<(), Error> {
@@ -276,17 +280,18 @@ pub(super) fn copy(
         stage.insert(|inserter| {
             let mut bytes = 0;
             while bytes < TRANSACTION_BYTES {
-                let Some((table, key, row)) = next()? else {
+                let shown = next(&mut |table, key, row| {
+                    if table == Table::Records {
+                        keys += 1;
+                        sum = sum.wrapping_add(hash::pair(key, row));
+                    }
+                    bytes += key.len() + row.len();
+                    inserter.insert(table, key, row)
+                })?;
+                if shown.is_none() {
                     more = false;
                     break;
-                };
-                let (key, row) = (key.value(), row.value());
-                if table == Table::Records {
-                    keys += 1;
-                    sum = sum.wrapping_add(hash::pair(key, row));
                 }
-                inserter.insert(table, key, row)?;
-                bytes += key.len() + row.len();
             }
             Ok(())
         })?;

@@ -183,8 +183,12 @@ impl Snapshot {
             }
             self.row.clear();
             self.row_sent = 0;
-            let Some((table, key, row)) = rows.next(&self.base)? else { return Ok(()) };
-            format::encode_row(&mut self.row, table as u8, key.value(), row.value());
+            let row = &mut self.row;
+            let shown = rows.next(&self.base, |table, key, value| {
+                format::encode_row(row, table as u8, key, value);
+                table
+            })?;
+            let Some(table) = shown else { return Ok(()) };
             self.trailer.rows[table as usize] += 1;
         }
     }

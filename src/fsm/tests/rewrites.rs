@@ -251,6 +251,40 @@ fn a_copy_that_is_outrun_is_given_up() {
     assert_eq!(State::of(&store), expected);
 }
 
+/// The fold that outruns a copy is written over what was kept for the copy, and not behind it.
+#[test]
+fn what_was_kept_for_a_copy_that_is_outrun_is_free_at_once() {
+    const PAGES_BYTES: u64 = 4 * (64 << 10);
+    // Of four values each, seven sets may be kept.
+    let options = Options { write_set_bytes_max: 300_000, ..options() };
+    let store = Store::open(Box::new(CrashFile::new()), options).expect("open");
+    let put_some = |store: &Store, round: u64| {
+        for key in 4 * round..4 * (round + 1) {
+            apply(store, write(vec![put_bytes(&format!("before {:03}", key % 80), noise(key, 40_000))]));
+        }
+    };
+    for round in 0..20 {
+        put_some(&store, round);
+    }
+    store.fold().expect("fold");
+    let (inner, grown) = (store.clone(), Arc::new(Mutex::new(vec![])));
+    let measured = grown.clone();
+    let raw = Hooked::raw(&CrashFile::new(), 3, move || {
+        for round in 20..28 {
+            let before = inner.shared.base().file.written_bytes();
+            put_some(&inner, round);
+            inner.fold().expect("fold");
+            let after = inner.shared.base().file.written_bytes();
+            measured.lock().expect("no test panicked").push(after - before);
+        }
+    });
+    assert!(staged(store.rewrite(raw)).contains("too busy"));
+    let grown = grown.lock().expect("no test panicked");
+    // The first ones find what was free before.
+    assert!(grown[5..7].iter().all(|grown| *grown >= PAGES_BYTES), "copying costs nothing: {grown:?}");
+    assert!(grown[7] < PAGES_BYTES, "the file has grown by {grown:?}");
+}
+
 /// Between the rewrite and its adoption, whichever file a crash leaves the pointer at has what was folded.
 #[test]
 fn before_it_is_adopted_both_files_have_every_fold() {
