@@ -6,6 +6,7 @@
 
 mod asks;
 mod compact;
+mod gathering;
 mod group;
 mod marks;
 mod rebuild;
@@ -24,13 +25,13 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use self::compact::Compactions;
+use self::gathering::Gathering;
 use self::marks::{Comparing, Told};
 pub(super) use self::rebuild::can_be_helped;
 use self::rebuild::{Rebuild, StateNews};
 use self::room::RoomKeeper;
 use self::scrub::{Scrub, Scrubbed};
 use self::snapshots::{News, Snapshots};
-use self::writes::Gathering;
 use super::admin::{Ask, Asker, UnderWay};
 use super::applier::{Applied, Applier, Work};
 use super::executor::{Executor, Lane};
@@ -414,7 +415,7 @@ impl Driver {
     /// moves later, as a follower's does with every message, leaves the timer alone.
     fn arm(&mut self) {
         let due = self.parts.raft.next_tick().min(self.next_sweep).min(self.room.due());
-        let due = if self.gathering.is_on { due.min(self.gathering.until) } else { due };
+        let due = self.gathering.due().map_or(due, |gathered| gathered.min(due));
         if due < self.wake.0 {
             self.wake = (due, self.parts.clock.sleep_until(due));
         }

@@ -129,10 +129,16 @@ impl Proposals {
         if let Some(refusal) = self.refusal(1, bytes) {
             pending.origin.resolve(Err(refusal));
         } else {
-            self.bytes += bytes;
-            self.waiting_bytes += bytes;
-            self.waiting.push_back(pending);
+            self.admit(pending);
         }
+    }
+
+    /// Queues a write of those for which there is room, as [`Proposals::refusal`] says.
+    pub fn admit(&mut self, pending: Pending) {
+        let bytes = pending.command.bytes();
+        self.bytes += bytes;
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(pending);
     }
 
     /// Why there is no room for so many writes more, of so many bytes together.
@@ -359,6 +365,28 @@ mod tests {
         let (third, _, mut third_receiver) = local();
         proposals.push(Pending { command: put(1), ..pending(third) });
         assert!(third_receiver.try_recv().is_err(), "there is room again");
+    }
+
+    /// Writes of another node enter with one answer for all of them: whoever is told so finds room for each.
+    #[test]
+    fn where_there_is_room_for_all_each_of_them_enters() {
+        let mut proposals = Proposals::new(3, 100);
+        let put = |len: usize| {
+            let ops = vec![Op::Put { key: Bytes::from_static(b"k"), value: Bytes::from(vec![0; len]) }];
+            Command::Write(Write { keyspace: Keyspace(0), conditions: vec![], ops })
+        };
+        assert!(proposals.refusal(3, 303).is_none(), "whatever they weigh, if there is nothing else");
+        let mut receivers = Vec::new();
+        for _ in 0..3 {
+            let (origin, _, receiver) = local();
+            proposals.admit(Pending { command: put(100), ..pending(origin) });
+            receivers.push(receiver);
+        }
+        assert!(
+            receivers.iter_mut().all(|receiver| receiver.try_recv().is_err()),
+            "none of them is answered"
+        );
+        assert_eq!((proposals.len(), proposals.waiting_bytes()), (3, 303));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -80,7 +79,7 @@ impl Driver {
             }
             // The other node has checked by its own limits, which may be others.
             match check(&self.parts.limits, &command) {
-                Ok(()) => self.accept(Pending { session, command, origin: Origin::Peer(place) }),
+                Ok(()) => self.proposals.admit(Pending { session, command, origin: Origin::Peer(place) }),
                 Err(error) => place.answer(&forward::failed(&error)),
             }
         }
@@ -88,7 +87,7 @@ impl Driver {
 
     /// Proposes what waits if this node leads, forwards it if another one does, else lets it wait.
     pub(super) fn propose(&mut self, now: Monotonic) {
-        self.gathering.is_on = false;
+        self.gathering.end();
         if !self.proposals.has_waiting() {
             return;
         }
@@ -98,7 +97,7 @@ impl Driver {
             // So they do where the state is lost, and with it the group's time, or a part of the log: it is about to hand over.
             Some(leader) if leader == self.parts.id && self.hands_over_soon() => {}
             Some(leader) if leader == self.parts.id && !self.knows_group_time() => {}
-            Some(leader) if leader == self.parts.id && self.should_gather(now) => self.gathering.is_on = true,
+            Some(leader) if leader == self.parts.id && self.should_gather(now) => {}
             Some(leader) if leader == self.parts.id => self.propose_here(now),
             Some(leader) => self.forward_all(leader),
             None if self.leaves_at.is_some() => self.send_away(),
@@ -106,15 +105,11 @@ impl Driver {
         }
     }
 
-    /// Whether what waits is to wait for more: what was proposed before is not committed yet, and not for long. Each batch costs
-    /// every node messages, an fsync and wake-ups, whatever it holds: so a busy leader makes few and large ones, of all that came
-    /// while the last was on its way, and an idle one proposes at once. Where the others are far away, a batch leaves every
-    /// [`GATHER_MAX`] all the same.
-    fn should_gather(&self, now: Monotonic) -> bool {
+    /// Whether what waits is to wait for more; see [`gathering`](super::gathering).
+    fn should_gather(&mut self, now: Monotonic) -> bool {
         let raft = &self.parts.raft;
-        raft.commit() < raft.last_index()
-            && self.proposals.waiting_bytes() < GATHERED_BYTES_MAX
-            && now < self.gathering.until
+        let is_committed = raft.commit() == raft.last_index();
+        self.gathering.holds(now, is_committed, self.proposals.waiting_bytes())
     }
 
     /// This node was removed, and hears of no leader any more: what waits here has to be done elsewhere.
@@ -166,7 +161,7 @@ impl Driver {
         }
         match self.parts.raft.propose(now, batch) {
             Ok(proposed) => {
-                self.gathering.until = now.plus(GATHER_MAX);
+                self.gathering.begin(now);
                 assert!(proposed.term == term, "proposed in term {}, encoded for {term}", proposed.term);
                 let mut index = proposed.first;
                 for (origin, bytes) in origins {
@@ -277,19 +272,6 @@ fn lost() -> Forwarded {
         "the leader was lost before it answered: the write may have been executed, or may still be",
     ))
 }
-
-/// Writes that wait for those that were proposed before them.
-#[derive(Default)]
-pub(super) struct Gathering {
-    pub(super) is_on: bool,
-    /// For no longer than that.
-    pub(super) until: Monotonic,
-}
-
-/// How long writes wait for those before them to be committed.
-const GATHER_MAX: Duration = Duration::from_millis(2);
-/// Writes with so many bytes of keys and values are worth a batch of their own.
-const GATHERED_BYTES_MAX: usize = 256 << 10;
 
 /// What an envelope adds to the keys and values of a write without session, rounded up generously.
 const ENVELOPE_BYTES_MAX: usize = 256;
