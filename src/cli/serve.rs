@@ -76,9 +76,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     block_on_node(config)
 }
 
-/// Memory comes in small pages, also where the kernel gives huge ones to who does not ask: of those a node pays for 2 MiB wherever it has some bytes
-/// left, and what many short requests leave behind is full of such holes. (Measured with 256 clients: a third less memory, and no
-/// more processor time.) A kernel that cannot be asked gives what it gives.
+/// A huge page costs 2 MiB for as long as one byte of it is used, and a node's heap is full of such holes: with 256 clients it had a
+/// third more memory for them, and was no faster. A kernel that cannot be asked gives what it gives.
 fn decline_huge_pages() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_thp_disable(true);

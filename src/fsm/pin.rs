@@ -102,7 +102,7 @@ impl Pin {
         }
     }
 
-    /// Nobody needs it any more: the next fold ends it.
+    /// Nobody needs it any more: the fold that is about to be written ends it.
     pub(super) fn outrun(&self) {
         self.is_outrun.store(true, Ordering::Release);
     }

@@ -9,7 +9,7 @@
 //!   adopt:    the new file takes the old one's place; the old one is closed
 //! ```
 //!
-//! While the copy is made, the sets that are folded are kept for it, up to [`KEPT_SETS_MAX`] write sets; beyond that the
+//! While the copy is made, the sets that are folded are kept for it, up to [`KEPT_SETS_MAX`] full write sets; beyond that the
 //! rewrite is given up at once, since it would never catch up, and the file would grow under its reading (see [`super::pin`]). From the moment it has caught up every fold is made durable in
 //! both files, first in the new one, before it counts: whichever of them a crash leaves the pointer at, it holds
 //! everything up to [`Store::folded`], and the log may be purged up to there (H27).
@@ -73,11 +73,20 @@ struct Twin {
 
 enum State {
     /// It is being copied, from what this pin holds; these folds it lacks.
-    Behind { pin: Arc<Pin>, sets: Vec<Arc<Frozen>>, bytes: usize, bytes_max: usize },
+    Behind { pin: Arc<Pin>, sets: Vec<Arc<Frozen>>, kept: Kept },
     /// It lacked too much.
     GivenUp,
     /// It holds what the old one holds, up to this entry.
     Beside(Arc<Base>, (Index, Term)),
+}
+
+/// What is in memory for the copy, in bytes of sets.
+struct Kept {
+    /// Sets that it lacks.
+    waiting: usize,
+    /// Those that are being folded into it.
+    following: usize,
+    max: usize,
 }
 
 impl Twin {
@@ -98,11 +107,11 @@ impl Twin {
         let mut state = self.state();
         match &mut *state {
             State::GivenUp => {}
-            State::Behind { pin, sets, bytes, bytes_max } => {
-                *bytes += frozen.set.bytes();
+            State::Behind { pin, sets, kept } => {
+                kept.waiting += frozen.set.bytes();
                 sets.push(frozen.clone());
-                if *bytes > *bytes_max {
-                    // With this fold, before it is written.
+                if kept.waiting + kept.following > kept.max {
+                    // The fold that calls this ends it, before it writes: see `Base::fold`.
                     pin.outrun();
                     *state = State::GivenUp;
                 }
@@ -127,11 +136,11 @@ impl Twin {
         Ok(())
     }
 
-    /// The folds that the copy lacks; it counts as having them from now on.
+    /// The folds that the copy lacks; it counts as having them from now on. Those of the last time are in it.
     fn catch_up(&self) -> Result<Vec<Arc<Frozen>>, Error> {
         match &mut *self.state() {
-            State::Behind { sets, bytes, .. } => {
-                *bytes = 0;
+            State::Behind { sets, kept, .. } => {
+                kept.following = std::mem::take(&mut kept.waiting);
                 Ok(std::mem::take(sets))
             }
             State::GivenUp => Err(outrun()),
@@ -185,19 +194,22 @@ impl Store {
             source.latch.check()?;
             let txn = source.begin_read()?;
             let head = source.head(&txn)?;
-            let bytes_max = KEPT_SETS_MAX * shared.options.write_set_bytes_max;
+            let max = KEPT_SETS_MAX * shared.options.write_set_bytes_max;
             // It ends by what is folded, and not by what the file grows by: most of that is free.
             let pin = source.pins.add(Rows::of(txn, Table::Records), 0, u64::MAX, Box::new(|| ()));
-            let state = State::Behind { pin: pin.clone(), sets: Vec::new(), bytes: 0, bytes_max };
+            let state = State::Behind {
+                pin: pin.clone(),
+                sets: Vec::new(),
+                kept: Kept { waiting: 0, following: 0, max },
+            };
             let (weak, state) = (Mutex::new(Arc::downgrade(&source)), Mutex::new(state));
             let twin = Arc::new(Twin { source: weak, state });
             folding.0 = Arc::downgrade(&twin);
             (source, twin, pin, head)
         };
         let mut stage = Stage::begin(raw, &shared.options)?;
-        // Held for a row at a time: the fold that ends it waits for no more than that.
-        let next = |visit: Visit<'_>| pin.reading().map_err(|_| outrun())?.next(&source, visit)?.transpose();
-        copy(&source, next, &head, &mut stage)?;
+        let mut row = (Vec::new(), Vec::new());
+        copy(&source, |visit| copied(&pin, &source, &mut row, visit), &head, &mut stage)?;
         let base = stage.settle(&head)?;
         let mut applied = head.applied;
         // Each round is as long as what was folded during the one before, so the last one is short; unless folds come one
@@ -262,6 +274,26 @@ impl Store {
 fn outrun() -> Error {
     let what = "more was folded while it was copied than may be kept: it is too busy for that now";
     Error::GivenUp { what: what.to_owned() }
+}
+
+/// Shows `visit` the next row of a pin. It is copied out, so that the pin is held for the reading alone: the fold that is to end it
+/// must not wait for the disk of the new file.
+fn copied(
+    pin: &Pin,
+    source: &Base,
+    (key, value): &mut (Vec<u8>, Vec<u8>),
+    visit: Visit<'_>,
+) -> Result<Option<()>, Error> {
+    let mut reading = pin.reading().map_err(|_| outrun())?;
+    let shown = reading.next(source, |table, shown_key, shown_value| {
+        key.clear();
+        key.extend_from_slice(shown_key);
+        value.clear();
+        value.extend_from_slice(shown_value);
+        table
+    })?;
+    drop(reading);
+    shown.map(|table| visit(table, key, value)).transpose()
 }
 
 /// What becomes of a row.

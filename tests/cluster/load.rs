@@ -37,7 +37,8 @@ const FLAGS: [&str; 6] =
     ["--request-bytes-inflight-max", "32MiB", "--write-set-bytes-max", "8MiB", "--store-cache-bytes", "8MiB"];
 const REQUEST_BYTES: u64 = 32 * MIB;
 
-/// What docs/operations.md, *Memory*, says that such a node of three has at most, with so many connections.
+/// What docs/operations.md, *Memory*, says that such a node of three has at most, with so many connections, while no state file comes
+/// in or is rewritten.
 fn memory_bound(connections: u64) -> u64 {
     let (proposals, uncommitted, cache, applying) = (64 * MIB, 64 * MIB, 16 * MIB, 16 * MIB);
     let (write_sets, pages) = (2 * 8 * MIB, 8 * MIB);
@@ -377,7 +378,8 @@ fn a_node_takes_no_huge_pages() {
     // Where the kernel gives them to who does not ask, the first come before a program can say no.
     let first = huge_pages(loaded.pid());
     write_megabytes(&loaded, "some", 16);
-    assert_eq!(huge_pages(loaded.pid()), first);
+    let now = huge_pages(loaded.pid());
+    assert!(now <= first, "{now} bytes, and {first} at first");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::transport::ForwardError;
 use crate::types::{GroupId, Monotonic, NodeId};
 
 impl Driver {
-    /// A write enters, unless too many are under way; forwards count too.
+    /// A write of this node's own clients enters, unless too many are under way; forwards count too.
     pub(super) fn accept(&mut self, pending: Pending) {
         let limit = self.parts.limits.proposals_inflight_max;
         if self.forwarding.load(Ordering::Relaxed) >= limit {

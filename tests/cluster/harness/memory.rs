@@ -25,7 +25,7 @@ fn of(pid: u32, name: &str) -> u64 {
 }
 
 fn field(file: &str, name: &str) -> u64 {
-    let status = std::fs::read_to_string(file).expect("the process runs");
+    let status = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or_else(|| panic!("no {name} in {status}")) << 10
