@@ -67,6 +67,8 @@ pub(super) struct Attempts<'a> {
     core: &'a Core,
     deadline: Instant,
     made: u32,
+    /// Whether all of them are one write, by its number.
+    is_numbered: bool,
     /// Whether any of them may have been, or may still be executed.
     pub may_be_executed: bool,
 }
@@ -181,6 +183,7 @@ impl Client {
         may_be_executed: bool,
     ) -> Option<Result<Reply, Error>> {
         let mut attempts = Attempts::new(self.core(), deadline);
+        attempts.is_numbered = true;
         attempts.may_be_executed = may_be_executed;
         let ended = match attempts.ask(Target::Leader, || under(request, &place)).await {
             Ok(reply) => {
@@ -213,7 +216,7 @@ impl Client {
 impl<'a> Attempts<'a> {
     /// None was made.
     pub(super) fn new(core: &'a Core, deadline: Instant) -> Attempts<'a> {
-        Attempts { core, deadline, made: 0, may_be_executed: false }
+        Attempts { core, deadline, made: 0, is_numbered: false, may_be_executed: false }
     }
 
     /// Asks until there is an answer, or there is nothing to be gained by asking.
@@ -243,12 +246,19 @@ impl<'a> Attempts<'a> {
             self.may_be_executed |= failure.may_be_executed();
             if let Failure::Refused(error) = &failure
                 && (!failure.is_transient() || self.is_in_vain(&failure))
+                && !self.is_another_s(error)
             {
                 return Err(Ended::Refused(error.clone()));
             }
             self.pause(&failure).await;
             last = Some(failure);
         }
+    }
+
+    /// Whether a refusal is no answer to the write: an earlier attempt of the same number may have been executed. Asking on tells,
+    /// however clear it is that this attempt was not. What the number itself came to is an answer; so is that nobody remembers it.
+    fn is_another_s(&self, error: &OperationError) -> bool {
+        self.is_numbered && self.may_be_executed && !error.r#final && error.code != "session_gone"
     }
 
     /// Whether the node asks for a pause that outlasts the call, which therefore can end now. Not if an earlier attempt may have

@@ -253,9 +253,13 @@ fn outcome(operation: &Operation, error: &Error) -> Result<Outcome, String> {
             Err(format!("a valid request was refused with {error}"))
         }
         _ if !operation.is_write() => Ok(Outcome::NotApplied(error.to_string())),
-        _ => Ok(match error.outcome() {
-            Fate::NotApplied => Outcome::NotApplied(error.to_string()),
-            Fate::Unknown => Outcome::Unknown(error.to_string()),
-        }),
+        kind => match error.outcome() {
+            Fate::NotApplied => Ok(Outcome::NotApplied(error.to_string())),
+            // The library asks on under the write's number as long as it may.
+            Fate::Unknown if matches!(kind, ErrorKind::Deadline | ErrorKind::SessionGone) => {
+                Ok(Outcome::Unknown(error.to_string()))
+            }
+            Fate::Unknown => Err(format!("a write was given up, and nobody knows what became of it: {error}")),
+        },
     }
 }

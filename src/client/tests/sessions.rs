@@ -111,12 +111,20 @@ async fn resuming_a_write_that_was_executed_answers_as_it_was() {
 async fn a_refusal_after_a_lost_attempt_says_nothing_of_that_one() {
     let fake = Fake::start(1);
     let client = fake.client(&[1]).await;
+    for code in ["too_large", "disk_full", "internal"] {
+        fake.fault(1, Fault::Lose { executed: true });
+        fake.fault(1, Fault::Refuse(refusal(code)));
+        client.set("first", "v").await.unwrap_or_else(|error| panic!("{code}: asking on tells: {error}"));
+    }
     fake.fault(1, Fault::Lose { executed: true });
-    fake.fault(1, Fault::Refuse(refusal("too_large")));
-    let error = client.set("k", "v").await.expect_err("refused");
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::Unknown));
+    for _ in 0..1_000 {
+        fake.fault(1, Fault::Refuse(refusal("too_large")));
+    }
+    let error = client.set("k", "v").deadline(Duration::from_secs(1)).await.expect_err("refused to the end");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Deadline, Outcome::Unknown));
+    fake.state().faults.clear();
     let answer = error.into_attempt().expect("an attempt").resume(Duration::from_secs(1)).await;
-    assert!(matches!(answer, Ok(WriteAnswer::Written(written)) if written.revision == 2));
+    assert!(matches!(answer, Ok(WriteAnswer::Written(written)) if written.revision == 5));
     // But what the number itself came to is its answer, whatever it is.
     fake.fault(1, Fault::Lose { executed: false });
     fake.fault(1, Fault::Refuse(OperationError { r#final: true, ..refusal("too_large") }));
@@ -124,7 +132,7 @@ async fn a_refusal_after_a_lost_attempt_says_nothing_of_that_one() {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied));
     assert!(error.into_attempt().is_none());
     fake.fault(1, Fault::Lose { executed: true });
-    let error = client.set("k", "w").if_revision(9).await.expect_err("it is at 2");
+    let error = client.set("k", "w").if_revision(9).await.expect_err("it is at 5");
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConditionFailed, Outcome::NotApplied));
 }
 
