@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::harness::Cluster;
 use crate::harness::poll::{PATIENCE, poll_until};
+use crate::metrics::samples;
 
 const KEY: &str = "counter";
 const TASKS: u64 = 16;
@@ -19,6 +20,11 @@ const THREADS: u64 = 4;
 const WORK: (u64, u64) = (1_500, 3);
 /// Writes that must have been settled by a retry, or nothing is proven.
 const SETTLED_MIN: u64 = 10;
+
+/// Nodes that advertise an address at which nobody listens. While one of them leads, whoever was told of another node only writes
+/// by way of followers; while the third one does, all write to it.
+const HIDDEN: [u64; 2] = [2, 3];
+const NOBODY: u64 = 9;
 
 /// What those who count share.
 #[derive(Default)]
@@ -86,7 +92,12 @@ fn increments_through_kills_are_counted_once() {
         let (increments, kills) = work.split_once(',').expect("increments, a comma, kills");
         (increments.parse().expect("a number"), kills.parse().expect("a number"))
     });
-    let mut cluster = Cluster::start("counter", 3);
+    let mut cluster = Cluster::prepare("counter", 3, false);
+    for id in HIDDEN {
+        let nobody = cluster.slot().grpc(NOBODY);
+        cluster.node_mut(id).set_flag("--advertise-grpc", &nobody);
+    }
+    cluster.start_all();
     cluster.wait_ready();
     let shared = Arc::new(Shared::default());
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -141,6 +152,8 @@ fn increments_through_kills_are_counted_once() {
     let value = cluster.client(1).value(KEY).expect("it was set").parse::<u64>().expect("a number");
     assert_eq!(value, done(), "after {kills} kills, {} settled by retries", settled());
     assert!(settled() >= SETTLED_MIN);
+    let forwards = |id: &u64| samples(&cluster, *id)["quorate_forwards_total"];
+    assert!(cluster.ids().iter().map(forwards).sum::<f64>() > 0.0, "no follower has passed anything on");
     // The clients close their sessions while there is somebody to close them.
     drop((clients, blockings));
     runtime.shutdown_timeout(Duration::from_secs(1));

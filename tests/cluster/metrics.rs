@@ -23,7 +23,7 @@ fn documented() -> Vec<(String, String)> {
 }
 
 /// The samples of a node, by name without labels.
-fn samples(cluster: &Cluster, id: u64) -> BTreeMap<String, f64> {
+pub fn samples(cluster: &Cluster, id: u64) -> BTreeMap<String, f64> {
     let answer = cluster.client(id).get("/metrics").expect(200);
     let text = String::from_utf8(answer.body).expect("text");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
