@@ -257,6 +257,7 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::pace::tests::release;
     use super::super::plan::Work;
     use super::super::plan::tests::plan;
     use super::*;
@@ -269,6 +270,8 @@ mod tests {
         fails_each: u64,
         /// Each request takes so long.
         takes: Duration,
+        /// And the first one so much longer.
+        hangs: Duration,
         seen: Arc<AtomicU64>,
     }
 
@@ -284,7 +287,8 @@ mod tests {
         async fn perform(&mut self, op: Op) -> Result<u64, Fault> {
             let seen = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
             // What a store takes, in the test's own time.
-            tokio::time::sleep_until(Instant::now() + self.takes).await;
+            let hangs = if seen == 1 { self.hangs } else { Duration::ZERO };
+            tokio::time::sleep_until(Instant::now() + self.takes + hangs).await;
             if self.fails_each != 0 && seen.is_multiple_of(self.fails_each) {
                 return Err(Fault::new("broken", "as it was told"));
             }
@@ -351,6 +355,39 @@ mod tests {
         assert_eq!(outcome.total.empty_reads(), 0);
         let empty = ran(&Memory::default(), &Plan { preload: false, ..reads }).await;
         assert_eq!(empty.total.empty_reads(), 60, "and without it each read finds nothing");
+    }
+
+    /// No coordinated omission: ten requests are due 100 ms apart, there is one client, and the store hangs for a second with
+    /// the first of them.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_while_the_store_hangs_takes_its_time_from_then() {
+        let memory = Memory { hangs: Duration::from_secs(1), ..Memory::default() };
+        let plan = Plan { rate: Some(10.0), requests: Some(10), clients: 1, ..plan() };
+        let pace = Arc::new(Pace::new(&plan, Window::new(&plan, Instant::now())));
+        let Pace::Open(open) = &*pace else { panic!("the plan has a rate") };
+        let releasing = tokio::spawn(release(open.clone()));
+        let recorder = Arc::new(Recorder::new());
+        let client = Client {
+            at: 0,
+            worker: memory.worker(0),
+            draw: Supply::new(&plan).draw(0),
+            pace: pace.clone(),
+            recorder: recorder.clone(),
+            timeout: plan.timeout(),
+            rests: false,
+        };
+        client.run().await;
+        releasing.await.expect("it ends by itself");
+        let mut collector = Collector::new();
+        collector.collect(&recorder, Duration::from_secs(1));
+        let (total, _) = collector.finish();
+        let latency = total.latency();
+        assert_eq!(latency.count, 10);
+        // 1,000 ms, 900, ... 100. From when they were sent all but the first would have taken nothing. (The runtime's timers have
+        // a grain of a millisecond.)
+        assert!(latency.min_us >= 99_000.0, "{latency:?}");
+        assert!((549_000.0..575_000.0).contains(&latency.mean_us), "{latency:?}");
+        assert!(latency.max_us >= 999_000.0, "{latency:?}");
     }
 
     #[tokio::test]

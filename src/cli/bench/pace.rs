@@ -207,7 +207,7 @@ impl Open {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::plan::tests::plan;
     use super::*;
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     /// What the thread does, in the runtime's time.
-    async fn release(open: Arc<Open>) {
+    pub(crate) async fn release(open: Arc<Open>) {
         while let Some(again) = open.release(Instant::now()) {
             tokio::time::sleep_until(again).await;
         }
