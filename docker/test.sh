@@ -127,6 +127,14 @@ eventually 30 "the engine finds node 1 healthy" healthy
 
 for id in 1 2 3; do eventually 20 "node $id is ready" ready "$id"; done
 
+echo "== gRPC through the published ports, by the image's own commands"
+quorate() { docker run --rm --network host quorate:local "$@"; }
+for id in 1 2 3; do
+    quorate set "grpc:$id" yes --endpoints "127.0.0.1:900$id" || fail "node $id: no write over gRPC"
+    [ "$(quorate get "grpc:$id" --endpoints "127.0.0.1:900$id")" = yes ] || fail "node $id: no read over gRPC"
+    echo "ok   gRPC of node $id"
+done
+
 echo "== the leader is paused"
 find_leader 1 2 3 || fail "nobody knows a leader: $(cat "$answer")"
 others_of "$leader"

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Cluster;
 use crate::harness::cluster::Directory;
+use crate::harness::lossy::Lossy;
 use crate::harness::node::command;
 use crate::harness::poll::{PATIENCE, poll_until};
 use crate::harness::run::{Ended, run};
@@ -237,6 +238,33 @@ fn what_became_of_it_is_the_exit_code() {
         .expect(UNAVAILABLE, &["none of the endpoints answered", "--endpoints"]);
 }
 
+/// The write arrives, its answer does not. (Where nobody acknowledges anything, it is 3 instead: a write is sent when its session
+/// is open, and there none comes to be.)
+#[test]
+fn a_write_whose_answer_is_lost_is_unknown() {
+    const VALUE: &str = "its answer is lost";
+    let mut cluster = Cluster::prepare("cli-unknown", 1, false);
+    // What the node says of itself leads through the relay, too: there is no way around it.
+    let relay = cluster.slot().relay(1);
+    cluster.node_mut(1).set_flag("--advertise-grpc", &relay);
+    let lossy = Lossy::open(&relay, &cluster.node(1).grpc, VALUE.as_bytes());
+    cluster.start_all();
+    cluster.wait_ready();
+    let shell = Shell { directory: Directory::new("cli-unknown-shell"), endpoints: relay };
+    assert_eq!(shell.says(&["set", "before", "v"]), "set at revision 2\n");
+    let ended = shell.run(&["set", "k", VALUE, "--timeout", "3s"]);
+    assert!(lossy.has_lost(), "the write was never sent: {ended:?}");
+    ended.expect(
+        UNKNOWN,
+        &["quorate: ", "whether it was executed is unknown", "find out before you repeat it"],
+    );
+    let client = cluster.client(1);
+    poll_until("the write whose answer was lost", PATIENCE, || {
+        (client.value("k").as_deref() == Some(VALUE)).then_some(())
+    });
+    assert_eq!(client.set("after", "v"), 4, "it was done once, however often it was sent");
+}
+
 #[test]
 fn settings_come_from_flags_variables_and_a_file() {
     let mut cluster = Cluster::start("cli-settings", 1);
@@ -266,9 +294,21 @@ fn settings_come_from_flags_variables_and_a_file() {
     let bad = bad.to_str().expect("text");
     with(&["get", "k", "--config", bad], &[]).expect(USAGE, &["bad.toml: line 2: unknown field `endpoint`"]);
 
-    let colours = with(&["list", "-o", "table", "--color", "always"], &[]).expect(0, &[]).stdout;
-    assert!(colours.starts_with("\u{1b}[1mKEY"), "{colours:?}");
-    let bare = with(&["list", "-o", "table"], &[("NO_COLOR", "1")]).expect(0, &[]).stdout;
-    assert!(bare.starts_with("KEY "), "{bare:?}");
+    // There is no terminal here.
+    let colours: [(&str, &[(&str, &str)], bool); 7] = [
+        ("auto", &[], false),
+        ("auto", &[("NO_COLOR", "1")], false),
+        ("auto", &[("CLICOLOR_FORCE", "1")], true),
+        ("auto", &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ("always", &[], true),
+        ("always", &[("NO_COLOR", "1")], true),
+        ("never", &[("CLICOLOR_FORCE", "1")], false),
+    ];
+    for (when, variables, is_coloured) in colours {
+        let table = with(&["list", "-o", "table", "--color", when], variables).expect(0, &[]).stdout;
+        let begin = if is_coloured { "\u{1b}[1mKEY" } else { "KEY " };
+        assert!(table.starts_with(begin), "--color {when}, {variables:?}: {table:?}");
+        assert_eq!(table.contains('\u{1b}'), is_coloured, "--color {when}, {variables:?}: {table:?}");
+    }
     assert!(with(&["completion", "bash"], &[]).expect(0, &[]).stdout.contains("_quorate()"));
 }

@@ -189,6 +189,11 @@ fn it_says_who_is_where_and_serves() {
     demo.client(1).set("user:1001", "John Doe");
     for id in 1..=3 {
         assert_eq!(demo.client(id).value("user:1001").as_deref(), Some("John Doe"));
+        // It is connected when this port has answered: whom else there is to ask it learns there.
+        let mut get = command();
+        get.args(["get", "user:1001", "--endpoints", &format!("127.0.0.1:{}", demo.ports.base + 200 + id)]);
+        get.env("XDG_CONFIG_HOME", demo.directory.path());
+        assert_eq!(run(demo.directory.path(), get).expect(0, &[]).stdout, "John Doe", "node {id}");
     }
     let status = demo
         .wait_line("a status line with a leader", |line| line.contains("leader") && line.contains("term"));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::node::command;
 use crate::harness::poll::{PATIENCE, poll_until};
+use crate::harness::run::run;
 use crate::harness::{Client, Cluster, Writers};
 
 fn members(client: &Client) -> Option<Value> {
@@ -139,7 +141,7 @@ fn a_dead_node_is_replaced() {
 
 #[test]
 fn a_learner_serves_reads_and_is_promoted_only_when_asked() {
-    let mut cluster = Cluster::start_growing("members-learner", 1, 2, &[]);
+    let mut cluster = Cluster::start_growing("members-learner", 1, 3, &[]);
     cluster.wait_leader_among(&[1]);
     let first = cluster.client(1);
     let revision = first.set("k", "v");
@@ -165,6 +167,19 @@ fn a_learner_serves_reads_and_is_promoted_only_when_asked() {
     let promoted = first.request("POST", "/api/members/2/promote", &[], None).expect("an answer");
     promoted.expect(200);
     wait_voters(&first, &[1, 2]);
+
+    // Another one, by the command line.
+    cluster.node_mut(3).arguments.push("--learner".to_owned());
+    cluster.start_node(3);
+    poll_until("the second replica to be a learner", PATIENCE, || {
+        (ids_of(&members(&first)?, "learner") == [3]).then_some(())
+    });
+    assert_eq!(cluster.client(3).value("k").as_deref(), Some("w"));
+    let mut promote = command();
+    promote.args(["member", "promote", "3", "--endpoints", &cluster.node(1).grpc]);
+    promote.env("XDG_CONFIG_HOME", cluster.directory());
+    run(&cluster.directory(), promote).expect(0, &[]);
+    wait_voters(&first, &[1, 2, 3]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(in super::super) struct Settings {
     #[arg(short, long, env = "QUORATE_OUTPUT", value_name = "FORMAT", help_heading = "Output")]
     #[arg(hide_possible_values = true)]
     output: Option<Format>,
-    /// Colours: auto (on a terminal, unless NO_COLOR is set), always, never [default: auto]
+    /// Colours: auto (on a terminal or with CLICOLOR_FORCE, unless NO_COLOR is set), always, never [default: auto]
     #[arg(long, env = "QUORATE_COLOR", value_name = "WHEN", help_heading = "Output")]
     #[arg(hide_possible_values = true)]
     color: Option<Color>,

@@ -78,7 +78,7 @@ impl Out {
         let has_colors = match color {
             Color::Always => true,
             Color::Never => false,
-            // A terminal that can, unless NO_COLOR is set.
+            // A terminal that can, or CLICOLOR_FORCE; unless NO_COLOR is set.
             Color::Auto => AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
         };
         let is_terminal = stdout.is_terminal();

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod etcd;
 pub mod files;
 pub mod history;
+pub mod lossy;
 pub mod many;
 pub mod memory;
 pub mod node;

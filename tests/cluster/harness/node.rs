@@ -41,7 +41,10 @@ pub fn command() -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
     command
 }
 
