@@ -1,5 +1,8 @@
-//! The server that no store can be faster than: etcd's calls over a map in memory, in one process, without disk and consensus. It has the
-//! same gRPC stack as a node, and so the same costs for each call.
+//! What a call costs where nothing is stored: etcd's calls over a map in memory, in one process, without disks and without consensus, by
+//! tonic's own server, the usual way to serve gRPC in Rust.
+//!
+//! It is a measure and no bound: nodes serve these calls past that server and its router (`server/grpc.rs`), so that what one of them
+//! spends on a call may be less.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

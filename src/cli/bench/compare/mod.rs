@@ -5,8 +5,9 @@
 //! and the median of the rounds is shown. All run with the defaults of their makers, which have in common that a write is on the disks
 //! of a quorum before it is acknowledged.
 //!
-//! `ceiling` is no store: it is a server that answers the same calls from a map in memory, without disks and without consensus. No
-//! store with that API can be faster on this machine.
+//! `ceiling` is no store: it is a server that answers the same calls from a map in memory, without disks and without consensus,
+//! by tonic's own server. It shows what calls cost by themselves on this machine where they are served in the usual way. That is no
+//! strict bound: nodes serve them past that server.
 
 use std::path::PathBuf;
 use std::time::Duration;
