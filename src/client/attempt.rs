@@ -25,7 +25,7 @@ use crate::proto::v1::operation_result::Result as Reply;
 ///     Ok(written) => println!("revision {}", written.revision),
 ///     Err(error) => match error.into_attempt() {
 ///         Some(attempt) => println!("it is done now: {:?}", attempt.resume(Duration::from_secs(60)).await?),
-///         None => println!("it was not done"),
+///         None => println!("it was not done, or its session is gone and nobody can tell"),
 ///     },
 /// }
 /// # Ok(())

@@ -178,7 +178,7 @@ impl Error {
     /// What became of a write. Of no meaning for reads.
     ///
     /// [`Outcome::Unknown`] appears only where the call's deadline ended before an answer, or the session was gone when
-    /// one could have come.
+    /// one could have come; and of a change of the members whose answer was lost, which is not repeated.
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }

@@ -36,7 +36,7 @@
 //! | refused, `final` | no, and this is the number's answer | - | the caller is told |
 //! | `session_gone`, and no earlier attempt was lost | no | - | a new session, at once |
 //! | `session_gone` after an attempt that was lost | perhaps | - | *unknown*: nobody remembers the number |
-//! | refused for good, after an attempt that was lost | perhaps | - | *unknown*, with an [`Attempt`] |
+//! | refused for good, after an attempt that was lost | perhaps | the caller is told | again after a pause, **the same number** |
 //! | the deadline, and an attempt was lost | perhaps | `deadline` | *unknown*, with an [`Attempt`] |
 //! | the deadline, and none was | no | `deadline` | `deadline`, not applied |
 //!
@@ -60,8 +60,8 @@
 //! # What it deliberately does not do
 //!
 //! It caches no values. It does not retry what waiting a little cannot help (`disk_full`, or a node that asks for a longer pause
-//! than the call has). It has no pool: one HTTP/2
-//! connection for each node carries all.
+//! than the call has), unless an earlier attempt of the write was lost: what became of that is asked until the deadline. It has no
+//! pool: one HTTP/2 connection for each node carries all.
 
 use std::fmt;
 use std::sync::Arc;
