@@ -1,5 +1,6 @@
-//! What must hold of a configuration file for any text in it.
+//! What must hold of a configuration file for any text in it; and the way to what must hold of the language of `quorate txn`.
 
+use super::remote::script::fuzzing as script;
 use super::settings::Settings;
 use crate::config::Config;
 
@@ -22,6 +23,16 @@ pub(crate) fn check(input: &[u8]) -> bool {
     }
     check_promises(&config);
     true
+}
+
+/// The same of a transaction's text: see there.
+pub(crate) fn check_script(input: &[u8]) -> bool {
+    script::check(input)
+}
+
+/// Transactions.
+pub(crate) fn scripts() -> Vec<(&'static str, Vec<u8>)> {
+    script::samples()
 }
 
 /// A refusal is one line that says something.

@@ -1,4 +1,4 @@
-//! Every parser of bytes that others control, with what must hold of it for any input.
+//! Parsers of bytes that others control, with what must hold of each for any input.
 //!
 //! A [`Target`] is one parser: a disk's files, a peer's frames, a client's requests, an operator's settings. Its
 //! `check` feeds it an input and asserts its properties, which are more than that it does not panic: what was decoded
@@ -104,6 +104,14 @@ pub const TARGETS: &[Target] = &[
         heap_bytes_max: (2 << 20, 256),
     },
     Target {
+        name: "forward",
+        check: crate::node::fuzzing::forward::check,
+        mend: nothing,
+        samples: crate::node::fuzzing::forward::samples,
+        // As the codec's, and each write once more.
+        heap_bytes_max: (16 << 10, 512),
+    },
+    Target {
         name: "rows",
         check: crate::fsm::fuzzing::check_rows,
         mend: nothing,
@@ -135,11 +143,34 @@ pub const TARGETS: &[Target] = &[
         heap_bytes_max: (4 << 20, 64),
     },
     Target {
+        name: "grpc",
+        check: crate::api::grpc::fuzzing::check,
+        mend: nothing,
+        samples: crate::api::grpc::fuzzing::samples,
+        // An element of a list takes at least two bytes, and is there as a message and as a part of a command.
+        heap_bytes_max: (64 << 10, 1 << 10),
+    },
+    Target {
+        name: "etcd",
+        check: crate::api::etcd::fuzzing::check,
+        mend: nothing,
+        samples: crate::api::etcd::fuzzing::samples,
+        heap_bytes_max: (64 << 10, 1 << 10),
+    },
+    Target {
         name: "settings",
         check: crate::cli::fuzzing::check,
         mend: nothing,
         samples: crate::cli::fuzzing::samples,
         heap_bytes_max: (256 << 10, 512),
+    },
+    Target {
+        name: "script",
+        check: crate::cli::fuzzing::check_script,
+        mend: nothing,
+        samples: crate::cli::fuzzing::scripts,
+        // A word takes at least two bytes with the space behind it.
+        heap_bytes_max: (16 << 10, 512),
     },
 ];
 

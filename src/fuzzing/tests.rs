@@ -124,11 +124,15 @@ targets!(
     handshake,
     snapshot,
     peers,
+    forward,
     rows,
     state,
     snapshot_state,
     rest,
-    settings
+    grpc,
+    etcd,
+    settings,
+    script
 );
 
 /// A mutation changes something, mostly, and the same seed makes the same mutant.

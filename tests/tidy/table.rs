@@ -222,6 +222,8 @@ const TABLE: &[Row] = &[
     Row {
         module: "fuzzing",
         modules: &[
+            "api::etcd::fuzzing",
+            "api::grpc::fuzzing",
             "api::rest::fuzzing",
             "cli::fuzzing",
             "codec::fuzzing",

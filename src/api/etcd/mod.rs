@@ -50,6 +50,8 @@ mod call;
 mod cluster;
 mod error;
 mod front;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod kv;
 mod maintenance;
 mod missing;

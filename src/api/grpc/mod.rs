@@ -41,6 +41,8 @@ mod answers;
 mod counted;
 mod error;
 mod front;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod kv;
 mod list;

@@ -27,7 +27,7 @@ mod member;
 mod output;
 mod pairs;
 mod reading;
-mod script;
+pub(super) mod script;
 mod set;
 mod status;
 mod table;

@@ -25,6 +25,8 @@ use std::fmt;
 use crate::client::blocking;
 use crate::client::{Branch, Compare, TxnOp};
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzzing;
 mod parser;
 mod tokens;
 
