@@ -8,11 +8,14 @@
 //! - `tidy/paths.rs` finds every path in them: `use` trees, inline paths, and those inside macros.
 //! - `tidy/table.rs` is the dependency table and its judge.
 //! - `tidy/rules.rs` holds sizes, banned tokens, module docs, leftover files.
+//! - `tidy/examples.rs` looks for an example at each public function of the client library.
 //! - `tidy/figure2.rs` checks the index that ends the module doc of `raft`, `tidy/hazards.rs` the tables of
 //!   `docs/hazards.md`; both by `tidy/index.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "a test reads files and runs git")]
 
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/figure2.rs"]
 mod figure2;
 #[path = "tidy/hazards.rs"]
@@ -62,6 +65,7 @@ fn judge(root: &Path) -> Vec<Complaint> {
         table::check(source, &mut complaints);
         rules::check(source, &mut complaints);
     }
+    examples::check(&sources, &mut complaints);
     figure2::check(&sources, &mut complaints);
     hazards::check(root, &sources, &mut complaints);
     rules::check_files(root, &mut complaints);

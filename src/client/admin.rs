@@ -6,6 +6,7 @@
 use futures_util::future::BoxFuture;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::calls::{Attempts, Ended};
 use super::cluster::Target;
@@ -35,17 +36,44 @@ pub struct NewMember(AddMemberRequest);
 
 impl NewMember {
     /// Its peer address.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewMember;
+    ///
+    /// // The node itself is started with `--join`.
+    /// client.add_member(NewMember::at("node4:7001")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn at(peer: impl Into<String>) -> NewMember {
         NewMember(AddMemberRequest { peer: peer.into(), ..Default::default() })
     }
 
     /// Its id. Without it the cluster chooses one that is free.
+    ///
+    /// ```
+    /// use quorate::client::NewMember;
+    ///
+    /// let fourth = NewMember::at("node4:7001").id(4);
+    /// assert_ne!(fourth, NewMember::at("node4:7001")); // of that one the cluster chooses the id
+    /// ```
     pub fn id(mut self, id: u64) -> Self {
         self.0.id = id;
         self
     }
 
     /// It stays without a vote: a read replica.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewMember;
+    ///
+    /// let members = client.add_member(NewMember::at("node4:7001").id(4).learner()).await?.members;
+    /// assert!(members.iter().any(|member| member.id == 4 && member.role == "learner"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn learner(mut self) -> Self {
         self.0.learner = true;
         self
@@ -69,18 +97,47 @@ impl NewAddresses {
     }
 
     /// By its peers.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewAddresses;
+    ///
+    /// client.update_member(3, NewAddresses::new().peer("new-host:7001")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peer(mut self, address: impl Into<String>) -> Self {
         self.0.peer = Some(address.into());
         self
     }
 
     /// Over REST.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewAddresses;
+    ///
+    /// client.update_member(3, NewAddresses::new().http("new-host:8001")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn http(mut self, address: impl Into<String>) -> Self {
         self.0.http = Some(address.into());
         self
     }
 
     /// Over gRPC.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewAddresses;
+    ///
+    /// // All three at once: the node has moved.
+    /// let moved = NewAddresses::new().peer("new-host:7001").http("new-host:8001").grpc("new-host:9001");
+    /// client.update_member(3, moved).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn grpc(mut self, address: impl Into<String>) -> Self {
         self.0.grpc = Some(address.into());
         self
@@ -90,17 +147,37 @@ impl NewAddresses {
 impl Client {
     /// The members, as the leader knows them.
     ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// for member in client.members().await?.members {
+    ///     let leads = if member.leader { ", which leads" } else { "" };
+    ///     println!("{}: a {} at {}{leads}", member.id, member.role, member.grpc);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// No node answered within the client's deadline.
     pub async fn members(&self) -> Result<MembersResponse, Error> {
         let ask =
             |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.members(request).await }) };
-        let response = self.ask(MembersRequest::default(), Repeat::Always, ask).await?;
+        let asked = self.ask(MembersRequest::default(), Repeat::Always, ask);
+        let response = asked.instrument(tracing::debug_span!("quorate.members")).await?;
         self.core().cluster.on_members(&response);
         Ok(response)
     }
 
     /// The members as some node knows them, which asks nobody: also where there is no leader. How far they are is not known then.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// // Answers also while no leader can be elected.
+    /// let members = client.members_stale().await?.members;
+    /// println!("voters: {}", members.iter().filter(|member| member.role == "voter").count());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::members`].
@@ -108,10 +185,24 @@ impl Client {
         let request = MembersRequest { consistency: crate::proto::v1::Consistency::Stale.into() };
         let ask =
             |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.members(request).await }) };
-        self.ask(request, Repeat::Always, ask).await
+        let asked = self.ask(request, Repeat::Always, ask);
+        asked.instrument(tracing::debug_span!("quorate.members_stale")).await
     }
 
     /// Adds a member; answered once that is committed.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{ErrorKind, NewMember};
+    ///
+    /// match client.add_member(NewMember::at("node4:7001").id(4)).await {
+    ///     Ok(now) => println!("{} members", now.members.len()),
+    ///     Err(error) if error.kind() == ErrorKind::MemberExists => println!("it was added before"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`MemberExists`](super::ErrorKind::MemberExists), [`IdRetired`](super::ErrorKind::IdRetired),
@@ -120,11 +211,25 @@ impl Client {
         let ask = |mut admin: Admin, request| -> Asked<_> {
             Box::pin(async move { admin.add_member(request).await })
         };
-        self.ask(member.0, Repeat::IfNotExecuted, ask).await
+        let asked = self.ask(member.0, Repeat::IfNotExecuted, ask);
+        asked.instrument(tracing::debug_span!("quorate.add_member")).await
     }
 
     /// Removes a member for ever: its id is never used again. With `force` also if fewer voters than their quorum could then be
     /// reached.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::ErrorKind;
+    ///
+    /// match client.remove_member(3, false).await {
+    ///     Ok(now) => println!("{} members are left", now.members.len()),
+    ///     Err(error) if error.kind() == ErrorKind::QuorumAtRisk => println!("not while others are down"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`NoSuchMember`](super::ErrorKind::NoSuchMember), [`QuorumAtRisk`](super::ErrorKind::QuorumAtRisk),
@@ -133,10 +238,21 @@ impl Client {
         let ask = |mut admin: Admin, request| -> Asked<_> {
             Box::pin(async move { admin.remove_member(request).await })
         };
-        self.ask(RemoveMemberRequest { id, force }, Repeat::IfNotExecuted, ask).await
+        let asked = self.ask(RemoveMemberRequest { id, force }, Repeat::IfNotExecuted, ask);
+        asked.instrument(tracing::debug_span!("quorate.remove_member")).await
     }
 
     /// Changes a member's addresses.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::NewAddresses;
+    ///
+    /// // Peers reach it elsewhere now; its other addresses stay.
+    /// client.update_member(3, NewAddresses::new().peer("new-host:7001")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::remove_member`].
@@ -144,10 +260,19 @@ impl Client {
         let ask = |mut admin: Admin, request| -> Asked<_> {
             Box::pin(async move { admin.update_member(request).await })
         };
-        self.ask(UpdateMemberRequest { id, ..addresses.0 }, Repeat::IfNotExecuted, ask).await
+        let asked = self.ask(UpdateMemberRequest { id, ..addresses.0 }, Repeat::IfNotExecuted, ask);
+        asked.instrument(tracing::debug_span!("quorate.update_member")).await
     }
 
     /// Gives a learner a vote. With `force` also if the voters' quorum could then not be reached.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let members = client.promote_member(4, false).await?.members;
+    /// println!("voters: {}", members.iter().filter(|member| member.role == "voter").count());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::remove_member`].
@@ -155,10 +280,20 @@ impl Client {
         let ask = |mut admin: Admin, request| -> Asked<_> {
             Box::pin(async move { admin.promote_member(request).await })
         };
-        self.ask(PromoteMemberRequest { id, force }, Repeat::IfNotExecuted, ask).await
+        let asked = self.ask(PromoteMemberRequest { id, force }, Repeat::IfNotExecuted, ask);
+        asked.instrument(tracing::debug_span!("quorate.promote_member")).await
     }
 
     /// Makes a voter lead; answered once it does.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// // Node 1 is to be stopped: let node 2 lead before that.
+    /// client.transfer_leader(2).await?;
+    /// println!("the leader: {:?}", client.leader());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`NoSuchMember`](super::ErrorKind::NoSuchMember), or those of every call.
@@ -166,12 +301,21 @@ impl Client {
         let ask = |mut admin: Admin, request| -> Asked<_> {
             Box::pin(async move { admin.transfer_leader(request).await })
         };
-        let response = self.ask(TransferLeaderRequest { id }, Repeat::IfNotExecuted, ask).await?;
+        let asked = self.ask(TransferLeaderRequest { id }, Repeat::IfNotExecuted, ask);
+        let response = asked.instrument(tracing::debug_span!("quorate.transfer_leader")).await?;
         self.core().cluster.on_members(&response);
         Ok(response)
     }
 
     /// What the node at an address says of itself. Nobody else is asked.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let status = client.status("node1:9001").await?;
+    /// println!("{}: {} keys at revision {}", status.state, status.keys, status.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The address is none, or the node did not answer within the client's deadline.
@@ -179,11 +323,20 @@ impl Client {
         let node = self.core().cluster.node_at(&Address::parse(endpoint)?);
         let ask =
             |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.status(request).await }) };
-        one(&node, StatusRequest {}, self.deadline(None), ask).await.map_err(told)
+        let asked = one(&node, StatusRequest {}, self.deadline(None), ask);
+        asked.instrument(tracing::debug_span!("quorate.status")).await.map_err(told)
     }
 
     /// Makes the node at an address fold what it has applied into its state file, and free what its log needs no longer. Says
     /// how far the state file is then.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let folded_index = client.compact("node1:9001").await?;
+    /// println!("the state file has all up to entry {folded_index} of the log");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::status`].
@@ -191,7 +344,8 @@ impl Client {
         let node = self.core().cluster.node_at(&Address::parse(endpoint)?);
         let ask =
             |mut admin: Admin, request| -> Asked<_> { Box::pin(async move { admin.compact(request).await }) };
-        let answer = one(&node, CompactRequest {}, self.deadline(None), ask).await;
+        let asked = one(&node, CompactRequest {}, self.deadline(None), ask);
+        let answer = asked.instrument(tracing::debug_span!("quorate.compact")).await;
         answer.map(|compacted| compacted.folded_index).map_err(told)
     }
 

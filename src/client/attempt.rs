@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::calls::unexpected;
 use super::edge;
 use super::sessions::Place;
@@ -70,12 +72,25 @@ impl Attempt {
 
     /// Goes on with it, for up to `deadline`.
     ///
+    /// ```no_run
+    /// # async fn f(attempt: quorate::client::Attempt) -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    /// use quorate::client::WriteAnswer;
+    ///
+    /// if let WriteAnswer::Written(written) = attempt.resume(Duration::from_secs(60)).await? {
+    ///     println!("the set is done, at revision {}", written.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As those of the call that it was of. An [`Outcome::Unknown`](super::Outcome::Unknown) comes with the attempt again, unless
     /// its session is gone: then nobody can tell any more.
     pub async fn resume(self, deadline: Duration) -> Result<WriteAnswer, Error> {
         let Parts { client, request, place, shape } = *self.0;
-        let result = client.write_at(place, &request, shape, edge::after(deadline), true).await;
+        let resumed = client.write_at(place, &request, shape, edge::after(deadline), true);
+        let result = resumed.instrument(tracing::debug_span!("quorate.resume")).await;
         let reply = result.expect("what may have been executed is not begun anew")?;
         client.saw(&reply);
         shape.answer(reply)

@@ -50,13 +50,48 @@ struct Runtime {
 impl Client {
     /// Connects: waits until one of the endpoints answers.
     ///
+    /// ```no_run
+    /// # fn f() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Client, ErrorKind, blocking};
+    ///
+    /// match blocking::Client::connect(Client::builder().endpoints(["node1:9001"])) {
+    ///     Ok(client) => println!("the leader: {:?}", client.leader()),
+    ///     Err(error) if error.kind() == ErrorKind::Unavailable => println!("nobody is there: {error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`ClientBuilder::connect`]; [`Internal`](ErrorKind::Internal) if there can be no thread.
     pub fn connect(builder: ClientBuilder) -> Result<Client, Error> {
+        Client::start(builder, false)
+    }
+
+    /// The same without waiting: the first calls connect.
+    ///
+    /// ```no_run
+    /// # fn f() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Client, blocking};
+    ///
+    /// let client = blocking::Client::connect_lazy(Client::builder().endpoints(["node1:9001"]))?;
+    /// let kv = client.get("k").call()?; // waits for a node, within its deadline
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect_lazy`]; [`Internal`](ErrorKind::Internal) if there can be no thread.
+    pub fn connect_lazy(builder: ClientBuilder) -> Result<Client, Error> {
+        Client::start(builder, true)
+    }
+
+    fn start(builder: ClientBuilder, is_lazy: bool) -> Result<Client, Error> {
         refuse_inside_runtime()?;
         let (told, connected) = mpsc::sync_channel(1);
         let (end, ended) = oneshot::channel();
-        let thread = spawn(move || run(builder, &told, ended))
+        let thread = spawn(move || run(builder, is_lazy, &told, ended))
             .map_err(|error| Error::new(ErrorKind::Internal, format!("no thread: {error}")))?;
         let result = connected.recv();
         let broken = || Error::new(ErrorKind::Internal, "the client's thread ended before it was connected");
@@ -66,41 +101,113 @@ impl Client {
     }
 
     /// See [`get`](super::Client::get).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// if let Some(user) = client.get("user:1001").call()? {
+    ///     println!("{:?} at revision {}", user.value, user.mod_revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, key: impl IntoBytes) -> Get {
         self.call(self.client.get(key))
     }
 
     /// See [`set`](super::Client::set).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// let written = client.set("user:1001", "Jane Doe").call()?;
+    /// client.set("user:1001", "Jane Roe").if_revision(written.revision).call()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set(&self, key: impl IntoBytes, value: impl IntoBytes) -> Set {
         self.call(self.client.set(key, value))
     }
 
     /// See [`delete`](super::Client::delete).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// let was_there = client.delete("user:1001").call()?.count == 1;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, key: impl IntoBytes) -> Delete {
         self.call(self.client.delete(key))
     }
 
     /// See [`delete_prefix`](super::Client::delete_prefix).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// println!("{} keys removed", client.delete_prefix("session:1001/").call()?.count);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete_prefix(&self, prefix: impl IntoBytes) -> Delete {
         self.call(self.client.delete_prefix(prefix))
     }
 
     /// See [`delete_keys`](super::Client::delete_keys).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// let until_june = Keys::range("log/2024-01", "log/2024-06");
+    /// println!("{} keys removed", client.delete_keys(until_june).call()?.count);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete_keys(&self, keys: Keys) -> Delete {
         self.call(self.client.delete_keys(keys))
     }
 
     /// See [`list`](super::Client::list).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// for user in client.list("user:").keys_only().iter() {
+    ///     println!("{:?}", user?.key);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn list(&self, prefix: impl IntoBytes) -> List {
         self.call(self.client.list(prefix))
     }
 
     /// See [`list_keys`](super::Client::list_keys).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// let page = client.list_keys(Keys::range("job/100", "job/200")).call()?;
+    /// println!("{} jobs at revision {}", page.pairs.len(), page.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn list_keys(&self, keys: Keys) -> List {
         self.call(self.client.list_keys(keys))
     }
 
     /// See [`compare_and_set`](super::Client::compare_and_set).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Swap;
+    ///
+    /// match client.compare_and_set("k", 17, "v").call()? {
+    ///     Swap::Set { revision } => println!("set at revision {revision}"),
+    ///     Swap::Changed { current } => println!("it is now {current:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compare_and_set(
         &self,
         key: impl IntoBytes,
@@ -111,11 +218,34 @@ impl Client {
     }
 
     /// See [`txn`](super::Client::txn).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// let txn = client.txn().when(Compare::absent("lock")).then(TxnOp::put("lock", "me"));
+    /// let is_mine = txn.call()?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn txn(&self) -> Txn {
         self.call(self.client.txn())
     }
 
     /// See [`Attempt::resume`].
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// if let Err(error) = client.set("k", "v").call()
+    ///     && let Some(attempt) = error.into_attempt()
+    /// {
+    ///     println!("done once, now or before: {:?}", client.resume(attempt, Duration::from_secs(60))?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// See there.
@@ -124,21 +254,58 @@ impl Client {
     }
 
     /// See [`revision`](super::Client::revision).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Consistency;
+    ///
+    /// client.set("k", "v").call()?;
+    /// let nearby = client.get("k").consistency(Consistency::Stale { max_staleness: None });
+    /// let kv = nearby.min_revision(client.revision()).call()?; // "v", or what came after it
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn revision(&self) -> u64 {
         self.client.revision()
     }
 
     /// See [`settled_by_retries`](super::Client::settled_by_retries).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// client.set("k", "v").call()?;
+    /// println!("writes that were sent again, and done once: {}", client.settled_by_retries());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn settled_by_retries(&self) -> u64 {
         self.client.settled_by_retries()
     }
 
     /// See [`addresses`](super::Client::addresses).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// for address in client.addresses() {
+    ///     println!("{address}: {}", client.status(&address)?.state);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn addresses(&self) -> Vec<String> {
         self.client.addresses()
     }
 
     /// See [`leader`](super::Client::leader).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// if let Some(address) = client.leader() {
+    ///     println!("{address} leads, as far as is known");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn leader(&self) -> Option<String> {
         self.client.leader()
     }
@@ -148,10 +315,19 @@ impl Client {
     }
 }
 
+/// What operators ask, each with what its example does.
 macro_rules! admin {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty => [$($example:tt)+];)*) => {
         impl Client {$(
             #[doc = concat!("See [`", stringify!($name), "`](super::Client::", stringify!($name), ").")]
+            ///
+            /// ```no_run
+            /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+            /// # use quorate::client::{NewAddresses, NewMember};
+            #[doc = stringify!($($example)+)]
+            /// # Ok(())
+            /// # }
+            /// ```
             ///
             /// # Errors
             /// See there.
@@ -163,15 +339,19 @@ macro_rules! admin {
 }
 
 admin! {
-    members() -> MembersResponse;
-    members_stale() -> MembersResponse;
-    add_member(member: NewMember) -> MembersResponse;
-    remove_member(id: u64, force: bool) -> MembersResponse;
-    update_member(id: u64, addresses: NewAddresses) -> MembersResponse;
-    promote_member(id: u64, force: bool) -> MembersResponse;
-    transfer_leader(id: u64) -> MembersResponse;
-    status(endpoint: &str) -> StatusResponse;
-    compact(endpoint: &str) -> u64;
+    members() -> MembersResponse =>
+        [for member in client.members()?.members { println!("{} at {}", member.id, member.grpc); }];
+    members_stale() -> MembersResponse => [println!("{} members", client.members_stale()?.members.len());];
+    add_member(member: NewMember) -> MembersResponse =>
+        [client.add_member(NewMember::at("node4:7001").learner())?;];
+    remove_member(id: u64, force: bool) -> MembersResponse =>
+        [println!("{} are left", client.remove_member(3, false)?.members.len());];
+    update_member(id: u64, addresses: NewAddresses) -> MembersResponse =>
+        [client.update_member(3, NewAddresses::new().peer("new-host:7001"))?;];
+    promote_member(id: u64, force: bool) -> MembersResponse => [client.promote_member(4, false)?;];
+    transfer_leader(id: u64) -> MembersResponse => [client.transfer_leader(2)?;];
+    status(endpoint: &str) -> StatusResponse => [println!("{} keys", client.status("node1:9001")?.keys);];
+    compact(endpoint: &str) -> u64 => [println!("up to entry {}", client.compact("node1:9001")?);];
 }
 
 /// A call with its options, carried out by [`Call::call`].
@@ -194,6 +374,16 @@ where
 {
     /// Makes the call, and waits for its end.
     ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Consistency;
+    ///
+    /// // Options first, then the call.
+    /// let kv = client.get("k").consistency(Consistency::Lease).call()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// See the call; [`Invalid`](ErrorKind::Invalid) inside an async runtime.
     pub fn call(self) -> Result<T, Error> {
@@ -202,13 +392,25 @@ where
     }
 }
 
+/// Calls with their options, each with the call of its example.
 macro_rules! calls {
-    ($($name:ident -> $answer:ty { $($option:ident($($argument:ident: $type:ty),*);)* })*) => {$(
+    ($($name:ident -> $answer:ty {
+        $($option:ident($($argument:ident: $type:ty),*) => [$($example:tt)+];)*
+    })*) => {$(
         #[doc = concat!("See [`", stringify!($name), "`](super::", stringify!($name), ").")]
         pub type $name = Call<super::$name>;
 
         impl Call<super::$name> {$(
             #[doc = concat!("See [`", stringify!($option), "`](super::", stringify!($name), "::", stringify!($option), ").")]
+            ///
+            /// ```no_run
+            /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+            /// # use std::time::Duration;
+            /// # use quorate::client::{Compare, Consistency, TxnOp};
+            #[doc = concat!("let answer = ", stringify!($($example)+), ".call()?;")]
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn $option(self, $($argument: $type),*) -> Self {
                 self.map(|call| call.$option($($argument),*))
             }
@@ -221,49 +423,73 @@ macro_rules! calls {
 
 calls! {
     Get -> Option<KeyValue> {
-        consistency(consistency: Consistency);
-        min_revision(revision: u64);
-        deadline(deadline: Duration);
+        consistency(consistency: Consistency) => [client.get("k").consistency(Consistency::Lease)];
+        min_revision(revision: u64) => [client.get("k").min_revision(17)];
+        deadline(deadline: Duration) => [client.get("k").deadline(Duration::from_millis(500))];
     }
     Set -> Written {
-        if_revision(revision: u64);
-        previous();
-        deadline(deadline: Duration);
+        if_revision(revision: u64) => [client.set("k", "v").if_revision(0)];
+        previous() => [client.set("k", "v").previous()];
+        deadline(deadline: Duration) => [client.set("k", "v").deadline(Duration::from_secs(3))];
     }
     Delete -> Deleted {
-        if_revision(revision: u64);
-        previous();
-        deadline(deadline: Duration);
+        if_revision(revision: u64) => [client.delete("k").if_revision(17)];
+        previous() => [client.delete_prefix("cart:1001/").previous()];
+        deadline(deadline: Duration) => [client.delete_prefix("user:").deadline(Duration::from_secs(60))];
     }
     List -> Page {
-        keys_only();
-        limit(limit: u64);
-        page_size(pairs: u32);
-        after(key: impl IntoBytes);
-        consistency(consistency: Consistency);
-        min_revision(revision: u64);
-        deadline(deadline: Duration);
+        keys_only() => [client.list("user:").keys_only()];
+        limit(limit: u64) => [client.list("user:").limit(100)];
+        page_size(pairs: u32) => [client.list("image/").page_size(20)];
+        after(key: impl IntoBytes) => [client.list("user:").after("user:1001")];
+        consistency(consistency: Consistency) =>
+            [client.list("user:").consistency(Consistency::Stale { max_staleness: None })];
+        min_revision(revision: u64) => [client.list("user:").min_revision(17)];
+        deadline(deadline: Duration) => [client.list("user:").deadline(Duration::from_secs(3))];
     }
     CompareAndSet -> Swap {
-        deadline(deadline: Duration);
+        deadline(deadline: Duration) =>
+            [client.compare_and_set("k", 17, "v").deadline(Duration::from_secs(3))];
     }
     Txn -> TxnResult {
-        when(compare: Compare);
-        then(op: impl Into<TxnOp>);
-        otherwise(op: impl Into<TxnOp>);
-        consistency(consistency: Consistency);
-        min_revision(revision: u64);
-        deadline(deadline: Duration);
+        when(compare: Compare) => [client.txn().when(Compare::absent("lock")).then(TxnOp::put("lock", "me"))];
+        then(op: impl Into<TxnOp>) => [client.txn().then(TxnOp::put("a", "1")).then(TxnOp::delete("b"))];
+        otherwise(op: impl Into<TxnOp>) =>
+            [client.txn().when(Compare::exists("a")).otherwise(TxnOp::put("a", "1"))];
+        consistency(consistency: Consistency) =>
+            [client.txn().then(TxnOp::get("a")).consistency(Consistency::Lease)];
+        min_revision(revision: u64) => [client.txn().then(TxnOp::get("a")).min_revision(17)];
+        deadline(deadline: Duration) =>
+            [client.txn().then(TxnOp::touch("a")).deadline(Duration::from_secs(3))];
     }
 }
 
 impl Call<super::List> {
     /// Pair by pair; see [`stream`](super::List::stream).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// for user in client.list("user:").iter() {
+    ///     let user = user?;
+    ///     println!("{:?}: {:?}", user.key, user.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn iter(self) -> Iter<KeyValue> {
         Iter { items: self.call.stream(), runtime: self.runtime }
     }
 
     /// Page by page; see [`pages`](super::List::pages).
+    ///
+    /// ```no_run
+    /// # fn f(client: quorate::client::blocking::Client) -> Result<(), quorate::client::Error> {
+    /// for page in client.list("user:").page_size(50).pages() {
+    ///     println!("{} users", page?.pairs.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pages(self) -> Iter<Page> {
         Iter { items: self.call.pages(), runtime: self.runtime }
     }
@@ -295,6 +521,7 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>
 /// What the thread does.
 fn run(
     builder: ClientBuilder,
+    is_lazy: bool,
     told: &mpsc::SyncSender<Result<(super::Client, Handle), Error>>,
     ended: oneshot::Receiver<()>,
 ) {
@@ -311,7 +538,7 @@ fn run(
             Ok(core) => core,
             Err(error) => return tell(Err(error)),
         };
-        if let Err(error) = follow::meet(&core, super::edge::after(core.deadline)).await {
+        if !is_lazy && let Err(error) = follow::meet(&core, super::edge::after(core.deadline)).await {
             return tell(Err(error));
         }
         let (client, task) = super::Client::new(core);

@@ -72,12 +72,37 @@ impl Default for ClientBuilder {
 impl ClientBuilder {
     /// Where nodes are, as `host:port` or `http://host:port` of their gRPC. One that can be reached is enough, the others are
     /// learnt; those that are given are always asked as well.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Client;
+    ///
+    /// let listed = "127.0.0.1:9001,http://127.0.0.1:9002";
+    /// let client = Client::builder().endpoints(listed.split(',')).connect_lazy()?;
+    /// assert_eq!(client.addresses(), ["127.0.0.1:9001", "127.0.0.1:9002"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn endpoints<T: Into<String>>(mut self, endpoints: impl IntoIterator<Item = T>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
         self
     }
 
     /// How long a call may take in all, retries included; 10 seconds by default. Each call can say otherwise.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    /// use quorate::client::Client;
+    ///
+    /// let builder = Client::builder().endpoints(["node1:9001"]).deadline(Duration::from_secs(3));
+    /// let client = builder.connect().await?;
+    /// client.get("k").await?; // has 3 seconds
+    /// client.delete_prefix("old/").deadline(Duration::from_secs(60)).await?; // has a minute
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -85,12 +110,36 @@ impl ClientBuilder {
 
     /// How long a node has for a first attempt before another one is asked; 1 second by default. Later attempts have twice as
     /// long each time.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    /// use quorate::client::Client;
+    ///
+    /// // The nodes are far away: one that is slow there is not to be taken for one that hangs.
+    /// let builder = Client::builder().endpoints(["node1:9001"]).attempt_timeout(Duration::from_secs(3));
+    /// let client = builder.connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
     }
 
     /// How long a connection may take to come about; 1 second by default.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    /// use quorate::client::Client;
+    ///
+    /// // All are in one rack: what does not accept at once is down.
+    /// let builder = Client::builder().endpoints(["node1:9001", "node2:9001"]);
+    /// let client = builder.connect_timeout(Duration::from_millis(100)).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -98,6 +147,14 @@ impl ClientBuilder {
 
     /// How many writes may be under way, of all clones together: further ones wait. 500 by default and at most. Twice as many must
     /// not be more than the cluster's `session_inflight_max`.
+    ///
+    /// ```
+    /// use quorate::client::Client;
+    ///
+    /// let builder = Client::builder().endpoints(["127.0.0.1:9001"]);
+    /// let error = builder.writes_inflight_max(501).connect_lazy().unwrap_err();
+    /// assert_eq!(error.message(), "writes_inflight_max is 1 to 500");
+    /// ```
     pub fn writes_inflight_max(mut self, writes: usize) -> Self {
         self.writes_inflight_max = writes;
         self
@@ -105,6 +162,18 @@ impl ClientBuilder {
 
     /// Draws pauses and session ids from a seed instead of the operating system's entropy, so that a test or a simulation repeats.
     /// Two clients of one cluster must not have the same seed: they would take each other's sessions.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Client;
+    ///
+    /// let builder = Client::builder().endpoints(["127.0.0.1:9001"]);
+    /// let reader = builder.clone().seed(7).connect_lazy()?;
+    /// let writer = builder.seed(8).connect_lazy()?; // has a seed of its own
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -119,6 +188,19 @@ impl ClientBuilder {
 
     /// Connects: waits until one of the endpoints answers.
     ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Client, ErrorKind};
+    ///
+    /// match Client::builder().endpoints(["node1:9001", "node2:9001"]).connect().await {
+    ///     Ok(client) => println!("the leader: {:?}", client.leader()),
+    ///     Err(error) if error.kind() == ErrorKind::Unavailable => println!("nobody is there: {error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid): there is no endpoint, one is none, or an option is out of range.
     /// [`Unavailable`](ErrorKind::Unavailable): none of them answered within the [deadline](ClientBuilder::deadline).
@@ -130,6 +212,17 @@ impl ClientBuilder {
 
     /// The same without waiting: the first calls connect. It needs a tokio runtime, as all of the library but
     /// [`blocking`](super::blocking).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Client;
+    ///
+    /// let client = Client::builder().endpoints(["127.0.0.1:9001"]).connect_lazy()?;
+    /// assert_eq!(client.leader(), None); // nobody was asked yet
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), as [`ClientBuilder::connect`], or there is no runtime.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
+use tracing::Instrument;
 
 use super::attempt::{Attempt, Shape};
 use super::backoff;
@@ -121,7 +122,8 @@ impl Core {
         }
         let open = place.session.opened.get_or_try_init(|| async {
             let request = OpenSessionRequest { client: place.session.id.clone() };
-            let reply = self.read(Request::OpenSession(request), Target::Leader, deadline).await?;
+            let asked = self.read(Request::OpenSession(request), Target::Leader, deadline);
+            let reply = asked.instrument(tracing::debug_span!("quorate.open_session")).await?;
             match reply {
                 Reply::OpenSession(_) => Ok(()),
                 reply => Err(unexpected(&reply)),
@@ -140,8 +142,10 @@ impl Core {
         let deadline = edge::after(CLOSE_TIMEOUT);
         for client in sessions {
             let request = Request::CloseSession(CloseSessionRequest { client });
+            let asked = self.read(request, Target::Leader, deadline);
+            let closed = asked.instrument(tracing::debug_span!("quorate.close_session")).await;
             // One that stays open costs the cluster little, and goes when others need the room.
-            if let Err(error) = self.read(request, Target::Leader, deadline).await {
+            if let Err(error) = closed {
                 tracing::debug!(%error, "a session could not be closed");
             }
         }

@@ -155,11 +155,30 @@ impl Error {
     }
 
     /// What the caller can do.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::ErrorKind;
+    ///
+    /// match client.set("k", "v").await {
+    ///     Err(error) if error.kind() == ErrorKind::StorageFull => println!("make room: {error}"),
+    ///     other => println!("revision {}", other?.revision),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// The server's stable code, as `docs/client.md` lists them; `deadline` if the call's deadline ended first.
+    ///
+    /// ```
+    /// use quorate::client::Client;
+    ///
+    /// let error = Client::builder().endpoints(["node1"]).connect_lazy().unwrap_err();
+    /// assert_eq!(error.code(), "invalid");
+    /// ```
     pub fn code(&self) -> &str {
         &self.0.code
     }
@@ -171,6 +190,16 @@ impl Error {
 
     /// Whether the same call may succeed later. Whether a *write* may be repeated is another question: one whose outcome is
     /// [`Outcome::Unknown`] is best repeated by [`Error::into_attempt`], which cannot do it twice.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// if let Err(error) = client.get("k").await {
+    ///     let advice = if error.is_retryable() { "try again later" } else { "do something else" };
+    ///     println!("{advice}: {error}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_retryable(&self) -> bool {
         self.0.is_retryable
     }
@@ -179,16 +208,51 @@ impl Error {
     ///
     /// [`Outcome::Unknown`] appears only where the call's deadline ended before an answer, or the session was gone when
     /// one could have come; and of a change of the members whose answer was lost, which is not repeated.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Outcome;
+    ///
+    /// match client.set("k", "v").await.map_err(|error| error.outcome()) {
+    ///     Ok(written) => println!("done, at revision {}", written.revision),
+    ///     Err(Outcome::NotApplied) => println!("not done, and it never will be"),
+    ///     Err(Outcome::Unknown) => println!("perhaps done"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 
     /// The write whose outcome is unknown, if it can still be asked after.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// if let Err(error) = client.set("k", "v").await {
+    ///     println!("{error}; can it be asked after? {}", error.attempt().is_some());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn attempt(&self) -> Option<&Attempt> {
         self.0.attempt.as_ref()
     }
 
     /// The write whose outcome is unknown, to be [resumed](Attempt::resume): under its old number, so it is executed once.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// if let Err(error) = client.delete("k").await
+    ///     && let Some(attempt) = error.into_attempt()
+    /// {
+    ///     println!("done once, now or before: {:?}", attempt.resume(Duration::from_secs(60)).await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_attempt(self) -> Option<Attempt> {
         self.0.attempt
     }

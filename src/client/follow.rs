@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_ok};
+use tracing::Instrument;
 
 use super::backoff;
 use super::calls::Core;
@@ -22,6 +23,10 @@ const ROUND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Contacts all nodes at once, until one answers.
 pub(super) async fn meet(core: &Arc<Core>, deadline: Instant) -> Result<(), Error> {
+    contact(core, deadline).instrument(tracing::debug_span!("quorate.connect")).await
+}
+
+async fn contact(core: &Arc<Core>, deadline: Instant) -> Result<(), Error> {
     let mut rounds = 0;
     loop {
         let by = edge::after(NODE_TIMEOUT).min(deadline);
@@ -58,7 +63,7 @@ pub(super) async fn follow(core: Arc<Core>) {
 async fn run(core: &Core) {
     let mut rounds_without_leader = 0;
     loop {
-        round(core).await;
+        round(core).instrument(tracing::debug_span!("quorate.follow")).await;
         core.close_sessions(core.sessions.take_drained()).await;
         let pause = if core.cluster.has_leader() {
             rounds_without_leader = 0;

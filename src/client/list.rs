@@ -52,38 +52,103 @@ impl List {
     }
 
     /// Without values.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let users = client.list("user:").keys_only().await?.pairs;
+    /// assert!(users.iter().all(|user| user.value.is_empty()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn keys_only(mut self) -> Self {
         self.request.keys_only = true;
         self
     }
 
     /// At most so many pairs in all; 0: no limit, which is the default.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// // Ten in all, also where a page has fewer.
+    /// let ten: Vec<_> = client.list("user:").limit(10).page_size(4).stream().try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = limit;
         self
     }
 
     /// At most so many pairs on a page. Without it, or beyond the server's limit, that limit.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// // Values are large here: 20 of them are enough for one answer.
+    /// let mut pages = client.list("image/").page_size(20).pages();
+    /// while let Some(page) = pages.try_next().await? {
+    ///     println!("{} images", page.pairs.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn page_size(mut self, pairs: u32) -> Self {
         self.request.page = pairs;
         self
     }
 
     /// Only keys behind this one.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let page = client.list("user:").limit(20).await?;
+    /// if let Some(last) = page.pairs.last().filter(|_| page.more) {
+    ///     let next = client.list("user:").after(&last.key).limit(20).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn after(mut self, key: impl super::IntoBytes) -> Self {
         self.request.after = Some(key.into_bytes());
         self
     }
 
-    option!(read);
+    option!(read of client.list("user:"));
 
     /// Pair by pair. The deadline is of each page. After an error it ends.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut jobs = client.list("job/").stream();
+    /// while let Some(job) = jobs.try_next().await? {
+    ///     client.delete(job.key).if_revision(job.mod_revision).await?; // unless it changed meanwhile
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stream(self) -> BoxStream<'static, Result<KeyValue, Error>> {
         let pairs = self.pages().map_ok(|page| stream::iter(page.pairs.into_iter().map(Ok)));
         pairs.try_flatten().boxed()
     }
 
     /// Page by page. The deadline is of each page. After an error it ends.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut pages = client.list("user:").pages();
+    /// while let Some(page) = pages.try_next().await? {
+    ///     println!("{} users, as of revision {}", page.pairs.len(), page.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pages(self) -> BoxStream<'static, Result<Page, Error>> {
         stream::try_unfold(Some(self), |list| async move {
             let Some(list) = list else { return Ok(None) };

@@ -181,21 +181,60 @@ impl Client {
     }
 
     /// Removes all keys that start so, at one revision.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let removed = client.delete_prefix("session:1001/").await?;
+    /// println!("{} keys, all at revision {}", removed.count, removed.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete_prefix(&self, prefix: impl IntoBytes) -> Delete {
         Delete::new(self, Keys::prefix(prefix))
     }
 
     /// Removes all of these keys, at one revision.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// let until_june = Keys::range("log/2024-01", "log/2024-06"); // June itself stays
+    /// println!("{} keys removed", client.delete_keys(until_june).await?.count);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete_keys(&self, keys: Keys) -> Delete {
         Delete::new(self, keys)
     }
 
     /// Reads all keys that start so, in order; an empty prefix is all keys there are. See [`List`].
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let page = client.list("user:").limit(100).await?;
+    /// for user in &page.pairs {
+    ///     println!("{:?}, there since revision {}", user.key, user.create_revision);
+    /// }
+    /// println!("is that all? {}", !page.more);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn list(&self, prefix: impl IntoBytes) -> List {
         List::new(self, Keys::prefix(prefix))
     }
 
     /// Reads all of these keys, in order. See [`List`].
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// let page = client.list_keys(Keys::range("job/100", "job/200")).await?;
+    /// println!("{} jobs at revision {}", page.pairs.len(), page.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn list_keys(&self, keys: Keys) -> List {
         List::new(self, keys)
     }
@@ -226,27 +265,79 @@ impl Client {
     }
 
     /// Begins a transaction. See [`Txn`].
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// let txn = client.txn().when(Compare::absent("lock")).then(TxnOp::put("lock", "me"));
+    /// let is_mine = txn.await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn txn(&self) -> Txn {
         Txn::new(self)
     }
 
     /// The highest revision that any answer to this client showed: with [`Get::min_revision`] a stale read shows all that this
     /// client has written and read.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Consistency;
+    ///
+    /// client.set("k", "v").await?;
+    /// let nearby = client.get("k").consistency(Consistency::Stale { max_staleness: None });
+    /// let kv = nearby.min_revision(client.revision()).await?; // "v", or what came after it
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn revision(&self) -> u64 {
         self.core().seen.load(Ordering::Relaxed)
     }
 
     /// How many writes were settled by sending them again, after an attempt of which nobody knows whether it was executed.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// client.set("k", "v").await?;
+    /// if client.settled_by_retries() > 0 {
+    ///     println!("a node was lost at a bad time: the write was sent again, and done once");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn settled_by_retries(&self) -> u64 {
         self.core().settled.load(Ordering::Relaxed)
     }
 
     /// The addresses of all nodes that are known now: those that were given, and those that were learnt.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Client;
+    ///
+    /// let client = Client::builder().endpoints(["127.0.0.1:9001", "http://127.0.0.1:9002"]).connect_lazy()?;
+    /// assert_eq!(client.addresses(), ["127.0.0.1:9001", "127.0.0.1:9002"]); // nothing was learnt yet
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn addresses(&self) -> Vec<String> {
         self.core().cluster.addresses()
     }
 
     /// The leader's address, if it is known.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// match client.leader() {
+    ///     Some(address) => println!("{address} leads, as far as is known"),
+    ///     None => println!("no leader is known now"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn leader(&self) -> Option<String> {
         self.core().cluster.leader()
     }

@@ -66,18 +66,41 @@ impl ReadOptions {
     }
 }
 
-/// The options that several calls have, each documented once.
+/// The options that several calls have, each documented once. What follows `of` is the call in the examples.
 macro_rules! option {
-    (deadline) => {
+    (deadline of $($call:tt)+) => {
         /// How long the call may take in all, retries included, instead of the client's
         /// [default](super::ClientBuilder::deadline).
+        ///
+        /// ```no_run
+        /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+        /// # use quorate::client::TxnOp;
+        /// use std::time::Duration;
+        ///
+        #[doc = concat!("let call = ", stringify!($($call)+), ";")]
+        /// let answer = call.deadline(Duration::from_secs(3)).await?;
+        /// # Ok(())
+        /// # }
+        /// ```
         pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
             self.deadline = Some(deadline);
             self
         }
     };
-    (read) => {
+    (read of $($call:tt)+) => {
         /// How fresh it must be.
+        ///
+        /// ```no_run
+        /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+        /// use std::time::Duration;
+        /// use quorate::client::Consistency;
+        ///
+        #[doc = concat!("let call = ", stringify!($($call)+), ";")]
+        /// let recent = Consistency::Stale { max_staleness: Some(Duration::from_secs(1)) };
+        /// let answer = call.consistency(recent).await?; // any node's, a second old at most
+        /// # Ok(())
+        /// # }
+        /// ```
         pub fn consistency(mut self, consistency: $crate::client::Consistency) -> Self {
             self.read.consistency = consistency;
             self
@@ -85,6 +108,18 @@ macro_rules! option {
 
         /// Wait until the node that is asked is at this revision at least: with [`Client::revision`](super::Client::revision) even a
         /// stale read shows all that this client has seen.
+        ///
+        /// ```no_run
+        /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+        /// use quorate::client::Consistency;
+        ///
+        /// let written = client.set("user:1001", "Jane Doe").await?;
+        #[doc = concat!("let call = ", stringify!($($call)+), ";")]
+        /// let call = call.consistency(Consistency::Stale { max_staleness: None });
+        /// let answer = call.min_revision(written.revision).await?; // shows that write
+        /// # Ok(())
+        /// # }
+        /// ```
         pub fn min_revision(mut self, revision: u64) -> Self {
             self.read.min_revision = revision;
             self
@@ -92,6 +127,16 @@ macro_rules! option {
 
         /// How long the call may take in all, retries included, instead of the client's
         /// [default](super::ClientBuilder::deadline).
+        ///
+        /// ```no_run
+        /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+        /// use std::time::Duration;
+        ///
+        #[doc = concat!("let call = ", stringify!($($call)+), ";")]
+        /// let answer = call.deadline(Duration::from_millis(500)).await?;
+        /// # Ok(())
+        /// # }
+        /// ```
         pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
             self.read.deadline = Some(deadline);
             self
@@ -121,7 +166,7 @@ impl Get {
         Get { client: client.clone(), key, read: ReadOptions::default() }
     }
 
-    option!(read);
+    option!(read of client.get("user:1001"));
 }
 
 impl IntoFuture for Get {
@@ -161,18 +206,40 @@ impl Set {
 
     /// Only if the key's mod_revision is this; 0: only if there is no such key. Else
     /// [`ConditionFailed`](super::ErrorKind::ConditionFailed).
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::ErrorKind;
+    ///
+    /// match client.set("k", "first").if_revision(0).await {
+    ///     Ok(written) => println!("it is there since revision {}", written.revision),
+    ///     Err(error) if error.kind() == ErrorKind::ConditionFailed => println!("it was there already"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn if_revision(mut self, revision: u64) -> Self {
         self.request.if_revision = Some(revision);
         self
     }
 
     /// Answer with what the key was before.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// if let Some(before) = client.set("k", "v").previous().await?.previous {
+    ///     println!("it was {:?}, set at revision {}", before.value, before.mod_revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn previous(mut self) -> Self {
         self.request.previous = true;
         self
     }
 
-    option!(deadline);
+    option!(deadline of client.set("user:1001", "Jane Doe"));
 }
 
 impl IntoFuture for Set {
@@ -207,18 +274,38 @@ impl Delete {
 
     /// Only if the key's mod_revision is this; for a single key. Else
     /// [`ConditionFailed`](super::ErrorKind::ConditionFailed).
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// if let Some(job) = client.get("job").await? {
+    ///     // Not if somebody has written it since.
+    ///     client.delete("job").if_revision(job.mod_revision).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn if_revision(mut self, revision: u64) -> Self {
         self.request.if_revision = Some(revision);
         self
     }
 
     /// Answer with what was removed.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// let removed = client.delete_prefix("cart:1001/").previous().await?;
+    /// for item in &removed.previous {
+    ///     println!("{:?} was {:?}", item.key, item.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn previous(mut self) -> Self {
         self.request.previous = true;
         self
     }
 
-    option!(deadline);
+    option!(deadline of client.delete_prefix("user:"));
 }
 
 impl IntoFuture for Delete {
@@ -254,7 +341,7 @@ impl CompareAndSet {
         CompareAndSet { client: client.clone(), key, expected, value, deadline: None }
     }
 
-    option!(deadline);
+    option!(deadline of client.compare_and_set("user:1001", 17, "Jane Doe"));
 
     /// A transaction, so that the answer has the key's value when it was another one: who tries again need not ask for it.
     fn request(&self) -> v1::TxnRequest {

@@ -54,36 +54,94 @@ impl Txn {
     }
 
     /// One more comparison that must hold for `then`.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// // Both must hold.
+    /// let txn = client.txn().when(Compare::exists("user:1001")).when(Compare::absent("banned:1001"));
+    /// let is_let_in = txn.then(TxnOp::put("session:1001", "open")).await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn when(mut self, compare: Compare) -> Self {
         self.branch = self.branch.when(compare);
         self
     }
 
     /// One more operation that is done if all comparisons hold.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Keys, TxnOp};
+    ///
+    /// let txn = client.txn().then(TxnOp::put("cart:1001", "paid"));
+    /// let txn = txn.then(TxnOp::delete(Keys::prefix("hold:1001/")));
+    /// println!("both at revision {}", txn.await?.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn then(mut self, op: impl Into<TxnOp>) -> Self {
         self.branch = self.branch.then(op);
         self
     }
 
     /// One more operation that is done if one comparison does not hold.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnAnswer, TxnOp};
+    ///
+    /// let txn = client.txn().when(Compare::absent("lock")).then(TxnOp::put("lock", "me"));
+    /// let result = txn.otherwise(TxnOp::get("lock")).await?;
+    /// if let [TxnAnswer::Selected { pairs, .. }] = &result.answers[..] {
+    ///     println!("not mine: {pairs:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn otherwise(mut self, op: impl Into<TxnOp>) -> Self {
         self.branch = self.branch.otherwise(op);
         self
     }
 
     /// How fresh it must be, if it only reads; one that writes is linearizable.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Consistency, TxnOp};
+    ///
+    /// // Two keys as they were at one revision, as any node has them.
+    /// let txn = client.txn().then(TxnOp::get("from")).then(TxnOp::get("to"));
+    /// let result = txn.consistency(Consistency::Stale { max_staleness: None }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn consistency(mut self, consistency: super::Consistency) -> Self {
         self.read.consistency = consistency;
         self
     }
 
     /// Wait until the node is at this revision at least, if it only reads.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Consistency, TxnOp};
+    ///
+    /// let written = client.set("from", "v").await?;
+    /// let txn = client.txn().then(TxnOp::get("from")).then(TxnOp::get("to"));
+    /// let txn = txn.consistency(Consistency::Stale { max_staleness: None });
+    /// let result = txn.min_revision(written.revision).await?; // shows that write
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn min_revision(mut self, revision: u64) -> Self {
         self.read.min_revision = revision;
         self
     }
 
-    option!(deadline);
+    option!(deadline of client.txn().then(TxnOp::put("user:1001", "Jane Doe")));
 }
 
 impl IntoFuture for Txn {
@@ -139,18 +197,46 @@ impl Branch {
     }
 
     /// One more comparison that must hold for `then`.
+    ///
+    /// ```
+    /// use quorate::client::{Branch, Compare, TxnOp};
+    ///
+    /// let always = Branch::new().then(TxnOp::delete("k"));
+    /// let sometimes = Branch::new().when(Compare::value("k").equals("v")).then(TxnOp::delete("k"));
+    /// assert_ne!(always, sometimes);
+    /// ```
     pub fn when(mut self, compare: Compare) -> Self {
         self.0.compares.push(compare.0);
         self
     }
 
     /// One more operation that is done if all comparisons hold.
+    ///
+    /// ```
+    /// use quorate::client::{Branch, TxnOp};
+    ///
+    /// let branch = Branch::new().then(TxnOp::put("a", "1")).then(TxnOp::put("b", "2"));
+    /// let turned = Branch::new().then(TxnOp::put("b", "2")).then(TxnOp::put("a", "1"));
+    /// assert_ne!(branch, turned); // they are done, and answered, in this order
+    /// ```
     pub fn then(mut self, op: impl Into<TxnOp>) -> Self {
         self.0.success.push(op.into().0);
         self
     }
 
     /// One more operation that is done if one comparison does not hold.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Branch, Compare, TxnOp};
+    ///
+    /// // The first seat, or else the second.
+    /// let second = Branch::new().when(Compare::absent("seat/2")).then(TxnOp::put("seat/2", "me"));
+    /// let first = client.txn().when(Compare::absent("seat/1")).then(TxnOp::put("seat/1", "me"));
+    /// let result = first.otherwise(second).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn otherwise(mut self, op: impl Into<TxnOp>) -> Self {
         self.0.failure.push(op.into().0);
         self
@@ -203,36 +289,105 @@ impl<K: IntoBytes> From<K> for Keys {
 
 impl Compare {
     /// There is no such key.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Keys};
+    ///
+    /// assert_eq!(Compare::absent("lock"), Compare::version("lock").equals(0));
+    /// let none_is_held = Compare::absent(Keys::prefix("lock/"));
+    /// ```
     pub fn absent(keys: impl Into<Keys>) -> Compare {
         Compare::version(keys).equals(0)
     }
 
     /// There is such a key.
+    ///
+    /// ```
+    /// use quorate::client::Compare;
+    ///
+    /// assert_eq!(Compare::exists("user:1001"), Compare::version("user:1001").greater(0));
+    /// ```
     pub fn exists(keys: impl Into<Keys>) -> Compare {
         Compare::version(keys).greater(0)
     }
 
     /// How often it was written since it came into being.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// // A draft is dropped only if nobody has worked on it.
+    /// let txn = client.txn().when(Compare::version("draft").equals(1)).then(TxnOp::delete("draft"));
+    /// let is_dropped = txn.await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn version(keys: impl Into<Keys>) -> NumberOf {
         NumberOf { keys: keys.into(), property: Property::Version }
     }
 
     /// The revision of its last change.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// if let Some(kv) = client.get("from").await? {
+    ///     let txn = client.txn().when(Compare::mod_revision("from").equals(kv.mod_revision));
+    ///     txn.then(TxnOp::put("to", kv.value)).then(TxnOp::delete("from")).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mod_revision(keys: impl Into<Keys>) -> NumberOf {
         NumberOf { keys: keys.into(), property: Property::ModRevision }
     }
 
     /// The revision at which it came into being.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// // The job that was seen, and not one that was made anew under its name.
+    /// let txn = client.txn().when(Compare::create_revision("job/7").equals(17));
+    /// let is_done = txn.then(TxnOp::put("job/7", "done")).await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_revision(keys: impl Into<Keys>) -> NumberOf {
         NumberOf { keys: keys.into(), property: Property::CreateRevision }
     }
 
     /// The lease it is attached to.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// // Only if it stays by itself: it is attached to none.
+    /// let txn = client.txn().when(Compare::lease("user:1001").equals(0));
+    /// let is_removed = txn.then(TxnOp::delete("user:1001")).await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lease(keys: impl Into<Keys>) -> NumberOf {
         NumberOf { keys: keys.into(), property: Property::Lease }
     }
 
     /// The value.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Compare, TxnOp};
+    ///
+    /// // Who holds the lock may release it.
+    /// let txn = client.txn().when(Compare::value("lock").equals("me")).then(TxnOp::delete("lock"));
+    /// let was_mine = txn.await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn value(keys: impl Into<Keys>) -> ValueOf {
         ValueOf(keys.into())
     }
@@ -244,26 +399,62 @@ impl Compare {
 
 impl NumberOf {
     /// It is this.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let unchanged = Compare::mod_revision("k").equals(17);
+    /// assert_eq!(unchanged, Compare::mod_revision("k").is(Relation::Equal, 17));
+    /// ```
     pub fn equals(self, number: u64) -> Compare {
         self.is(Relation::Equal, number)
     }
 
     /// It is not this.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let changed = Compare::mod_revision("k").differs(17); // or there is none any more: that is 0
+    /// assert_eq!(changed, Compare::mod_revision("k").is(Relation::NotEqual, 17));
+    /// ```
     pub fn differs(self, number: u64) -> Compare {
         self.is(Relation::NotEqual, number)
     }
 
     /// It is greater.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let newer = Compare::create_revision("k").greater(17);
+    /// assert_eq!(newer, Compare::create_revision("k").is(Relation::Greater, 17));
+    /// ```
     pub fn greater(self, number: u64) -> Compare {
         self.is(Relation::Greater, number)
     }
 
     /// It is less.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Keys, Relation};
+    ///
+    /// let quiet = Compare::mod_revision(Keys::prefix("job/")).less(17); // none of them changed since
+    /// assert_eq!(quiet, Compare::mod_revision(Keys::prefix("job/")).is(Relation::Less, 17));
+    /// ```
     pub fn less(self, number: u64) -> Compare {
         self.is(Relation::Less, number)
     }
 
     /// It lies so to this.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let relation = |is_new: bool| if is_new { Relation::Equal } else { Relation::Greater };
+    /// let check = |is_new| Compare::version("k").is(relation(is_new), 0);
+    /// assert_eq!((check(true), check(false)), (Compare::absent("k"), Compare::exists("k")));
+    /// ```
     pub fn is(self, relation: Relation, number: u64) -> Compare {
         Compare::new(self.keys, relation, (self.property)(number))
     }
@@ -271,26 +462,62 @@ impl NumberOf {
 
 impl ValueOf {
     /// It is this.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let mine = Compare::value("lock").equals("me");
+    /// assert_eq!(mine, Compare::value("lock").is(Relation::Equal, b"me"));
+    /// ```
     pub fn equals(self, value: impl IntoBytes) -> Compare {
         self.is(Relation::Equal, value)
     }
 
     /// It is another one. A key that is absent has none: then this does not hold.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let of_another = Compare::value("lock").differs("me"); // there is a lock, and it is not mine
+    /// assert_eq!(of_another, Compare::value("lock").is(Relation::NotEqual, "me"));
+    /// ```
     pub fn differs(self, value: impl IntoBytes) -> Compare {
         self.is(Relation::NotEqual, value)
     }
 
     /// It is greater, byte by byte.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let later = Compare::value("due").greater("2024-06-01"); // such dates lie byte by byte as in time
+    /// assert_eq!(later, Compare::value("due").is(Relation::Greater, "2024-06-01"));
+    /// ```
     pub fn greater(self, value: impl IntoBytes) -> Compare {
         self.is(Relation::Greater, value)
     }
 
     /// It is less, byte by byte.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Keys, Relation};
+    ///
+    /// let over = Compare::value(Keys::prefix("due/")).less("2024-06-01"); // of each key
+    /// assert_eq!(over, Compare::value(Keys::prefix("due/")).is(Relation::Less, "2024-06-01"));
+    /// ```
     pub fn less(self, value: impl IntoBytes) -> Compare {
         self.is(Relation::Less, value)
     }
 
     /// It lies so to this.
+    ///
+    /// ```
+    /// use quorate::client::{Compare, Relation};
+    ///
+    /// let relation = |is_held: bool| if is_held { Relation::Equal } else { Relation::NotEqual };
+    /// let check = |is_held| Compare::value("lock").is(relation(is_held), "me");
+    /// assert_eq!(check(true), Compare::value("lock").equals("me"));
+    /// ```
     pub fn is(self, relation: Relation, value: impl IntoBytes) -> Compare {
         Compare::new(self.0, relation, Property::Value(value.into_bytes()))
     }
@@ -306,27 +533,65 @@ impl TxnOp {
     }
 
     /// Reads one key.
+    ///
+    /// ```
+    /// use quorate::client::{Select, TxnOp};
+    ///
+    /// assert_eq!(TxnOp::get("k"), TxnOp::from(Select::keys("k")));
+    /// ```
     pub fn get(key: impl IntoBytes) -> TxnOp {
         Select::keys(Keys::one(key)).into()
     }
 
     /// Sets a key.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::TxnOp;
+    ///
+    /// let txn = client.txn().then(TxnOp::put("user:1001", "Jane Doe"));
+    /// let txn = txn.then(TxnOp::put("index:Jane", "1001"));
+    /// println!("both at revision {}", txn.await?.revision);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put(key: impl IntoBytes, value: impl IntoBytes) -> TxnOp {
         let (key, value) = (key.into_bytes(), Some(value.into_bytes()));
         TxnOp::new(Op::Put(v1::TxnPut { key, value, previous: false }))
     }
 
     /// Writes a key that must be there with the value that it has: its revision and version change.
+    ///
+    /// ```
+    /// use quorate::client::TxnOp;
+    ///
+    /// let touched = TxnOp::touch("k");
+    /// assert_ne!(touched, TxnOp::put("k", "")); // that would empty it
+    /// ```
     pub fn touch(key: impl IntoBytes) -> TxnOp {
         TxnOp::new(Op::Put(v1::TxnPut { key: key.into_bytes(), value: None, previous: false }))
     }
 
     /// Removes one key, or many.
+    ///
+    /// ```
+    /// use quorate::client::{Keys, TxnOp};
+    ///
+    /// let all_jobs = TxnOp::delete(Keys::prefix("job/"));
+    /// assert_ne!(all_jobs, TxnOp::delete("job/")); // the key of that very name
+    /// ```
     pub fn delete(keys: impl Into<Keys>) -> TxnOp {
         TxnOp::new(Op::Delete(v1::TxnDelete { keys: Some(keys.into().0), previous: false }))
     }
 
     /// Answer with what was there before; of no meaning for reads and transactions.
+    ///
+    /// ```
+    /// use quorate::client::TxnOp;
+    ///
+    /// assert_ne!(TxnOp::delete("k").previous(), TxnOp::delete("k"));
+    /// assert_eq!(TxnOp::get("k").previous(), TxnOp::get("k"));
+    /// ```
     pub fn previous(mut self) -> TxnOp {
         match &mut self.0.op {
             Some(Op::Put(put)) => put.previous = true,
@@ -356,35 +621,94 @@ pub struct Select(v1::TxnRange);
 
 impl Select {
     /// All of these, in key order.
+    ///
+    /// ```
+    /// use quorate::client::{Keys, Select};
+    ///
+    /// let jobs = Select::keys(Keys::prefix("job/"));
+    /// assert_ne!(jobs, Select::keys("job/")); // the key of that very name
+    /// ```
     pub fn keys(keys: impl Into<Keys>) -> Select {
         Select(v1::TxnRange { keys: Some(keys.into().0), ..Default::default() })
     }
 
     /// At most so many pairs, of those that come first; 0: all.
+    ///
+    /// ```
+    /// use quorate::client::{Keys, Select};
+    ///
+    /// let first_ten = Select::keys(Keys::prefix("job/")).limit(10);
+    /// assert_eq!(first_ten.limit(0), Select::keys(Keys::prefix("job/")));
+    /// ```
     pub fn limit(mut self, limit: u64) -> Self {
         self.0.limit = limit;
         self
     }
 
     /// In another order than the key's.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Keys, OrderBy, Select};
+    ///
+    /// // The three keys that were left alone for longest.
+    /// let oldest = Select::keys(Keys::prefix("cache/")).order_by(OrderBy::ModRevision).limit(3);
+    /// let result = client.txn().then(oldest).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn order_by(mut self, order: OrderBy) -> Self {
         self.0.order_by = order.into();
         self
     }
 
     /// From the greatest to the least.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Keys, OrderBy, Select};
+    ///
+    /// // The key that changed last.
+    /// let newest = Select::keys(Keys::all()).order_by(OrderBy::ModRevision).descending().limit(1);
+    /// let result = client.txn().then(newest).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn descending(mut self) -> Self {
         self.0.descending = true;
         self
     }
 
     /// Without values.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Keys, Select, TxnOp};
+    ///
+    /// // What was there, and away with it.
+    /// let names = Select::keys(Keys::prefix("cache/")).keys_only();
+    /// let result = client.txn().then(names).then(TxnOp::delete(Keys::prefix("cache/"))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn keys_only(mut self) -> Self {
         self.0.keys_only = true;
         self
     }
 
     /// Only how many there are.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::{Keys, Select, TxnAnswer};
+    ///
+    /// let result = client.txn().then(Select::keys(Keys::prefix("job/")).count_only()).await?;
+    /// if let [TxnAnswer::Selected { count, .. }] = &result.answers[..] {
+    ///     println!("{count} jobs at revision {}", result.revision);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn count_only(mut self) -> Self {
         self.0.count_only = true;
         self

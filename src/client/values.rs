@@ -60,28 +60,66 @@ pub struct Keys(pub(super) v1::Keys);
 
 impl Keys {
     /// This one.
+    ///
+    /// ```
+    /// use quorate::client::Keys;
+    ///
+    /// assert_eq!(Keys::one("user:1001"), Keys::from("user:1001"));
+    /// ```
     pub fn one(key: impl IntoBytes) -> Keys {
         Keys(v1::Keys { which: Some(v1::keys::Which::Key(key.into_bytes())) })
     }
 
     /// All that start so.
+    ///
+    /// ```
+    /// use quorate::client::Keys;
+    ///
+    /// let users = Keys::prefix("user:");
+    /// assert_ne!(users, Keys::one("user:"));
+    /// ```
     pub fn prefix(prefix: impl IntoBytes) -> Keys {
         Keys(v1::Keys { which: Some(v1::keys::Which::Prefix(prefix.into_bytes())) })
     }
 
     /// From the first, which is among them, to the second, which is not.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// // "log/2024-01-01" is among them, "log/2024-06-01" is not.
+    /// let five_months = client.list_keys(Keys::range("log/2024-01-01", "log/2024-06-01")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn range(from: impl IntoBytes, to: impl IntoBytes) -> Keys {
         let range = v1::KeyRange { from: from.into_bytes(), to: Some(to.into_bytes()) };
         Keys(v1::Keys { which: Some(v1::keys::Which::Range(range)) })
     }
 
     /// This one and all behind it.
+    ///
+    /// ```no_run
+    /// # async fn f(client: quorate::client::Client) -> Result<(), quorate::client::Error> {
+    /// use quorate::client::Keys;
+    ///
+    /// let rest = client.list_keys(Keys::starting_at("user:1001")).limit(100).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn starting_at(from: impl IntoBytes) -> Keys {
         let range = v1::KeyRange { from: from.into_bytes(), to: None };
         Keys(v1::Keys { which: Some(v1::keys::Which::Range(range)) })
     }
 
     /// All there are.
+    ///
+    /// ```
+    /// use quorate::client::Keys;
+    ///
+    /// assert_eq!(Keys::all(), Keys::prefix("")); // every key starts so
+    /// ```
     pub fn all() -> Keys {
         Keys::prefix("")
     }
@@ -108,6 +146,12 @@ pub struct KeyValue {
 impl KeyValue {
     /// The key as text.
     ///
+    /// ```
+    /// let mut kv = quorate::client::KeyValue::default();
+    /// kv.key = "user:1001".into();
+    /// assert_eq!(kv.key_text(), Ok("user:1001"));
+    /// ```
+    ///
     /// # Errors
     /// It is not UTF-8.
     pub fn key_text(&self) -> Result<&str, Utf8Error> {
@@ -115,6 +159,14 @@ impl KeyValue {
     }
 
     /// The value as text.
+    ///
+    /// ```
+    /// let mut kv = quorate::client::KeyValue::default();
+    /// kv.value = "Jane Doe".into();
+    /// assert_eq!(kv.text(), Ok("Jane Doe"));
+    /// kv.value = vec![0xff_u8].into();
+    /// assert!(kv.text().is_err());
+    /// ```
     ///
     /// # Errors
     /// It is not UTF-8.
@@ -206,6 +258,13 @@ pub enum Swap {
 
 impl Swap {
     /// Whether the value was set.
+    ///
+    /// ```
+    /// use quorate::client::Swap;
+    ///
+    /// assert!(Swap::Set { revision: 17 }.is_set());
+    /// assert!(!Swap::Changed { current: None }.is_set());
+    /// ```
     pub fn is_set(&self) -> bool {
         matches!(self, Swap::Set { .. })
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::source::Source;
-use crate::{Complaint, figure2, hazards, rules, table};
+use crate::{Complaint, examples, figure2, hazards, rules, table};
 
 const CRATES: &[&str] = &[
     "std",
@@ -263,6 +263,38 @@ fn texts_are_ascii_and_begin_with_a_doc() {
     assert_eq!(complaints.iter().map(|complaint| complaint.rule).collect::<Vec<_>>(), ["module-doc"]);
     let bad = Source::parse("src/x.rs", "fn f( {".to_owned(), Vec::new(), false);
     assert_eq!(bad.err().map(|complaint| complaint.rule), Some("parse"));
+}
+
+#[test]
+fn functions_of_the_client_show_an_example() {
+    let found = |text: &str| -> Vec<(usize, String)> {
+        examples::without_example(&source("src/client/x.rs", &format!("//! X.\nimpl S {{\n{text}\n}}\n")))
+    };
+    let example = "/// ```no_run\n/// f()?;\n/// ```\n";
+    let of_another = format!("{example}pub fn g() {{}}\n\n/// F.\npub fn f(self) {{}}");
+    let wrong: [(&str, usize); 5] = [
+        ("/// F.\npub fn f() {}", 4),
+        ("pub fn f() {}", 3),
+        ("/// F.\n#[must_use]\npub const fn f() -> u8 { 1 }", 5),
+        ("/// ```text\n/// a -> b\n/// ```\npub async fn f<T>(t: T) {}", 6),
+        (of_another.as_str(), 9),
+    ];
+    for (text, line) in wrong {
+        assert_eq!(found(text), [(line, "x::f".to_owned())], "{text}");
+    }
+    let behind_a_text = format!("/// ```text\n/// a -> b\n/// ```\n{example}#[must_use]\npub fn f() {{}}");
+    let right: [&str; 5] = [
+        "/// F.\n///\n/// ```\n/// f();\n/// ```\n///\n/// # Errors\n/// E.\npub async fn f() {}",
+        behind_a_text.as_str(),
+        "/// F.\npub(super) fn f() {}\nfn g() {}",
+        "#[cfg(test)]\npub fn f() {}",
+        "#[cfg(all(feature = \"server\", any(test, feature = \"testing\")))]\npub fn f() {}",
+    ];
+    for text in right {
+        assert_eq!(found(text), [], "{text}");
+    }
+    let in_tests = source("src/client/tests/x.rs", "//! X.\npub fn f() {}\n");
+    assert_eq!(examples::without_example(&in_tests), []);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::fake::{Fake, Fault};
-use crate::client::{ErrorKind, Swap, blocking};
+use crate::client::{Client, ErrorKind, Swap, blocking};
 
 /// A cluster on a runtime of its own, which ends with the value.
 fn cluster() -> (tokio::runtime::Runtime, Fake) {
@@ -46,6 +46,17 @@ fn increment(client: &blocking::Client) {
         let current = current.expect("counters are not deleted");
         (revision, count) = (current.mod_revision, current.text().expect("text").parse().expect("a number"));
     }
+}
+
+#[test]
+fn a_lazy_client_does_not_wait_for_a_node() {
+    let (_runtime, fake) = cluster();
+    let client = blocking::Client::connect_lazy(fake.builder(&[1])).expect("a client");
+    client.set("k", "v").call().expect("set");
+    assert_eq!(client.get("k").call().expect("get").expect("it is there").text(), Ok("v"));
+    blocking::Client::connect_lazy(fake.builder(&[9])).expect("also where nobody is");
+    let error = blocking::Client::connect_lazy(Client::builder()).expect_err("no endpoint");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
 #[test]
