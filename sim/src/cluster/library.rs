@@ -259,7 +259,9 @@ fn outcome(operation: &Operation, error: &Error) -> Result<Outcome, String> {
             Fate::Unknown if matches!(kind, ErrorKind::Deadline | ErrorKind::SessionGone) => {
                 Ok(Outcome::Unknown(error.to_string()))
             }
-            Fate::Unknown => Err(format!("a write was given up, and nobody knows what became of it: {error}")),
+            Fate::Unknown => {
+                Err(format!("a write was given up, and nobody knows what became of it: {error}"))
+            }
         },
     }
 }

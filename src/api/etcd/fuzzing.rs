@@ -66,7 +66,10 @@ fn written(method: u8, message: Bytes) -> Result<Option<Txn>, Status> {
             })?;
             let asked: TxnRequest = decode(message)?;
             let txn = request::txn(&asked)?;
-            assert!(txn.is_read_only() || !request::is_serializable(&asked), "stale, and it writes: {asked:?}");
+            assert!(
+                txn.is_read_only() || !request::is_serializable(&asked),
+                "stale, and it writes: {asked:?}"
+            );
             Ok(Some(txn))
         }
     }
