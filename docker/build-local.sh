@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds the image quorate:local from a static binary made on this machine: needs Rust, a C linker and a container
+# Builds the image quorate:local from a binary made on this machine, static by default: needs Rust, a C linker and a container
 # engine, and no image registry. For the image from source see docker/Dockerfile.
 #
-#     docker/build-local.sh [BINARY]     with BINARY, a static quorate that exists already
+#     docker/build-local.sh [BINARY]     with BINARY, a quorate that exists already; if it is not static, its libraries go along
 #
 # PROFILE is Cargo's: release unless it says otherwise.
 set -eu
@@ -22,7 +22,11 @@ fi
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-mkdir "$context/data"
+mkdir "$context/data" "$context/libraries"
+for library in $(ldd "$binary" 2>/dev/null | grep -o '/[^ ]*'); do
+    mkdir -p "$context/libraries$(dirname "$library")"
+    cp -L "$library" "$context/libraries$library"
+done
 cp "$binary" "$context/quorate"
 chmod 755 "$context/quorate"
 docker build -q -f docker/Dockerfile.local -t quorate:local "$context"

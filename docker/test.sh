@@ -3,7 +3,7 @@
 # is written there, then a paused container, a killed one, and a leader that is cut off from its peers while its
 # clients still reach it. Takes away what it made, whatever happens.
 #
-#     docker/test.sh [BINARY]     with BINARY, a static quorate that exists already
+#     docker/test.sh [BINARY]     with BINARY, a quorate that exists already
 #
 # Exit code 0: passed, or skipped because no engine answers (the last line says which).
 set -euo pipefail

@@ -85,7 +85,9 @@ impl Attempt {
     /// ```
     ///
     /// # Errors
-    /// As those of the call that it was of. An [`Outcome::Unknown`](super::Outcome::Unknown) comes with the attempt again, unless
+    /// [`Deadline`](super::ErrorKind::Deadline), [`SessionGone`](super::ErrorKind::SessionGone), or what the write itself came to, such as
+    /// [`ConditionFailed`](super::ErrorKind::ConditionFailed). What a node refuses for its own sake, a full disk for example, is no
+    /// answer: it is asked again until the deadline. An [`Outcome::Unknown`](super::Outcome::Unknown) comes with the attempt again, unless
     /// its session is gone: then nobody can tell any more.
     pub async fn resume(self, deadline: Duration) -> Result<WriteAnswer, Error> {
         let Parts { client, request, place, shape } = *self.0;

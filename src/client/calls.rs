@@ -260,7 +260,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Whether a refusal is no answer to the write: an earlier attempt of the same number may have been executed. Asking on tells,
-    /// however clear it is that this attempt was not. What the number itself came to is an answer; so is that nobody remembers it.
+    /// however clear it is that this attempt was not. What the number itself came to is an answer; so is that its session is gone.
     fn is_another_s(&self, error: &OperationError) -> bool {
         self.is_numbered && self.may_be_executed && !error.r#final && error.code != "session_gone"
     }

@@ -252,7 +252,7 @@ fn a_write_whose_answer_is_lost_is_unknown() {
     cluster.wait_ready();
     let shell = Shell { directory: Directory::new("cli-unknown-shell"), endpoints: relay };
     assert_eq!(shell.says(&["set", "before", "v"]), "set at revision 2\n");
-    let ended = shell.run(&["set", "k", VALUE, "--timeout", "3s"]);
+    let ended = shell.run(&["set", "k", VALUE, "--timeout", "8s"]);
     assert!(lossy.has_lost(), "the write was never sent: {ended:?}");
     ended.expect(
         UNKNOWN,

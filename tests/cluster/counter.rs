@@ -21,9 +21,10 @@ const WORK: (u64, u64) = (1_500, 3);
 /// Writes that must have been settled by a retry, or nothing is proven.
 const SETTLED_MIN: u64 = 10;
 
-/// Nodes that advertise an address at which nobody listens. While one of them leads, whoever was told of another node only writes
-/// by way of followers; while the third one does, all write to it.
+/// Nodes that advertise an address at which nobody listens. While one of them leads, clients that were not told of it reach it through
+/// followers; while node 1 leads, all write to it directly.
 const HIDDEN: [u64; 2] = [2, 3];
+/// Beyond the nodes.
 const NOBODY: u64 = 9;
 
 /// What those who count share.
@@ -94,7 +95,7 @@ fn increments_through_kills_are_counted_once() {
     });
     let mut cluster = Cluster::prepare("counter", 3, false);
     for id in HIDDEN {
-        let nobody = cluster.slot().grpc(NOBODY);
+        let nobody = cluster.slot().grpc(NOBODY + id);
         cluster.node_mut(id).set_flag("--advertise-grpc", &nobody);
     }
     cluster.start_all();
