@@ -89,6 +89,19 @@ struct Kept {
     max: usize,
 }
 
+impl Kept {
+    /// A set comes; false if that is too much.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.waiting += bytes;
+        self.waiting + self.following <= self.max
+    }
+
+    /// All that waits is being folded into the copy now, and what was before is in it.
+    fn follow(&mut self) {
+        self.following = std::mem::take(&mut self.waiting);
+    }
+}
+
 impl Twin {
     fn is_of(&self, base: &Arc<Base>) -> bool {
         // The weak handle keeps the address from being used again.
@@ -108,9 +121,8 @@ impl Twin {
         match &mut *state {
             State::GivenUp => {}
             State::Behind { pin, sets, kept } => {
-                kept.waiting += frozen.set.bytes();
                 sets.push(frozen.clone());
-                if kept.waiting + kept.following > kept.max {
+                if !kept.add(frozen.set.bytes()) {
                     // The fold that calls this ends it, before it writes: see `Base::fold`.
                     pin.outrun();
                     *state = State::GivenUp;
@@ -140,7 +152,7 @@ impl Twin {
     fn catch_up(&self) -> Result<Vec<Arc<Frozen>>, Error> {
         match &mut *self.state() {
             State::Behind { sets, kept, .. } => {
-                kept.following = std::mem::take(&mut kept.waiting);
+                kept.follow();
                 Ok(std::mem::take(sets))
             }
             State::GivenUp => Err(outrun()),
@@ -345,4 +357,21 @@ fn follow(base: &Base, sets: &[Arc<Frozen>], applied: &mut (Index, Term)) -> Res
         *applied = frozen.head.applied;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_folded_into_the_copy_counts_until_it_is_in_it() {
+        let mut kept = Kept { waiting: 0, following: 0, max: 4 };
+        assert!(kept.add(3));
+        kept.follow();
+        assert!(kept.add(1));
+        assert!(!kept.add(1), "three are in memory still");
+        kept.follow();
+        assert!(kept.add(2), "those are in the copy");
+        assert!(!kept.add(1));
+    }
 }
